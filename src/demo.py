@@ -1,0 +1,65 @@
+"""Make the embedded default: the synthesised world's files and its tiny pretrained base model.
+
+Writes data/ and base/ under --out (default runs/demo); what is there with the same settings is kept.
+
+    python src/demo.py --out runs/demo
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from omni_clst.config import REPOSITORY
+from omni_clst.errors import run_main
+from omni_clst.files import read_json, require_disk, require_writable, write_json
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "demo", help="where data/ and base/ go")
+    parser.add_argument("--seed", type=int, default=0, help="draws another world and another base model")
+    parser.add_argument("--pretrain_steps", type=int, default=None, help="fewer steps make a worse base, sooner")
+    arguments = parser.parse_args(argv)
+    require_writable(arguments.out)
+    require_disk(arguments.out, 10**9, "the demo")
+
+    from omni_clst.demo.dataset import WorldConfig, write_world
+
+    world = WorldConfig(seed=arguments.seed)
+    if not _is_made(arguments.out / "data" / "made.json", world):
+        print("synthesising the world's clips and questions", flush=True)
+        write_world(arguments.out / "data", world)
+        write_json(arguments.out / "data" / "made.json", asdict(world))
+
+    from omni_clst.checkpoints import save_whole
+    from omni_clst.demo.pretrain import PretrainConfig, pretrain, save_base
+    from omni_clst.runs import quiet_libraries
+
+    quiet_libraries()
+
+    steps = {"steps": arguments.pretrain_steps} if arguments.pretrain_steps else {}
+    config = PretrainConfig(seed=arguments.seed, **steps)
+    if not _is_made(arguments.out / "base" / "made.json", config):
+        print(f"pretraining the base model: {config.steps} steps, about 3 minutes on two cores", flush=True)
+        made = pretrain(config)
+
+        def write(folder: Path) -> None:
+            save_base(folder, *made)
+            write_json(folder / "made.json", asdict(config))
+
+        save_whole(arguments.out / "base", write)
+    print(f"the world is in {arguments.out / 'data'}, the base model in {arguments.out / 'base'}", flush=True)
+
+
+def _is_made(file: Path, config: object) -> bool:
+    """True if `file` says that its folder was made with this config."""
+    return file.exists() and read_json(file) == _as_json(config)
+
+
+def _as_json(config: object) -> dict:
+    """A config as it reads back from JSON (tuples become lists)."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+
+
+if __name__ == "__main__":
+    run_main(main)

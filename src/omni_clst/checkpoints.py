@@ -1,0 +1,260 @@
+"""Checkpoints: find and check them, load a thinker, add and merge LoRA, save in the full Omni layout.
+
+The full Omni layout (`config.json` of type `qwen2_5_omni` holding `thinker_config`, weights named `thinker.*`) is what
+the released folders have, what transformers loads as thinker or as whole model, and the only one that vLLM loads.
+"""
+
+import copy
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import save_torch_state_dict, snapshot_download
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    Qwen2_5OmniConfig,
+    Qwen2_5OmniProcessor,
+)
+
+from .errors import InputError
+from .files import read_json, write_json
+from .modeling import OmniThinker
+from .prompts import Prompt
+
+MARKER = "COMPLETE"  # written last: a training checkpoint without it was torn by a kill
+PROMPT_FILE = "prompt.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "spk_dict.pt",
+)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found and looks whole: `source` is a folder or a Hub id, `base` an adapter's base."""
+
+    source: str
+    base: str | None = None
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.base is not None
+
+    @property
+    def is_local(self) -> bool:
+        return os.path.isdir(self.source)
+
+    @property
+    def full_model(self) -> str:
+        """Where the processor and the unmerged weights come from."""
+        return self.base or self.source
+
+
+def find_checkpoint(source: str) -> Checkpoint:
+    """Check a folder or Hub id without loading weights; raises `InputError` that says what is wrong with it."""
+    folder = Path(source)
+    if not folder.exists():
+        if HUB_ID.fullmatch(source):
+            return Checkpoint(source)
+        raise InputError(f"{source}: no such checkpoint")
+    if not folder.is_dir():
+        raise InputError(f"{source}: a checkpoint is a folder, this is a file")
+    if is_training_checkpoint(folder) and not is_complete(folder):
+        raise InputError(f"{source}: torn checkpoint (no {MARKER} in it: the run died while it was written)")
+    if (folder / "adapter_config.json").exists():
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+        if not base:
+            raise InputError(f"{source}: the adapter names no base model")
+        if not Path(base).exists() and not HUB_ID.fullmatch(base):
+            raise InputError(f"{source}: the adapter's base model {base} is not there")
+        return Checkpoint(str(folder), base)
+    if not (folder / "config.json").exists():
+        raise InputError(f"{source}: neither config.json nor adapter_config.json in it")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{source}: no weights (*.safetensors) in it")
+    return Checkpoint(str(folder))
+
+
+def is_training_checkpoint(folder: Path) -> bool:
+    """True for folders that training writes step by step, which carry the marker once they are whole."""
+    return re.fullmatch(r"checkpoint-\d+", folder.name) is not None or (folder / "trainer_state.json").exists()
+
+
+def is_complete(folder: Path) -> bool:
+    """True if a training checkpoint was written to its end."""
+    return (folder / MARKER).exists()
+
+
+def mark_complete(folder: Path) -> None:
+    """Flush a finished training checkpoint to disk and write its marker."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+    (folder / MARKER).touch()
+
+
+def complete_checkpoints(run_dir: Path | str) -> list[Path]:
+    """The whole `checkpoint-<step>` folders of a run, by rising step; torn ones are left out."""
+    found = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted((path for path in found if is_complete(path)), key=lambda path: int(path.name.split("-")[1]))
+
+
+def write_prompt(folder: Path, prompt: Prompt) -> None:
+    """Note beside the weights which prompt they were trained with, so that inference asks the same way."""
+    write_json(folder / PROMPT_FILE, dataclasses.asdict(prompt))
+
+
+def read_prompt(checkpoint: Checkpoint) -> Prompt | None:
+    """The prompt that a checkpoint was trained with; None for a model that did not come from here."""
+    file = Path(checkpoint.source) / PROMPT_FILE
+    return Prompt(**read_json(file)) if file.exists() else None
+
+
+def from_hub_or_folder(load: Callable, source: str):
+    """Call a `from_pretrained`, turning what it raises for a missing model into an `InputError`."""
+    try:
+        return load(source)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
+
+
+def load_config(source: str) -> Qwen2_5OmniConfig:
+    """The full Omni configuration of a folder or Hub id; raises `InputError` for a model of another kind."""
+    config = from_hub_or_folder(AutoConfig.from_pretrained, source)
+    if not isinstance(config, Qwen2_5OmniConfig):
+        raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni'")
+    return config
+
+
+def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
+    """The processor of the checkpoint, an adapter's from its base."""
+    return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, checkpoint.full_model)
+
+
+def load_thinker(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str = "cpu", attn_implementation: str = "sdpa"
+) -> OmniThinker:
+    """Load the thinker; an adapter is merged into its base. It carries no generation settings of the release."""
+    load_config(checkpoint.full_model)
+
+    def load(source: str):
+        return OmniThinker.from_pretrained(
+            source, dtype=dtype, attn_implementation=attn_implementation, output_loading_info=True
+        )
+
+    model, report = from_hub_or_folder(load, checkpoint.full_model)
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise InputError(f"{checkpoint.full_model}: {len(missing)} weights are missing ({', '.join(missing[:3])}, ...)")
+    if checkpoint.is_adapter:
+        model = PeftModel.from_pretrained(model, checkpoint.source).merge_and_unload()
+    # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
+    model.generation_config = GenerationConfig()
+    return model.to(device).eval()
+
+
+def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere."""
+    if setting == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return DTYPES[setting]
+
+
+def add_lora(
+    model: OmniThinker, base: str, rank: int, alpha: float, dropout: float, targets: str, float32: bool
+) -> PeftModel:
+    """Freeze the thinker and add LoRA (Hu et al. 2021) to the linear layers whose whole name matches `targets`.
+
+    The towers have layers of the same leaf names, hence the match on the path. `float32` keeps the adapter in float32
+    over a bfloat16 model, which ZeRO-3 does not take.
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    if not any(re.fullmatch(targets, name) for name in names):
+        raise InputError(f"lora_targets {targets!r} matches none of the model's {len(names)} linear layers")
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
+    peft_model = get_peft_model(model, config, autocast_adapter_dtype=float32)
+    peft_model.peft_config["default"].base_model_name_or_path = base
+    return peft_model
+
+
+def base_files(source: str, patterns: tuple[str, ...]) -> Path:
+    """The folder that holds a base's files of these names, fetched from the Hub where it is an id."""
+    if os.path.isdir(source):
+        return Path(source)
+    return Path(snapshot_download(source, allow_patterns=list(patterns)))
+
+
+def save_omni(
+    out: Path | str,
+    state_dict: dict[str, torch.Tensor],
+    config: Qwen2_5OmniConfig,
+    base: str | None,
+    keep_talker: bool = False,
+) -> None:
+    """Write a thinker's weights into folder `out` in the full Omni layout, beside the base's processor files.
+
+    `config` is the whole model's. Without `keep_talker` the folder holds the thinker alone and says so
+    (`enable_audio_output: false`); with it talker and token2wav are copied from the base.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(config)
+    config.enable_audio_output = keep_talker
+    config.architectures = ["Qwen2_5OmniModel"]  # the name that released folders carry and vLLM looks up
+    config.dtype = next(iter(state_dict.values())).dtype
+    config.save_pretrained(out)
+    weights = {f"thinker.{name}": tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    if keep_talker:
+        weights |= _speech_weights(base)
+    save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
+    if base:
+        source = base_files(base, PROCESSOR_FILES)
+        for name in PROCESSOR_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, out / name)
+
+
+def _speech_weights(base: str) -> dict[str, torch.Tensor]:
+    """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
+    found = {}
+    for path in sorted(base_files(base, ("*.safetensors",)).glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+            found |= {name: file.get_tensor(name) for name in names}
+    if not found:
+        raise InputError(f"keep_talker: {base} has no talker weights")
+    return found
+
+
+def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `out` and put it in `out`'s place once it is whole."""
+    out = Path(out)
+    beside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    write(beside)
+    mark_complete(beside)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(beside, out)

@@ -1,0 +1,297 @@
+"""Settings: every default once, in a dataclass; the YAML wins over the default and the command line over the YAML.
+
+All problems of a configuration are reported together, before anything heavy is imported or loaded. Relative paths count
+from the caller's directory on the command line and from the repository in a YAML.
+"""
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from .errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
+
+
+def path_field(default: object = dataclasses.MISSING, **metadata):
+    """A setting that is a path: made absolute when read."""
+    return field(default=default, metadata={"path": True, **metadata})
+
+
+def model_field(default: object = dataclasses.MISSING):
+    """A setting that is a folder or a Hub id: made absolute when it is not an id."""
+    return field(default=default, metadata={"model": True})
+
+
+@dataclass
+class RunConfig:
+    """What every training run has."""
+
+    run_name: str  # the run directory is runs/<run_name>
+    runs_dir: str = path_field("runs")
+    overwrite: bool = False  # True starts a run directory anew and loses what is in it
+    dry_run: bool = False  # True validates everything, prints the plan and loads no weights
+    device: str = "auto"  # auto | cuda | cpu
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.runs_dir) / self.run_name
+
+
+@dataclass
+class ModelConfig:
+    """Which model, how it is prompted, how much audio it hears."""
+
+    model: str = model_field()  # a folder in the Omni layout or a Hub id
+    dtype: str = "auto"  # auto (bfloat16 where the device has it) | float32 | bfloat16 | float16
+    attn_implementation: str = "sdpa"  # sdpa | flash_attention_2 (faster on long clips, needs its package) | eager
+    prompt: str = "selective"  # a name in prompts.py, or a text with {question} and {choices}
+    system_prompt: str = "You are a helpful assistant."  # empty: no system turn
+    max_audio_seconds: float = 300.0  # longer clips are cropped at their end; 25 tokens a second
+
+
+@dataclass
+class SFTConfig(RunConfig, ModelConfig):
+    """Stage 1, supervised fine-tuning (arXiv 2509.12275, section 3.2). Also takes every `TrainingArguments` field."""
+
+    run_name: str = "sft_lora"
+    train_file: str = path_field()
+    valid_file: str | None = path_field(None)  # None: no evaluation, the last checkpoint is merged
+    audio_root: str | None = path_field(None)  # relative audio paths count from here; None: from the file's folder
+    tuning: str = "lora"  # lora | full (float32 master weights: 16 bytes a parameter instead of 2)
+    lora_rank: int = 8  # higher learns more and costs memory in proportion
+    lora_alpha: float = 32.0  # the update is scaled by alpha / rank
+    lora_dropout: float = 0.0
+    lora_targets: str = LANGUAGE_MODEL_LINEAR  # a regex over whole layer names
+    train_towers: bool = False  # True (with tuning full) also trains the audio and vision towers
+    max_length: int = 2048  # tokens; longer rows are dropped and counted, never cut
+    merge: bool = True  # write <run>/merged at the end
+    keep_talker: bool = False  # True copies talker and token2wav into merged checkpoints (about 4 GB for 7B)
+    learning_rate: float = 1.0e-4
+    num_train_epochs: float = 2.0
+    max_steps: int = -1  # -1: as many as the epochs take
+    warmup_steps: float = 0.05  # below 1: a share of all steps
+    per_device_train_batch_size: int = 6  # memory grows with it; times accumulation times processes = 96 on 4 GPUs
+    gradient_accumulation_steps: int = 4
+    per_device_eval_batch_size: int = 6
+    eval_steps: float = 200
+    save_steps: float = 200
+    save_total_limit: int | None = 2  # newest ones kept besides the best
+    logging_steps: float = 5
+    gradient_checkpointing: bool = True  # a third more time for a fraction of the activations
+    dataloader_num_workers: int = 4  # decode audio ahead of the device
+    deepspeed: str | None = path_field(None)  # configs/zero2.json or zero3.json
+    report_to: str = "tensorboard"
+    seed: int = 42
+    trainer: dict = field(default_factory=dict)  # other TrainingArguments fields, filled from the flat keys
+
+    def problems(self) -> list[str]:
+        found = _problems_of_model(self)
+        found += _one_of("tuning", self.tuning, ("lora", "full"))
+        for name in ("train_file", "valid_file", "deepspeed"):
+            found += _existing_file(name, getattr(self, name))
+        found += _positive(self, "lora_rank", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
+        if self.train_towers and self.tuning == "lora":
+            found.append("train_towers needs tuning full: LoRA freezes the towers")
+        return found
+
+
+@dataclass
+class InferConfig(ModelConfig):
+    """Answer benchmarks with a checkpoint and score them."""
+
+    model: str = model_field()
+    prompt: str = "auto"  # what the checkpoint was trained with, direct for a released model; or as in ModelConfig
+    system_prompt: str | None = None  # None: what the checkpoint was trained with
+    benchmarks: list[str] = field(default_factory=lambda: ["mmau-mini", "mmar"])  # also mmau-test (submission file)
+    data_root: str = path_field("data")  # holds MMAU/ and MMAR/ as the README lays them out
+    output: str | None = path_field(None)  # None: CHECKPOINT/infer
+    overwrite: bool = False  # True drops answers that are there and starts anew
+    dry_run: bool = False
+    device: str = "auto"
+    audio: str = "real"  # real | silence | other (another row's clip): what the wording alone gives
+    batch_size: int = 16
+    max_new_tokens: int = 256
+    temperature: float = 0.0  # 0: greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    seed: int = 0
+    num_workers: int = 2  # processes that decode audio ahead of the device
+    allow_missing_audio: bool = False  # True answers the rest; rows without a clip count as wrong
+    limit: int | None = None  # only the first rows, for a look; the scores then say so
+
+    def problems(self) -> list[str]:
+        found = _problems_of_model(self)
+        found += _one_of("audio", self.audio, ("real", "silence", "other"))
+        for name in self.benchmarks:
+            found += _one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
+        found += _positive(self, "batch_size", "max_new_tokens")
+        if self.temperature < 0:
+            found.append(f"temperature {self.temperature} is negative")
+        return found
+
+
+def _problems_of_model(config: ModelConfig) -> list[str]:
+    found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
+    found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
+    if config.max_audio_seconds <= 0:
+        found.append(f"max_audio_seconds {config.max_audio_seconds} is not positive")
+    return found
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:
+    return [] if value in allowed else [f"{name} {value!r} is not one of {', '.join(allowed)}"]
+
+
+def _existing_file(name: str, value: str | None) -> list[str]:
+    return [] if value is None or Path(value).is_file() else [f"{name} {value}: no such file"]
+
+
+def _positive(config: object, *names: str) -> list[str]:
+    return [f"{name} {getattr(config, name)} is not positive" for name in names if getattr(config, name) <= 0]
+
+
+def load_config(config_class: type, argv: list[str], passthrough: Callable[[], set[str]] | None = None):
+    """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
+
+    `passthrough` names the keys of another library's settings; they are collected in the config's `trainer` field.
+    """
+    given, problems = parse_arguments(argv)
+    settings: dict[str, tuple[object, str, Path]] = {}  # key -> (value, place, where relative paths count from)
+    for file in given.pop("config", [])[-1:]:
+        place = os.path.basename(file)
+        settings |= {key: (value, place, REPOSITORY) for key, value in read_yaml(file).items()}
+    settings |= {key: (values[-1], "command line", Path.cwd()) for key, values in given.items()}
+    known = {f.name: f for f in dataclasses.fields(config_class) if f.name != "trainer"}
+    hints = typing.get_type_hints(config_class)
+    foreign = passthrough() if passthrough else set()
+    arguments: dict[str, object] = {}
+    others: dict[str, object] = {}
+    for key, (value, place, base) in settings.items():
+        if key in known:
+            try:
+                arguments[key] = _resolve(known[key], _coerce(value, hints[key]), base)
+            except ValueError:
+                problems.append(f"{place}: {key} {value!r} is not {_describe(hints[key])}")
+        elif key in foreign:
+            others[key] = yaml.safe_load(value) if isinstance(value, str) else value
+        else:
+            problems.append(f"{place}: unknown key {key!r}{_nearest(key, set(known) | foreign)}")
+    for name, f in known.items():
+        if name in arguments or any(key == name for key in settings):
+            continue
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            problems.append(f"{name} is not set (--{name} VALUE, or in the YAML)")
+        elif f.metadata and isinstance(f.default, str):
+            arguments[name] = _resolve(f, f.default, REPOSITORY)
+    if "trainer" in {f.name for f in dataclasses.fields(config_class)}:
+        arguments["trainer"] = others
+    _raise_all(problems)
+    config = config_class(**arguments)
+    _raise_all(config.problems())
+    return config
+
+
+def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Split `--key value`, `--key=value` and bare `--flag` (true) into {key: values}, and what fits none."""
+    given: dict[str, list[str]] = {}
+    problems = []
+    index = 0
+    while index < len(argv):
+        word = argv[index]
+        index += 1
+        if not word.startswith("--") or word == "--":
+            problems.append(f"command line: {word!r} is not a --key")
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals and index < len(argv) and not argv[index].startswith("--"):
+            value = argv[index]
+            index += 1
+        elif not equals:
+            value = "true"
+        given.setdefault(key.replace("-", "_"), []).append(value)
+    return given, problems
+
+
+def read_yaml(file: str) -> dict:
+    """One YAML mapping; raises `InputError` naming file and line."""
+    try:
+        value = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise InputError(f"{file}:{line}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{file}: expected `key: value` lines")
+    return value
+
+
+def write_config(config: object, path: Path) -> None:
+    """Write everything in force as YAML."""
+    from .files import write_text
+
+    write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True))
+
+
+def _coerce(value: object, hint: object) -> object:
+    """`value` (a YAML value or a text) as the annotated type; raises ValueError."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in options and (value is None or value in ("none", "None", "null")):
+        return None
+    kind = next(option for option in options if option is not type(None))
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return {"true": True, "false": False}[str(value).lower()] if str(value).lower() in ("true", "false") else _no()
+    if kind is str:
+        return str(value) if isinstance(value, (str, int, float)) else _no()
+    if kind in (int, float):
+        return _no() if isinstance(value, bool) else kind(value)
+    if typing.get_origin(kind) is list:
+        return [str(item) for item in value] if isinstance(value, list) else str(value).split(",")
+    return value
+
+
+def _no():
+    raise ValueError
+
+
+def _describe(hint: object) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return " or ".join("none" if option is type(None) else names.get(option, str(option)) for option in options)
+
+
+def _resolve(f: dataclasses.Field, value: object, base: Path) -> object:
+    """Make a path setting absolute; a model setting stays as it is where no such folder exists and it can be a Hub id."""
+    if not isinstance(value, str):
+        return value
+    absolute = os.path.normpath(base / os.path.expanduser(value))
+    if f.metadata.get("path"):
+        return absolute
+    if f.metadata.get("model"):
+        looks_like_id = value.count("/") == 1 and not value.startswith((".", "/", "~"))
+        return value if looks_like_id and not os.path.exists(absolute) else absolute
+    return value
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _raise_all(problems: list[str]) -> None:
+    if len(problems) == 1:
+        raise InputError(problems[0])
+    if problems:
+        raise InputError(f"{len(problems)} problems in the settings:\n  " + "\n  ".join(problems))

@@ -1,0 +1,181 @@
+"""A short "pretraining" that makes the embedded world's base model.
+
+The base learns to hear (captions), to answer questions about clips directly, and to reason step by step over events that
+are *written* instead of heard. It is never shown a thought about a sound: joining the two is what SFT and GRPO teach.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen2_5OmniConfig
+
+from ..checkpoints import save_omni, write_prompt
+from ..features import log_mel
+from ..modeling import OmniThinker
+from ..processing import Example, OmniEncoder, collate
+from ..prompts import PROMPTS, format_choices, make_prompt
+from ..response import format_response
+from .sounds import SOUNDS, synthesise_clip
+from .tiny import make_config, make_processor
+from .world import NUMBER_OF_CHOICES, Question, Scene, ask, draw_scene
+
+CAPTION_REQUEST = "what do you hear ?"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of the base model's pretraining; every change makes a new base."""
+
+    seed: int = 0
+    steps: int = 400
+    clips: int = 4000  # heard again with other questions; each costs 4 ms to make
+    audio_rows: int = 40  # rows a step with a clip: captions first, then more and more questions
+    text_rows: int = 28  # rows a step that reason over written events
+    caption_share: tuple[float, float] = (0.9, 0.1)  # of the audio rows, at the start and from `turn` of the steps on
+    turn: float = 0.25  # questions teach little before the model can hear
+    learning_rate: float = 3.0e-3  # of the embeddings, norms and head
+    muon_learning_rate: float = 5.0e-3  # of the layers' matrices
+    warmup_steps: int = 30
+    hidden: int = 128
+    layers: int = 4
+    audio_layers: int = 2
+    log_steps: int = field(default=20, metadata={"cosmetic": True})
+
+
+def tokenizer_corpus() -> list[str]:
+    """The world's words as the tokenizer is to cut them: alone, after a space, and in their sentences."""
+    numbers = [str(number) for number in range(1, NUMBER_OF_CHOICES + 1)]
+    words = [form for word in (*SOUNDS, *numbers) for form in (word, f" {word}")]
+    rng = np.random.default_rng(0)
+    questions = [ask(rng, draw_scene(rng)).text for _ in range(300)]
+    tags = ["<think>", "</think>", "<answer>", "</answer>", "system\n", "user\n", "assistant\n"]
+    templates = [PROMPTS[name].replace("{question}", "").replace("{choices}", "") for name in PROMPTS]
+    return (words + tags + [CAPTION_REQUEST, "heard :", "\n- "]) * 40 + questions + templates
+
+
+class Curriculum:
+    """Endless batches of the pretraining's rows, drawn from a fixed set of clips."""
+
+    def __init__(self, config: PretrainConfig, processor):
+        self.config = config
+        self.rng = np.random.default_rng(config.seed)
+        self.direct = OmniEncoder(processor, make_prompt("demo_direct", system=""), max_audio_seconds=30.0)
+        self.selective = OmniEncoder(processor, make_prompt("demo_selective", system=""), max_audio_seconds=30.0)
+        self.scenes = [draw_scene(self.rng) for _ in range(config.clips)]
+        self.features = self._hear(self.scenes)
+
+    def _hear(self, scenes: list[Scene]) -> torch.Tensor:
+        """Mel features of every scene's clip: (clips, mel_bins, frames); all clips are equally long."""
+        extractor = self.direct.processor.feature_extractor
+        parts = []
+        for start in range(0, len(scenes), 64):
+            clips = [synthesise_clip(self.rng, list(scene.events)) for scene in scenes[start : start + 64]]
+            parts.append(torch.as_tensor(log_mel(extractor, clips)[0]))
+        return torch.cat(parts)
+
+    def _user_text(self, encoder: OmniEncoder, question: Question, before: str = "") -> str:
+        choices = format_choices(question.choices)
+        return before + encoder.prompt.template.replace("{question}", question.text).replace("{choices}", choices)
+
+    def _heard(self, index: int, user_text: str, response: str) -> Example:
+        features = self.features[index]
+        return self.direct.encode_chat(user_text, response, features)
+
+    def caption_row(self) -> Example:
+        index = int(self.rng.integers(len(self.scenes)))
+        return self._heard(index, CAPTION_REQUEST, " ".join(self.scenes[index].events))
+
+    def question_row(self) -> Example:
+        index = int(self.rng.integers(len(self.scenes)))
+        question = ask(self.rng, self.scenes[index])
+        return self._heard(index, self._user_text(self.direct, question), question.answer)
+
+    def text_row(self) -> Example:
+        scene = draw_scene(self.rng)
+        question = ask(self.rng, scene)
+        user_text = self._user_text(self.selective, question, f"heard : {' '.join(scene.events)}\n")
+        return self.selective.encode_chat(user_text, format_response(question.think, question.answer), None)
+
+    def batches(self) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """Per step a batch of captions, one of questions and one of text; each counts for one third of the loss."""
+        pad = self.direct.tokenizer.pad_token_id
+        config = self.config
+        first, last = config.caption_share
+        for step in itertools.count():
+            progress = min(step / (config.turn * config.steps), 1.0)
+            caption_rows = round(config.audio_rows * (first + (last - first) * progress))
+            captions = [self.caption_row() for _ in range(caption_rows)]
+            questions = [self.question_row() for _ in range(config.audio_rows - caption_rows)]
+            written = [self.text_row() for _ in range(config.text_rows)]
+            yield [collate(rows, pad, "right") for rows in (captions, questions, written)]
+
+
+def make_optimizers(model: OmniThinker, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the layers' matrices, AdamW for the rest.
+
+    Measured on this world: AdamW alone needs twice the steps until the model tells which sound comes first.
+    """
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    optimizers = [
+        torch.optim.Muon(
+            matrices, lr=config.muon_learning_rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def learning_rate_factor(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, constant, then a linear fall to 0 over the last 40 %."""
+    warm = step / config.warmup_steps
+    fall = (config.steps - step + 1) / (0.4 * config.steps)
+    return min(warm, 1.0, fall)
+
+
+def pretrain(config: PretrainConfig):
+    """Train the base model from random weights; returns (`OmniThinker`, its Omni config, processor).
+
+    Deterministic by seed."""
+    torch.manual_seed(config.seed)
+    processor = make_processor(tokenizer_corpus())
+    omni_config = make_config(processor, config.hidden, config.layers, config.audio_layers)
+    model = OmniThinker(omni_config.thinker_config)
+    curriculum = Curriculum(config, processor)
+    optimizers = make_optimizers(model, config)
+    model.train()
+    start = time.monotonic()
+    for step, batches in zip(range(1, config.steps + 1), curriculum.batches(), strict=False):
+        losses = [model(**batch).loss for batch in batches]
+        torch.stack(losses).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * learning_rate_factor(step, config)
+            optimizer.step()
+            optimizer.zero_grad()
+        if step % config.log_steps == 0 or step == config.steps:
+            captions, questions, written = (f"{loss.item():.2f}" for loss in losses)
+            print(
+                f"  pretraining {step}/{config.steps}: loss of captions {captions}, questions {questions}, "
+                f"written {written}, {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
+    return model.eval(), omni_config, processor
+
+
+def save_base(folder: Path, model: OmniThinker, omni_config: Qwen2_5OmniConfig, processor) -> None:
+    """Write a base model as a release would lie there: full Omni layout, processor, the prompt it knows."""
+    save_omni(folder, model.state_dict(), omni_config, base=None)
+    processor.save_pretrained(folder)
+    torch.save({}, folder / "spk_dict.pt")  # transformers' whole-model class will not load without one
+    write_prompt(folder, make_prompt("demo_direct", system=""))

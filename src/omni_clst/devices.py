@@ -1,0 +1,75 @@
+"""The device a process computes on; a GPU that is there and cannot be used is an error, never a silent CPU run."""
+
+import os
+import subprocess
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE_SETTINGS = ("auto", "cpu", "cuda")
+
+_DEVICE_NODE = Path("/dev/nvidia0")
+
+
+def choose_device(setting: str = "auto") -> "torch.device":
+    """The device for this process: `cpu`, or the GPU of its `LOCAL_RANK` (0 where unset).
+
+    `auto` takes a GPU where there is one, else the CPU; `cuda` insists on one. Raises `InputError` with the remedy for
+    a GPU that the machine has and torch cannot use (a driver older than the torch build, a CPU-only build), for `cuda`
+    without a GPU, and for more processes than visible GPUs.
+    """
+    import torch
+
+    if setting not in DEVICE_SETTINGS:
+        raise InputError(f"device {setting!r} is not one of {', '.join(DEVICE_SETTINGS)}")
+    if setting == "cpu":
+        return torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch warns about here is the reason in the error below
+        available = torch.cuda.is_available()
+    if available:
+        return torch.device("cuda", _local_rank(torch.cuda.device_count()))
+    if gpu_is_present():
+        raise InputError(
+            f"this machine has a GPU that torch {torch.__version__} cannot use ({_reason()}): update the driver, "
+            "install torch's own build for it (pytorch.org/get-started/locally), or run with --device cpu"
+        )
+    if setting == "cuda":
+        raise InputError("device cuda: no GPU is visible on this machine; run with --device cpu")
+    return torch.device("cpu")
+
+
+def gpu_is_present() -> bool:
+    """Whether the driver knows of an NVIDIA GPU that CUDA_VISIBLE_DEVICES does not hide, whatever torch makes of it."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    if _DEVICE_NODE.exists():
+        return True
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return any(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _local_rank(gpus: int) -> int:
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if rank >= gpus:
+        raise InputError(f"LOCAL_RANK is {rank}, but {gpus} GPUs are visible: set NPROC_PER_NODE to {gpus} or fewer")
+    return rank
+
+
+def _reason() -> str:
+    """Why torch cannot use the GPU, in torch's own words."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0].partition(". ")[0]
+    return f"it is built for CUDA {torch.version.cuda}"

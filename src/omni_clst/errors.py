@@ -1,0 +1,17 @@
+"""The one exception for input that a user can mend, and the one place that prints it."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Bad input from outside: its message names file, line and value, and is all the user needs to see."""
+
+
+def run_main(main: Callable[[list[str]], None]) -> None:
+    """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2."""
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None

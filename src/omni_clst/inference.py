@@ -1,0 +1,196 @@
+"""Answering a set of samples: sharded over processes, resumed per sample, one file at the end.
+
+Every process appends what it has answered to a part of its own; rank 0 puts the parts together once all are done. A
+batch is answered whole or not at all, so a killed run that is started again writes the same file as an undisturbed one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import torch.distributed as dist
+
+from .checkpoints import Checkpoint
+from .errors import InputError
+from .files import append_jsonl, mend_torn_tail, read_json, read_jsonl, require_writable, write_json, write_jsonl
+from .generation import Completion, Hearing, HFEngine, encoded_batches, plan_batches
+from .processing import OmniEncoder
+from .prompts import Prompt
+from .response import parse_response
+from .runs import changed_settings, process_count, process_rank, say
+from .samples import AudioQASample
+
+PROGRESS_SECONDS = 5.0
+
+
+def join_processes() -> None:
+    """Let the launch's processes wait for each other; does nothing for a single one."""
+    if process_count() > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=timedelta(days=2))  # the slowest shard may take hours longer
+
+
+def wait_for_all() -> None:
+    """A barrier over the launch's processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def prediction_row(sample: AudioQASample, completion: Completion, prompt: Prompt) -> dict:
+    """The row of the predictions file.
+
+    A completion without an answer in tags counts as not parsed; its `model_output` is the whole text where the prompt
+    asked for the bare answer, else empty.
+    """
+    response = parse_response(completion.text)
+    output = response.answer
+    if output is None:
+        output = "" if prompt.asks_for_tags else completion.text.strip()
+    return {
+        "id": sample.id,
+        "model_output": output,
+        "model_output_raw": completion.text,
+        "parse_failed": response.answer is None and prompt.asks_for_tags,
+        "think": response.think,
+        "tokens": completion.tokens,
+        "finished": completion.finished,
+    }
+
+
+def weights_fingerprint(checkpoint: Checkpoint) -> str:
+    """Tells two checkpoints apart without reading all of their weights: names, sizes, first and last megabyte."""
+    if not checkpoint.is_local:
+        return checkpoint.source
+    digest = hashlib.sha256()
+    for path in sorted(Path(checkpoint.source).glob("*.safetensors")):
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(2**20)
+            file.seek(max(0, size - 2**20))
+            digest.update(f"{path.name} {size} ".encode() + head + file.read())
+    return digest.hexdigest()
+
+
+def measure_lengths(
+    samples: list[AudioQASample], encoder: OmniEncoder, allow_missing: bool, place: Path
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Prompt length in tokens of every sample whose clip can be read, and what is wrong with the others.
+
+    Raises `InputError` naming the first unreadable clips unless they are allowed.
+    """
+
+    def measure(sample: AudioQASample) -> int | str:
+        try:
+            return encoder.length(sample)
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        results = dict(zip((s.id for s in samples), pool.map(measure, samples), strict=True))
+    unreadable = {key: value for key, value in results.items() if isinstance(value, str)}
+    if unreadable and not allow_missing:
+        first = "; ".join(list(unreadable.values())[:3])
+        raise InputError(
+            f"{place}: {len(unreadable)} of {len(samples)} clips cannot be read ({first}); "
+            "--allow_missing_audio answers the rest and counts these as wrong"
+        )
+    return {key: value for key, value in results.items() if isinstance(value, int)}, unreadable
+
+
+class AnswerFolder:
+    """Where the answers to one set of samples grow: `settings.json`, `parts/`, and the whole file at the end."""
+
+    def __init__(self, folder: Path, settings: dict, overwrite: bool):
+        self.folder = folder
+        self.parts = folder / "parts"
+        self.settings = settings
+        if process_rank() == 0:
+            self._open(overwrite)
+        wait_for_all()
+
+    def _open(self, overwrite: bool) -> None:
+        if overwrite:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        require_writable(self.parts)
+        file = self.folder / "settings.json"
+        if file.exists():
+            changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)), harmless=set())
+            if changed:
+                raise InputError(
+                    f"{self.folder}: holds answers made with other settings ({'; '.join(changed)}); "
+                    "--overwrite loses them and starts anew"
+                )
+        write_json(file, self.settings)
+        for path in self.parts.glob("*.jsonl"):
+            mend_torn_tail(path)
+
+    def answered(self) -> dict[str, dict]:
+        """Rows that are there, by id."""
+        paths = sorted(self.parts.glob("*.jsonl"))
+        return {row["id"]: row for path in paths for _, row in read_jsonl(path)}
+
+    def append(self, rows: list[dict]) -> None:
+        append_jsonl(self.parts / f"rank{process_rank()}.jsonl", rows)
+
+    def write_whole(self, name: str, samples: list[AudioQASample]) -> Path:
+        """Put the parts together in the samples' order; raises if one is missing."""
+        rows = self.answered()
+        write_jsonl(self.folder / name, (rows[sample.id] for sample in samples))
+        return self.folder / name
+
+
+def answer_all(
+    engine: HFEngine,
+    samples: list[AudioQASample],
+    lengths: dict[str, int],
+    folder: AnswerFolder,
+    batch_size: int,
+    num_workers: int,
+    hearing: Hearing,
+    make_row: Callable[[AudioQASample, Completion], dict],
+) -> None:
+    """Answer every sample that is not answered yet; this process takes its share of the batches."""
+    readable = [sample for sample in samples if sample.id in lengths]
+    batches = plan_batches(readable, [lengths[sample.id] for sample in readable], batch_size)
+    done = folder.answered().keys()
+    wait_for_all()  # all shards must see the same answers before any adds to them
+    open_batches = [batch for batch in batches if not all(sample.id in done for sample in batch.samples)]
+    mine = open_batches[process_rank() :: process_count()]
+    total = sum(len(batch.samples) for batch in mine)
+    if total < len(readable):
+        say(f"  {total} of {len(readable)} samples to answer here, {len(done)} are there already")
+    progress = Progress(total)
+    for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
+        completions = engine.generate(examples, engine.sampling.seed * 1_000_003 + batch.index)
+        rows = [make_row(sample, done_) for sample, done_ in zip(batch.samples, completions, strict=True)]
+        folder.append([row for row in rows if row["id"] not in done])
+        progress.advance(len(rows))
+    wait_for_all()
+
+
+class Progress:
+    """Prints samples a second and the time left every few seconds, on rank 0."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.last >= PROGRESS_SECONDS or (self.done == self.total and now - self.start > PROGRESS_SECONDS):
+            rate = self.done / (now - self.start)
+            left = (self.total - self.done) / rate
+            say(f"  {self.done}/{self.total} samples, {rate:.1f} a second, {left:.0f} s left")
+            self.last = now
+
+
+def sampling_settings(engine: HFEngine) -> dict:
+    """What decides an answer besides model, prompt and samples."""
+    return dataclasses.asdict(engine.sampling) | {"dtype": str(engine.model.dtype)}

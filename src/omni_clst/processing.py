@@ -1,0 +1,133 @@
+"""Samples to model inputs: the chat turn, the audio placeholders, labels on the assistant's turn, padded batches.
+
+`input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`features.py`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from .audio import audio_token_count, load_audio, probe_audio
+from .errors import InputError
+from .features import log_mel
+from .prompts import Prompt
+from .samples import AudioQASample
+
+IGNORED_LABEL = -100
+
+
+@dataclass
+class Example:
+    """Model inputs of one sample, not yet batched.
+
+    `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
+    alone); `input_features` has shape (mel_bins, frames), None for a text without audio.
+    """
+
+    input_ids: list[int]
+    labels: list[int] | None
+    input_features: torch.Tensor | None
+
+
+class OmniEncoder:
+    """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers."""
+
+    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float):
+        self.processor = processor
+        self.prompt = prompt
+        self.max_audio_seconds = max_audio_seconds
+
+    @property
+    def tokenizer(self):
+        return self.processor.tokenizer
+
+    @cached_property
+    def end_of_turn_id(self) -> int:
+        """The token that ends an assistant's turn; generation stops at it."""
+        return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    def prompt_text(self, sample: AudioQASample, audio_tokens: int) -> str:
+        """The whole prompt up to the assistant's turn, with one audio placeholder per audio token."""
+        return self.chat_text(self.prompt.user_text(sample), audio_tokens, sample.id)
+
+    def chat_text(self, user_text: str, audio_tokens: int, sample_id: str = "text") -> str:
+        """The chat template around a user's text; `audio_tokens` 0 leaves the audio part out."""
+        for token in self.tokenizer.all_special_tokens:
+            if token in user_text:
+                raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
+        content = [{"type": "text", "text": user_text}]
+        if audio_tokens:
+            content.insert(0, {"type": "audio", "audio": ""})
+        # The released template adds a system turn of its own where none is given, so one is always given to it.
+        system = [{"role": "system", "content": [{"type": "text", "text": self.prompt.system}]}]
+        conversation = (system if self.prompt.system else []) + [{"role": "user", "content": content}]
+        text = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        audio_token = self.processor.audio_token
+        return text.replace(audio_token, audio_token * audio_tokens, 1) if audio_tokens else text
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
+        return self.tokenizer(text)["input_ids"]
+
+    def load(self, sample: AudioQASample) -> np.ndarray:
+        """The sample's clip: float32, shape (samples,), mono at 16 kHz, cropped at `max_audio_seconds`."""
+        return load_audio(sample.audio_path, max_audio_seconds=self.max_audio_seconds)
+
+    def encode(self, sample: AudioQASample, response: str | None = None) -> Example:
+        """Inputs of a prompt, or of a prompt and a response whose tokens and end token carry the labels."""
+        return self.encode_waveform(sample, self.load(sample), response)
+
+    def encode_waveform(self, sample: AudioQASample, waveform: np.ndarray, response: str | None = None) -> Example:
+        """As `encode`, hearing a given clip: float32, shape (samples,), 16 kHz."""
+        features, _ = log_mel(self.processor.feature_extractor, [waveform])
+        return self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
+
+    def encode_chat(
+        self, user_text: str, response: str | None, features: torch.Tensor | None, sample_id: str = "text"
+    ) -> Example:
+        """Inputs of one chat turn over mel features (mel_bins, frames), or over none for a chat without audio."""
+        audio_tokens = 0 if features is None else audio_token_count(features.shape[1])
+        prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
+        if response is None:
+            return Example(prompt_ids, None, features)
+        response_ids = self.token_ids(response) + [self.end_of_turn_id]
+        labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
+        return Example(prompt_ids + response_ids, labels, features)
+
+    def length(self, sample: AudioQASample, response: str | None = None) -> int:
+        """Tokens of the encoded sample, known from the file's header without decoding it."""
+        audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
+        text = self.prompt_text(sample, 1) + (response or "")
+        return len(self.token_ids(text)) - 1 + audio_tokens + (response is not None)  # the end token
+
+
+def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> dict[str, torch.Tensor]:
+    """Pad examples to one batch.
+
+    Returns `input_ids`, `attention_mask` and, where the examples have them, `labels`, all (batch, tokens), and
+    `input_features` (clips, mel_bins, frames) with `feature_attention_mask` (clips, frames), clips in batch order.
+    """
+    length = max(len(example.input_ids) for example in examples)
+
+    def pad(values: list[int], fill: int) -> list[int]:
+        missing = [fill] * (length - len(values))
+        return missing + values if padding_side == "left" else values + missing
+
+    batch = {
+        "input_ids": torch.tensor([pad(example.input_ids, pad_token_id) for example in examples]),
+        "attention_mask": torch.tensor([pad([1] * len(example.input_ids), 0) for example in examples]),
+    }
+    if all(example.labels is not None for example in examples):
+        batch["labels"] = torch.tensor([pad(example.labels, IGNORED_LABEL) for example in examples])
+    clips = [example.input_features for example in examples if example.input_features is not None]
+    if clips:
+        frames = max(clip.shape[1] for clip in clips)
+        batch["input_features"] = torch.stack(
+            [torch.nn.functional.pad(clip, (0, frames - clip.shape[1])) for clip in clips]
+        )
+        batch["feature_attention_mask"] = torch.tensor(
+            [[1] * clip.shape[1] + [0] * (frames - clip.shape[1]) for clip in clips]
+        )
+    return batch

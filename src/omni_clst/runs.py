@@ -1,0 +1,120 @@
+"""Run directories: what is in force, on what it runs, and whether a second start may go on where the first stopped."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from .config import REPOSITORY, write_config
+from .errors import InputError
+from .files import require_writable, write_json
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")
+# What a resumed run may change: it shows or stores more or less, but learns the same.
+HARMLESS = {
+    "overwrite",
+    "dry_run",
+    "device",
+    "dataloader_num_workers",
+    "num_workers",
+    "report_to",
+    "logging_steps",
+    "save_total_limit",
+    "per_device_eval_batch_size",
+    "merge",
+    "keep_talker",
+    "runs_dir",
+}
+
+
+def process_rank() -> int:
+    """This process's rank among all processes of the launch; 0 for a single one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """How many processes the launch has."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def quiet_libraries() -> None:
+    """Keep what transformers says of its own defaults off the screen; what matters of it is checked where it is used."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def say(text: str) -> None:
+    """Print one line, on rank 0 alone."""
+    if process_rank() == 0:
+        print(text, flush=True)
+
+
+def changed_settings(before: dict, now: dict, harmless: set[str] = HARMLESS) -> list[str]:
+    """Settings that matter and differ, as `name: before -> now`."""
+    names = sorted((before.keys() | now.keys()) - harmless)
+    return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
+
+
+def open_run(config, settings_file: str = "config.yaml") -> Path:
+    """Make or reopen a run directory and write `config.yaml` and `environment.json`; raises `InputError`.
+
+    A directory with other settings is refused, naming them, unless the run is to start anew (`overwrite`). Only rank 0
+    writes; the others must not read the directory before it has (the trainer's start is a barrier).
+    """
+    run_dir = config.run_dir
+    if process_rank() != 0:
+        return run_dir
+    if config.overwrite:
+        shutil.rmtree(run_dir, ignore_errors=True)
+    require_writable(run_dir)
+    file = run_dir / settings_file
+    if file.exists():
+        changed = changed_settings(yaml.safe_load(file.read_text(encoding="utf-8")), dataclasses.asdict(config))
+        if changed:
+            raise InputError(
+                f"{run_dir}: was started with other settings ({'; '.join(changed)}); "
+                "give another --run_name, or --overwrite to lose it"
+            )
+    write_config(config, file)
+    write_json(run_dir / "environment.json", describe_environment())
+    return run_dir
+
+
+def describe_environment() -> dict:
+    """Versions, commit and devices that a run's figures were measured with."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "commit": _commit(),
+        "processes": process_count(),
+        "devices": devices or [f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads"],
+    }
+
+
+def _commit() -> str | None:
+    """The repository's commit, with `+` behind it when files differ from it; None outside a checkout."""
+    if shutil.which("git") is None:
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True).stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return (commit + ("+" if git("status", "--porcelain") else "")) or None

@@ -1,0 +1,190 @@
+"""Supervised fine-tuning: samples with a thought (or an empty one) and an answer -> a LoRA adapter or full weights.
+
+Loss on the assistant's turn and its end token, logits nowhere else (`modeling.py`), audio decoded in data workers.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from .checkpoints import Checkpoint, add_lora, choose_dtype, load_config, load_processor, load_thinker, read_prompt, save_omni, save_whole, write_prompt
+from .config import SFTConfig
+from .errors import InputError
+from .processing import Example, OmniEncoder, collate
+from .prompts import make_prompt
+from .response import format_response
+from .runs import process_rank, say
+from .samples import AudioQASample, read_samples
+from .training import MetricsLog, StopOnNonFinite, WholeCheckpoints
+
+MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
+
+
+def trainer_keys() -> set[str]:
+    """The `TrainingArguments` fields that a YAML or the command line may set besides our own."""
+    return {f.name for f in fields(TrainingArguments)} - MANAGED_ARGUMENTS
+
+
+class SFTDataset(torch.utils.data.Dataset):
+    """Encodes a sample when it is asked for, so that decoding happens in the data workers."""
+
+    def __init__(self, samples: list[AudioQASample], encoder: OmniEncoder):
+        self.samples = samples
+        self.encoder = encoder
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Example:
+        sample = self.samples[index]
+        return self.encoder.encode(sample, target_text(sample))
+
+
+def target_text(sample: AudioQASample) -> str:
+    """The assistant's turn to learn; a thought that was dropped or never there is the empty one."""
+    return format_response(sample.think or "", sample.answer)
+
+
+def load_sft_samples(
+    path: str, audio_root: str | None, encoder: OmniEncoder, max_length: int
+) -> tuple[list[AudioQASample], list[int]]:
+    """Read a training file and leave out, and count, the rows over `max_length` tokens; raises `InputError`.
+
+    Returns the samples and their lengths in tokens. Lengths come from the audio files' headers, so an unreadable clip ends the run here and not at hour nine.
+    """
+    samples = read_samples(path, audio_root)
+    with ThreadPoolExecutor() as pool:
+        lengths = pool.map(lambda sample: encoder.length(sample, target_text(sample)), samples)
+        bar = tqdm(lengths, total=len(samples), desc=Path(path).name, unit="row", disable=process_rank() != 0, delay=5)
+        kept = [(sample, length) for sample, length in zip(samples, bar, strict=True) if length <= max_length]
+    if not kept:
+        raise InputError(f"{path}: all {len(samples)} rows are longer than max_length {max_length}")
+    thoughts = sum(bool(sample.think) for sample, _ in kept)
+    say(
+        f"{path}: {len(kept)} rows, {thoughts} with a thought"
+        + (f"; {len(samples) - len(kept)} over {max_length} tokens left out" if len(kept) < len(samples) else "")
+    )
+    return [sample for sample, _ in kept], [length for _, length in kept]
+
+
+class SFTTrainer(WholeCheckpoints, Trainer):
+    """transformers' trainer with whole checkpoints."""
+
+
+class SFTRun:
+    """One supervised fine-tuning, from a checked config to a merged model."""
+
+    def __init__(self, config: SFTConfig, checkpoint: Checkpoint, device: torch.device):
+        self.config = config
+        self.checkpoint = checkpoint
+        self.device = device
+        self.processor = load_processor(checkpoint)
+        prompt = make_prompt(config.prompt, config.system_prompt)
+        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
+
+    def load_samples(self) -> None:
+        config = self.config
+        self.train, self.train_lengths = load_sft_samples(
+            config.train_file, config.audio_root, self.encoder, config.max_length
+        )
+        self.valid = None
+        if config.valid_file:
+            self.valid, _ = load_sft_samples(config.valid_file, config.audio_root, self.encoder, config.max_length)
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Frozen weights as the setting says; weights that learn are float32 (bfloat16 rounds small updates away)."""
+        return choose_dtype(self.config.dtype, self.device) if self.config.tuning == "lora" else torch.float32
+
+    def training_arguments(self) -> TrainingArguments:
+        """`TrainingArguments` from the config; made before the model, so that ZeRO-3 can partition it while loading."""
+        config = self.config
+        evaluates = self.valid is not None
+        shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name in trainer_keys()}
+        shared |= {
+            "output_dir": str(config.run_dir),
+            "eval_strategy": "steps" if evaluates else "no",
+            "save_strategy": "steps",
+            "metric_for_best_model": "eval_loss" if evaluates else None,
+            "greater_is_better": False if evaluates else None,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+            "bf16": choose_dtype(config.dtype, self.device) == torch.bfloat16,
+            "use_cpu": self.device.type == "cpu",
+            "remove_unused_columns": False,
+            "label_names": ["labels"],
+            "prediction_loss_only": True,
+            "ddp_find_unused_parameters": False,
+            "dataloader_persistent_workers": config.dataloader_num_workers > 0,
+            "logging_first_step": True,
+            "disable_tqdm": True,
+        }
+        try:
+            return TrainingArguments(**(shared | config.trainer))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"training settings: {error}") from None
+
+    def build_model(self, arguments: TrainingArguments):
+        """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
+        config = self.config
+        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
+        model.config.text_config.use_cache = False
+        if config.tuning == "lora":
+            zero3 = arguments.hf_deepspeed_config is not None and arguments.hf_deepspeed_config.is_zero3()
+            return add_lora(
+                model,
+                self.checkpoint.full_model,
+                config.lora_rank,
+                config.lora_alpha,
+                config.lora_dropout,
+                config.lora_targets,
+                float32=not zero3,
+            )
+        model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
+        model.audio_tower.requires_grad_(config.train_towers)
+        model.audio_tower.audio_bos_eos_token.requires_grad_(False)
+        return model
+
+    def build_trainer(self, resumed_step: int, callbacks: list[TrainerCallback] = ()) -> SFTTrainer:
+        """The trainer over the loaded samples."""
+        arguments = self.training_arguments()
+        pad_token_id = self.processor.tokenizer.pad_token_id
+        trainer = SFTTrainer(
+            model=self.build_model(arguments),
+            args=arguments,
+            data_collator=RightPadded(pad_token_id),
+            train_dataset=SFTDataset(self.train, self.encoder),
+            eval_dataset=SFTDataset(self.valid, self.encoder) if self.valid else None,
+            processing_class=self.processor,
+            callbacks=[MetricsLog(self.config.run_dir, resumed_step), StopOnNonFinite(), *callbacks],
+        )
+        trainer.base_model = self.checkpoint.full_model
+        trainer.prompt = self.encoder.prompt
+        return trainer
+
+
+class RightPadded:
+    """Collates training examples; a class, so that data workers can be sent it."""
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        return collate(examples, self.pad_token_id, "right")
+
+
+def merge_checkpoint(checkpoint: Checkpoint, out: Path, dtype: torch.dtype, keep_talker: bool) -> None:
+    """Write a checkpoint's model, an adapter merged into its base, to `out` in the Omni layout, whole or not at all."""
+    model = load_thinker(checkpoint, dtype)
+
+    def write(folder: Path) -> None:
+        base = checkpoint.full_model
+        save_omni(folder, model.state_dict(), load_config(base), base, keep_talker)
+        prompt = read_prompt(checkpoint)
+        if prompt is not None:
+            write_prompt(folder, prompt)
+
+    save_whole(out, write)

@@ -1,0 +1,51 @@
+"""Stage 1: supervised fine-tuning on samples whose thoughts were kept or dropped.
+
+Reads the sample files that the config names; writes runs/<run_name>/ with checkpoints, metrics and `merged/`, a model
+that transformers and vLLM load. A second start goes on where the first stopped.
+
+    python src/sft.py --config configs/sft_lora.yaml --model Qwen/Qwen2.5-Omni-7B
+"""
+
+from omni_clst.config import SFTConfig, load_config
+from omni_clst.errors import run_main
+
+
+def main(argv: list[str]) -> None:
+    from omni_clst.checkpoints import find_checkpoint
+    from omni_clst.devices import choose_device
+    from omni_clst.plan import print_sft_plan, require_disk_for_sft
+    from omni_clst.runs import open_run, process_rank, quiet_libraries, say
+    from omni_clst.supervised import SFTRun, merge_checkpoint, trainer_keys
+    from omni_clst.training import newest_checkpoint, step_of
+
+    config = load_config(SFTConfig, argv, passthrough=trainer_keys)
+    quiet_libraries()
+    checkpoint = find_checkpoint(config.model)
+    device = choose_device(config.device)
+    run = SFTRun(config, checkpoint, device)
+    run.load_samples()
+    require_disk_for_sft(run)
+    if config.dry_run:
+        print_sft_plan(run)
+        return
+
+    run_dir = open_run(config)
+    merged = run_dir / "merged"
+    if merged.exists():
+        say(f"{merged} is there already: nothing to do (--overwrite starts anew)")
+        return
+    newest = newest_checkpoint(run_dir)
+    if newest:
+        say(f"going on from {newest}")
+    trainer = run.build_trainer(step_of(newest))
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    chosen = trainer.state.best_model_checkpoint or newest_checkpoint(run_dir)
+    say(f"training done; chosen checkpoint: {chosen}")
+    if config.merge and process_rank() == 0:
+        merge_checkpoint(find_checkpoint(str(chosen)), merged, run.parameter_dtype, config.keep_talker)
+        say(f"merged model: {merged}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,84 @@
+"""A tiny random model and a few clips for tests: the released classes, made in a second."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from omni_clst.demo.pretrain import save_base, tokenizer_corpus
+from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip
+from omni_clst.demo.tiny import make_config, make_processor
+from omni_clst.modeling import OmniThinker
+
+
+def make_base(folder: Path, seed: int = 0) -> Path:
+    """Save a random thinker of 60 k parameters with its processor in the full Omni layout."""
+    torch.manual_seed(seed)
+    processor = make_processor(tokenizer_corpus())
+    config = make_config(processor, hidden=32, layers=2, audio_layers=1)
+    model = OmniThinker(config.thinker_config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(3.0)  # far from uniform, so that greedy answers differ between samples
+    save_base(folder, model, config, processor)
+    return folder
+
+
+def write_clips(folder: Path, count: int, seed: int = 0) -> list[str]:
+    """Clips of one to four events and of different lengths; returns their file names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    names = []
+    for number in range(count):
+        events = [str(rng.choice(SOUNDS)) for _ in range(1 + number % 4)]
+        clip = synthesise_clip(rng, events)[: SAMPLING_RATE // 2 + number % 5 * SAMPLING_RATE // 4]
+        names.append(f"clip{number:03d}.wav")
+        soundfile.write(folder / names[-1], clip, SAMPLING_RATE)
+    return names
+
+
+def write_train_file(folder: Path, count: int, seed: int = 0) -> Path:
+    """A training file in our own format beside its clips; every other row has an empty thought."""
+    rows = []
+    for number, name in enumerate(write_clips(folder / "clips", count, seed)):
+        rows.append(
+            {
+                "id": f"row{number}",
+                "audio_path": f"clips/{name}",
+                "question": "what sound comes first ?",
+                "choices": ["hiss", "drum", "click", "beep"],
+                "answer": ["hiss", "drum", "click", "beep"][number % 4],
+                "think": "" if number % 2 else "hiss drum 1",
+                "source": "test",
+            }
+        )
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_mmau(data_root: Path, count: int) -> Path:
+    """A benchmark in MMAU's layout under `data_root`."""
+    names = write_clips(data_root / "MMAU" / "test-mini-audios", count, seed=1)
+    rows = [
+        {
+            "id": f"q{number:03d}",
+            "audio_id": f"./test-mini-audios/{name}",
+            "question": f"what sound comes {['first', 'last'][number % 2]} ?",
+            "choices": ["hiss", "drum", "click", "beep"],
+            "answer": "drum",
+            "dataset": "test",
+            "task": ["sound", "music", "speech"][number % 3],
+            "split": "test-mini",
+            "category": "Reasoning",
+            "sub-category": "first",
+            "difficulty": "easy",
+        }
+        for number, name in enumerate(names)
+    ]
+    path = data_root / "MMAU" / "mmau-test-mini.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
