@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from importlib.util import find_spec
@@ -105,14 +105,19 @@ def usable_interpreter() -> tuple[Path | None, list[str]]:
         faults.append(f"{python} is not used: {fault}")
     others = [VENV_PYTHON] if venv_is_whole() else []
     if not os.environ.get("PYTHON"):
-        others += [Path(found) for found in map(shutil.which, ("python3", "python")) if found]
+        others += outside_venv(Path(found) for found in map(shutil.which, ("python3", "python")) if found)
     return next((python for python in others if first_fault(python) is None), None), faults
 
 
 def active_interpreters() -> list[Path]:
-    """The interpreters of the activated environments; a .venv whose installation was cut short is none."""
-    folders = [Path(os.environ[name]) for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
-    return [folder / "bin" / "python" for folder in folders if folder.resolve() != VENV.resolve()]
+    """The interpreters of the activated environments."""
+    folders = [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    return outside_venv(Path(folder) / "bin" / "python" for folder in folders)
+
+
+def outside_venv(interpreters: Iterable[Path]) -> list[Path]:
+    """Those that are not .venv's: that one counts only if it is whole, even where it is active."""
+    return [python for python in interpreters if python.parent.resolve() != VENV_PYTHON.parent.resolve()]
 
 
 @contextmanager
@@ -234,6 +239,8 @@ def main(arguments: list[str]) -> None:
         except SetupError as error:
             say(f"error: {error}")
             sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_unreadable_files_are_refused_with_the_reason(tmp_path, call):
     (tmp_path / "text.flac").write_text("this is no sound\n" * 100)
     (tmp_path / "text.raw").write_text("this is no sound\n" * 100)
     assert refused(call, tmp_path / "missing.wav") == "No such file or directory"
-    assert refused(call, tmp_path / "folder.wav") == "is a folder, not an audio file"
+    assert refused(call, tmp_path / "folder.wav") == "Is a directory"
     assert refused(call, tmp_path / "empty.wav") == "is empty (0 bytes)"
     assert refused(call, tmp_path / "text.wav") == ("not decodable as audio (Invalid data found when processing input)")
     assert refused(call, tmp_path / "text.flac") == "not decodable as audio (no audio stream)"
@@ -220,7 +220,7 @@ def test_truncation_of_a_compressed_stream_shows_when_decoded(tmp_path, kwargs):
     inspection = inspect_audio(path)
     (problem,) = inspection.problems
     assert problem.startswith("truncated: the header promises 10.00 s, ")
-    assert inspection.info.seconds == pytest.approx(5.0, abs=0.7)
+    assert inspection.info.seconds == pytest.approx(5.0, abs=0.3)
     assert load_audio(path).shape == (inspection.info.frames,)
 
 

@@ -302,8 +302,9 @@ def test_failed_installation_is_one_line_and_never_taken_for_whole(installed, tm
         f"full log: {venv}/install.log"
     )
     (repository / "requirements.txt").write_text("tiny-clst-test==1.0\n")
-    environment_says = f"'{venv}/bin/python' '{repository}/script/environment.py' --no-install"
-    assert "no usable environment on this node" in run_bash(environment_says, tmp_path, PATH="/usr/bin:/bin").stderr
+    active = {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{os.environ['PATH']}"}
+    done = run_bash(f"source '{repository}/script/common.sh'", tmp_path, NNODES="2", **active)
+    assert done.stderr == "error: no usable environment on this node: run script/setup.sh first\n"
 
 
 @pytest.mark.slow
@@ -353,9 +354,7 @@ def sourced(repository: Path, command: str, cwd: Path, **variables: str) -> subp
     return run_bash(f"source '{repository}/script/common.sh'; {command}", cwd, PYTHON=sys.executable, **variables)
 
 
-TWO_GPUS = (
-    'echo "GPU 0: Some card (UUID: GPU-a)"; echo "  MIG 1g.10gb (UUID: MIG-b)"; echo "GPU 1: Some card (UUID: c)"'
-)
+TWO_GPUS = 'echo "GPU 0: Some card (UUID: GPU-a)"; echo "  MIG 1g.10gb (UUID: MIG-b)"; echo "GPU 1: Some card (UUID: c)"'
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,9 @@ def find_benchmarks(config: InferConfig) -> list[FoundBenchmark]:
             continue
         meta_path, audio_root = place
         rows = load_benchmark(name, meta_path)
+        rows = dataclasses.replace(rows, samples=rows.samples[: config.limit])
         samples = [dataclasses.replace(s, audio_path=str(resolve_audio(s, audio_root))) for s in rows.samples]
-        found.append(FoundBenchmark(name, rows, samples[: config.limit], output_folder(config) / folder_name(config, name)))
+        found.append(FoundBenchmark(name, rows, samples, output_folder(config) / folder_name(config, name)))
     if not found:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
     for line in missing:
@@ -97,9 +98,7 @@ def load_engine(config: InferConfig, checkpoint: Checkpoint, device: torch.devic
     return HFEngine(model, encoder, sampling)
 
 
-def answer_and_score(
-    config: InferConfig, checkpoint: Checkpoint, engine: HFEngine, benchmark: FoundBenchmark
-) -> None:
+def answer_and_score(config: InferConfig, checkpoint: Checkpoint, engine: HFEngine, benchmark: FoundBenchmark) -> None:
     """Answer a benchmark's samples and, on rank 0, write predictions and scores and print the table."""
     say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio")
     samples = benchmark.samples
@@ -146,7 +145,7 @@ def _report(config: InferConfig, benchmark: FoundBenchmark, predictions: Path) -
         )
         say(f"submission file: {predictions.with_name('submission.json')}")
         return
-    scores = score(benchmark.rows, rows, allow_missing=config.limit is not None)
+    scores = score(benchmark.rows, rows)
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)
     print(format_table(scores), flush=True)
@@ -168,4 +167,3 @@ def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: li
     tokens = config.batch_size * (longest + config.max_new_tokens)
     activations = activation_bytes(size, tokens, config.batch_size, True, width)
     print_memory({"weights": size.total * width, "activations and cache": activations})
-

@@ -31,7 +31,7 @@ def model_field(default: object = dataclasses.MISSING):
     return field(default=default, metadata={"model": True})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunConfig:
     """What every training run has."""
 
@@ -46,7 +46,7 @@ class RunConfig:
         return Path(self.runs_dir) / self.run_name
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ModelConfig:
     """Which model, how it is prompted, how much audio it hears."""
 
@@ -58,7 +58,7 @@ class ModelConfig:
     max_audio_seconds: float = 300.0  # longer clips are cropped at their end; 25 tokens a second
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SFTConfig(RunConfig, ModelConfig):
     """Stage 1, supervised fine-tuning (arXiv 2509.12275, section 3.2). Also takes every `TrainingArguments` field."""
 
@@ -104,7 +104,7 @@ class SFTConfig(RunConfig, ModelConfig):
         return found
 
 
-@dataclass
+@dataclass(kw_only=True)
 class InferConfig(ModelConfig):
     """Answer benchmarks with a checkpoint and score them."""
 

@@ -16,9 +16,7 @@ def log_mel(feature_extractor, waveforms: list[np.ndarray]) -> tuple[np.ndarray,
     """
     for index, waveform in enumerate(waveforms):
         if len(waveform) < MIN_SAMPLES:
-            raise InputError(
-                f"clip {index}: {len(waveform)} samples are too short, one audio token takes {MIN_SAMPLES}"
-            )
+            raise InputError(f"clip {index}: {len(waveform)} samples are too short, one audio token takes {MIN_SAMPLES}")
     hop = feature_extractor.hop_length
     longest = max(len(waveform) for waveform in waveforms)
     # n_fft zeros after the longest clip: then the STFT mirrors only zeros at the end, and the frames that still reach

@@ -149,4 +149,3 @@ def encoded_batches(
         PromptDataset(batches, encoder, hearing), batch_size=None, num_workers=num_workers if len(batches) > 1 else 0
     )
     yield from zip(batches, loader, strict=True)
-

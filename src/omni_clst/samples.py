@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from .errors import InputError
-from .files import write_jsonl
+from .files import read_json, read_jsonl, write_jsonl
 
 LEVELS = ("easy", "medium", "hard", "unknown")
+MAX_PROBLEMS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def make_sample_id(audio_path: str, question: str, choices: Iterable[str]) -> st
 
 
 def sample_from_row(row: dict) -> AudioQASample:
-    """Turn a row of our own format into a sample; raises `InputError` that names the value (the caller adds the place)."""
+    """Turn a row of our own format into a sample; raises `InputError` that names the value, the caller adds the place."""
     known = {f.name for f in fields(AudioQASample)} - {"extra"}
     for key in ("audio_path", "question"):
         if not isinstance(row.get(key), str) or not row[key].strip():
@@ -83,6 +85,79 @@ def sample_from_row(row: dict) -> AudioQASample:
         prompt=row.get("prompt"),
         extra={key: value for key, value in row.items() if key not in known},
     )
+
+
+def read_rows(path: Path | str) -> Iterator[tuple[str, dict]]:
+    """Yield (place, row) of a JSON array or of JSON Lines, told apart by content; raises `InputError` naming the place."""
+    path = Path(path)
+    if _starts_with_bracket(path):
+        rows = read_json(path)
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: row {number}: expected an object, got {str(row)[:60]!r}")
+            yield f"{path}: row {number}", row
+    else:
+        for number, row in read_jsonl(path):
+            yield f"{path}:{number}", row
+
+
+def _starts_with_bracket(path: Path) -> bool:
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return file.read(1024).lstrip().startswith("[")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list[AudioQASample]:
+    """Read training samples in the file's order; every problem is named at once, by file, line and value.
+
+    Takes our own format and the foreign layouts of `sources.py`. Relative audio paths count from `audio_root`, or from
+    the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
+    answer that is no choice, an id that stands twice.
+    """
+    from .sources import convert_row  # sources.py builds on this module
+
+    root = Path(audio_root) if audio_root else Path(path).parent
+    samples: list[AudioQASample] = []
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    for place, row in read_rows(path):
+        try:
+            sample = convert_row(row)
+            check_trainable(sample)
+            if sample.id in places:
+                raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
+        except InputError as error:
+            problems.append(f"{place}: {error}")
+            continue
+        places[sample.id] = place
+        samples.append(replace(sample, audio_path=os.path.normpath(root / sample.audio_path)))
+    if problems:
+        shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
+        more = f"\n  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more" if len(problems) > MAX_PROBLEMS_SHOWN else ""
+        raise InputError(shown + more if len(problems) == 1 else f"{len(problems)} bad rows:\n  {shown}{more}")
+    if not samples:
+        raise InputError(f"{path}: holds no samples")
+    return samples
+
+
+def check_trainable(sample: AudioQASample) -> None:
+    """Raise `InputError` for a sample that cannot be learnt from.
+
+    A sample with a prompt of its own may have no choices: its text holds them in a wording that nobody reads here.
+    """
+    choices = list(sample.choices)
+    if not choices and sample.prompt is not None:
+        return
+    if len(choices) < 2:
+        raise InputError(f"choices {choices} are fewer than two")
+    if any(not choice.strip() for choice in choices):
+        raise InputError(f"choices {choices} hold an empty one")
+    if len(set(choices)) < len(choices):
+        raise InputError(f"choices {choices} hold one twice")
+    if sample.answer not in choices:
+        raise InputError(f"answer {sample.answer!r} is not one of {choices}")
 
 
 def write_samples(path: Path | str, samples: Iterable[AudioQASample]) -> None:

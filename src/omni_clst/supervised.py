@@ -9,11 +9,23 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .checkpoints import Checkpoint, add_lora, choose_dtype, load_config, load_processor, load_thinker, read_prompt, save_omni, save_whole, write_prompt
+from .checkpoints import (
+    Checkpoint,
+    add_lora,
+    choose_dtype,
+    load_config,
+    load_processor,
+    load_thinker,
+    read_prompt,
+    save_omni,
+    save_whole,
+    write_prompt,
+)
 from .config import SFTConfig
 from .errors import InputError
+from .plan import zero_stage
 from .processing import Example, OmniEncoder, collate
 from .prompts import make_prompt
 from .response import format_response
@@ -54,7 +66,8 @@ def load_sft_samples(
 ) -> tuple[list[AudioQASample], list[int]]:
     """Read a training file and leave out, and count, the rows over `max_length` tokens; raises `InputError`.
 
-    Returns the samples and their lengths in tokens. Lengths come from the audio files' headers, so an unreadable clip ends the run here and not at hour nine.
+    Returns the samples and their lengths in tokens, known from the audio files' headers: an unreadable clip ends the
+    run here and not at hour nine.
     """
     samples = read_samples(path, audio_root)
     with ThreadPoolExecutor() as pool:
@@ -127,13 +140,12 @@ class SFTRun:
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
 
-    def build_model(self, arguments: TrainingArguments):
+    def build_model(self):
         """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
         config = self.config
         model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
         model.config.text_config.use_cache = False
         if config.tuning == "lora":
-            zero3 = arguments.hf_deepspeed_config is not None and arguments.hf_deepspeed_config.is_zero3()
             return add_lora(
                 model,
                 self.checkpoint.full_model,
@@ -141,7 +153,7 @@ class SFTRun:
                 config.lora_alpha,
                 config.lora_dropout,
                 config.lora_targets,
-                float32=not zero3,
+                float32=zero_stage(config.deepspeed) != 3,
             )
         model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
         model.audio_tower.requires_grad_(config.train_towers)
@@ -153,7 +165,7 @@ class SFTRun:
         arguments = self.training_arguments()
         pad_token_id = self.processor.tokenizer.pad_token_id
         trainer = SFTTrainer(
-            model=self.build_model(arguments),
+            model=self.build_model(),
             args=arguments,
             data_collator=RightPadded(pad_token_id),
             train_dataset=SFTDataset(self.train, self.encoder),
@@ -161,6 +173,7 @@ class SFTRun:
             processing_class=self.processor,
             callbacks=[MetricsLog(self.config.run_dir, resumed_step), StopOnNonFinite(), *callbacks],
         )
+        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
         trainer.base_model = self.checkpoint.full_model
         trainer.prompt = self.encoder.prompt
         return trainer

@@ -116,7 +116,11 @@ def make_thinker_config(
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": _mrope_section(hidden // 4)},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": _mrope_section(hidden // 4),
+            },
             "tie_word_embeddings": False,
         },
         audio_token_index=token_id(MULTIMODAL_TOKENS["audio_token"]),

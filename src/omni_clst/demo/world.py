@@ -116,9 +116,7 @@ def _ask_after(rng: np.random.Generator, scene: Scene) -> Question | None:
 def _ask_second(rng: np.random.Generator, scene: Scene) -> Question | None:
     """What follows the second occurrence of a sound."""
     targets = [
-        (sound, index)
-        for index, sound in enumerate(scene.events[:-1])
-        if scene.events[: index + 1].count(sound) == 2
+        (sound, index) for index, sound in enumerate(scene.events[:-1]) if scene.events[: index + 1].count(sound) == 2
     ]
     if not targets:
         return None

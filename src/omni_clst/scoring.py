@@ -1,0 +1,207 @@
+"""The official score of MMAU and MMAR, to the row, and a strict one beside it.
+
+Both official scripts use one rule: token sets. It accepts "From near to far" for "From far to near"; the strict rule does
+not. Rewards and scores share the strict one.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .benchmarks import BenchmarkRows
+from .errors import InputError
+from .samples import read_rows
+
+OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")  # MMAU, older MMAR, MMAR
+_EDGES = " \t\r\n.,;:!?\"'`“”‘’()[]{}<>*_"
+
+
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"\b\w+\b", text.lower()))
+
+
+def official_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
+    """The rule of both benchmarks' evaluation scripts.
+
+    Right if the prediction has tokens, all of the answer's and none that only wrong choices have. A prediction that is
+    no text, which those scripts crash on, is wrong.
+    """
+    if not isinstance(prediction, str) or answer is None:
+        return False
+    wanted, said = _tokens(answer), _tokens(prediction)
+    wrong: set[str] = set()
+    for choice in choices:
+        if _tokens(choice) != wanted:
+            wrong |= _tokens(choice) - wanted
+    return bool(said) and wanted <= said and not said & wrong
+
+
+def normalise(text: str) -> str:
+    """Case, Unicode form, white space and the punctuation around a text do not count; the order of its words does."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(_EDGES)
+
+
+def strict_choice(prediction: str | None, choices: Iterable[str]) -> str | None:
+    """The one choice that a prediction names, None if it names none.
+
+    Equality after `normalise`. A leading "B." or "(B)" is taken off only where it is that choice's own letter; a bare
+    letter names nothing, unless a choice is that letter. Choices that are equal after `normalise` (27 rows of MMAU-mini
+    repeat one) are one choice.
+    """
+    if not isinstance(prediction, str) or not normalise(prediction):
+        return None
+    choices = list(choices)
+    said = normalise(prediction)
+    named = [choice for choice in choices if normalise(choice) == said][:1]  # equal ones are one choice
+    if not named:
+        match = re.fullmatch(r"\s*\(?([A-Za-z])\s*[.):]\)?\s*(.+)", prediction, re.DOTALL)
+        index = ord(match[1].upper()) - ord("A") if match else len(choices)
+        if index < len(choices) and normalise(choices[index]) and normalise(choices[index]) == normalise(match[2]):
+            named = [choices[index]]
+    return named[0] if named else None
+
+
+def strict_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
+    """True if the prediction names exactly one choice and it is the answer.
+
+    An answer that is not among the choices (6 rows of MMAR's first release) counts as one more choice.
+    """
+    if answer is None:
+        return False
+    choices = list(choices)
+    named = strict_choice(prediction, choices if answer in choices else [*choices, answer])
+    return named is not None and normalise(named) == normalise(answer)
+
+
+@dataclass
+class Tally:
+    """Right answers out of all, in total and by group and name."""
+
+    correct: int = 0
+    total: int = 0
+    by: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    def add(self, is_correct: bool, groups: dict[str, str]) -> None:
+        self.correct += is_correct
+        self.total += 1
+        for group, name in groups.items():
+            cell = self.by.setdefault(group, {}).setdefault(name, {"correct": 0, "total": 0})
+            cell["correct"] += is_correct
+            cell["total"] += 1
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100.0 * self.correct / self.total
+
+    def to_json(self) -> dict:
+        by = {group: dict(sorted(names.items())) for group, names in self.by.items()}
+        return {"accuracy": self.accuracy, "by": by}
+
+
+@dataclass
+class Scores:
+    """A benchmark's scores: what was answered, both rules' tallies, and the verdict on every row."""
+
+    rows: BenchmarkRows
+    answered: int
+    missing: list[str]
+    parse_failed: int
+    official: Tally
+    strict: Tally
+    verdicts: list[dict]
+
+    def to_json(self) -> dict:
+        return {
+            "benchmark": self.rows.benchmark.name,
+            "meta_sha256": self.rows.meta_sha256,
+            "release": self.rows.release,
+            "total": len(self.rows.samples),
+            "answered": self.answered,
+            "missing": len(self.missing),
+            "parse_failed": self.parse_failed,
+            "official": self.official.to_json(),
+            "strict": self.strict.to_json(),
+        }
+
+
+def read_predictions(path: Path | str) -> list[dict]:
+    """Read predictions, a JSON array or JSON Lines, as {"id", "model_output", "parse_failed"}.
+
+    Raises `InputError` for a row without an id or an output key, or an id that stands twice.
+    """
+    predictions: list[dict] = []
+    seen: dict[str, str] = {}
+    for place, row in read_rows(path):
+        if not isinstance(row.get("id"), str):
+            raise InputError(f"{place}: id {row.get('id')!r} is not a text")
+        if row["id"] in seen:
+            raise InputError(f"{place}: id {row['id']!r} stands already at {seen[row['id']]}")
+        seen[row["id"]] = place
+        key = next((key for key in OUTPUT_KEYS if key in row), None)
+        if key is None:
+            raise InputError(f"{place}: none of {', '.join(OUTPUT_KEYS)} in it")
+        output = row[key]
+        failed = row.get("parse_failed", not (isinstance(output, str) and output.strip()))
+        predictions.append({"id": row["id"], "model_output": output, "parse_failed": bool(failed)})
+    return predictions
+
+
+def score(rows: BenchmarkRows, predictions: list[dict], allow_missing: bool = False) -> Scores:
+    """Score predictions against every row of a benchmark; a row without one counts as wrong, where that is allowed.
+
+    Raises `InputError` for predictions of unknown ids and, unless `allow_missing`, for missing ones. In the breakdown a
+    row without a group's value stands under "unknown".
+    """
+    outputs = {prediction["id"]: prediction for prediction in predictions}
+    unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
+    if unknown:
+        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
+    missing = [sample.id for sample in rows.samples if sample.id not in outputs]
+    if missing and not allow_missing:
+        raise InputError(
+            f"{len(missing)} of {len(rows.samples)} rows have no prediction: {_first(missing)}; "
+            "--allow_missing counts them as wrong"
+        )
+    official, strict, verdicts = Tally(), Tally(), []
+    for sample in rows.samples:
+        output = outputs.get(sample.id, {}).get("model_output")
+        groups = {group: str(sample.extra.get(group) or "unknown") for group in rows.benchmark.groups}
+        by_official = official_correct(output, sample.answer, sample.choices)
+        by_strict = strict_correct(output, sample.answer, sample.choices)
+        official.add(by_official, groups)
+        strict.add(by_strict, groups)
+        verdicts.append({"id": sample.id, "official": int(by_official), "strict": int(by_strict)})
+    parse_failed = sum(prediction["parse_failed"] for prediction in predictions)
+    return Scores(rows, len(rows.samples) - len(missing), missing, parse_failed, official, strict, verdicts)
+
+
+def _first(ids: list[str], count: int = 3) -> str:
+    return ", ".join(ids[:count]) + (", ..." if len(ids) > count else "")
+
+
+def format_table(scores: Scores) -> str:
+    """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
+    rows = scores.rows
+    lines = [
+        f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
+        f"{len(scores.missing)} missing, {scores.parse_failed} not parsed, {len(rows.oddities)} odd rows",
+        f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
+        f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
+    ]
+    for group in rows.benchmark.groups:
+        for name, cell in sorted(scores.official.by[group].items()):
+            strict = scores.strict.by[group][name]
+            lines.append(
+                f"{f'{group}: {name}'[:47]:<48}{cell['total']:>10}"
+                f"{100 * cell['correct'] / cell['total']:>12.2f}{100 * strict['correct'] / strict['total']:>12.2f}"
+            )
+    apart = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
+    if apart:
+        lines.append(f"the rules disagree on {len(apart)} rows: {_first(apart)}")
+    if rows.release != "unknown release":
+        lines += [f"published: {model} {value:.1f} ({release or rows.benchmark.name})"
+                  for release, model, value in rows.benchmark.references]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""Settings: precedence, paths, and every problem of a configuration named at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from omni_clst.config import REPOSITORY, InferConfig, SFTConfig, load_config
+from omni_clst.errors import InputError
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("{}\n")
+    return path
+
+
+def test_command_line_wins_over_yaml_and_yaml_over_default(tmp_path, train_file):
+    config_file = tmp_path / "c.yaml"
+    config_file.write_text(f"model: a/b\ntrain_file: {train_file}\nlora_rank: 16\nmax_length: 100\n")
+    config = load_config(SFTConfig, ["--config", str(config_file), "--max_length", "50"])
+    assert (config.lora_rank, config.max_length, config.lora_alpha) == (16, 50, 32.0)
+
+
+def test_later_config_file_takes_the_place_of_an_earlier_one(tmp_path, train_file):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("model: a/b\nlora_rank: 3\n")
+    second.write_text(f"model: a/b\ntrain_file: {train_file}\n")
+    config = load_config(SFTConfig, ["--config", str(first), "--config", str(second)])
+    assert config.lora_rank == 8
+
+
+def test_relative_paths_count_from_the_caller_and_from_the_repository(tmp_path, train_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(SFTConfig, ["--model", "a/b", "--train_file", "train.jsonl"])
+    assert config.train_file == str(train_file)
+    config_file = tmp_path / "c.yaml"
+    config_file.write_text(f"model: a/b\ntrain_file: {train_file}\naudio_root: data\n")
+    assert load_config(SFTConfig, ["--config", str(config_file)]).audio_root == str(REPOSITORY / "data")
+
+
+def test_run_directory_is_in_the_repository_by_default(train_file):
+    config = load_config(SFTConfig, ["--model", "a/b", "--train_file", str(train_file), "--run_name", "x"])
+    assert config.run_dir == REPOSITORY / "runs" / "x"
+
+
+def test_model_is_a_folder_where_one_is_there_and_else_a_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "folder").mkdir(parents=True)
+    assert load_config(InferConfig, ["--model", "some/folder"]).model == str(tmp_path / "some" / "folder")
+    assert load_config(InferConfig, ["--model", "Qwen/Qwen2.5-Omni-7B"]).model == "Qwen/Qwen2.5-Omni-7B"
+    assert load_config(InferConfig, ["--model", "./gone/away"]).model == str(tmp_path / "gone" / "away")
+
+
+def test_bare_flag_and_equals_sign_are_understood():
+    config = load_config(InferConfig, ["--model", "a/b", "--overwrite", "--batch_size=4", "--benchmarks", "mmar"])
+    assert config.overwrite is True
+    assert config.batch_size == 4
+    assert config.benchmarks == ["mmar"]
+
+
+def test_yaml_float_without_a_point_is_still_a_number(tmp_path, train_file):
+    config_file = tmp_path / "c.yaml"
+    config_file.write_text(f"model: a/b\ntrain_file: {train_file}\nlearning_rate: 1e-5\n")
+    assert load_config(SFTConfig, ["--config", str(config_file)]).learning_rate == 1e-5
+
+
+def test_trainer_settings_of_transformers_pass_through(train_file):
+    argv = ["--model", "a/b", "--train_file", str(train_file), "--weight_decay", "0.1"]
+    assert load_config(SFTConfig, argv, lambda: {"weight_decay"}).trainer == {"weight_decay": 0.1}
+
+
+BAD = [
+    (["--model", "a/b", "--bach_size", "3"], "command line: unknown key 'bach_size' (did you mean 'batch_size'?)"),
+    (["--model", "a/b", "--batch_size", "many"], "command line: batch_size 'many' is not a whole number"),
+    (["--model", "a/b", "--overwrite", "maybe"], "command line: overwrite 'maybe' is not true or false"),
+    (["--model", "a/b", "stray"], "command line: 'stray' is not a --key"),
+    (["--model", "a/b", "--batch_size", "0"], "batch_size 0 is not positive"),
+    (["--model", "a/b", "--device", "tpu"], "device 'tpu' is not one of auto, cuda, cpu"),
+    (["--model", "a/b", "--dtype", "int8"], "dtype 'int8' is not one of auto, float32, bfloat16, float16"),
+    (["--model", "a/b", "--audio", "loud"], "audio 'loud' is not one of real, silence, other"),
+    (["--model", "a/b", "--benchmarks", "mmlu"], "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
+    (["--model", "a/b", "--temperature", "-1"], "temperature -1.0 is negative"),
+    (["--batch_size", "3"], "model is not set (--model VALUE, or in the YAML)"),
+    (["--model", "a/b", "--config", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[row[1][:40] for row in BAD])
+def test_bad_setting_is_named(argv, message):
+    with pytest.raises(InputError) as caught:
+        load_config(InferConfig, argv)
+    assert str(caught.value) == message
+
+
+def test_all_problems_are_reported_together():
+    with pytest.raises(InputError) as caught:
+        load_config(SFTConfig, ["--model", "a/b", "--train_file", "/no/file", "--lora_rank", "0", "--tuning", "half"])
+    assert str(caught.value).splitlines() == [
+        "3 problems in the settings:",
+        "  tuning 'half' is not one of lora, full",
+        "  train_file /no/file: no such file",
+        "  lora_rank 0 is not positive",
+    ]
+
+
+def test_broken_yaml_names_file_and_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model: a/b\nbatch_size: [1\n")
+    with pytest.raises(InputError, match=re.escape(f"{path}:3: not YAML")):
+        load_config(InferConfig, ["--config", str(path)])
+
+
+SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
+    """Missing data files are no fault of the YAML: only its keys and values are checked here."""
+    from omni_clst.supervised import trainer_keys
+
+    monkeypatch.setattr("omni_clst.config._existing_file", lambda name, value: [])
+    if path.stem == "infer":
+        load_config(InferConfig, ["--config", str(path), "--model", "a/b"])
+    else:
+        load_config(SFTConfig, ["--config", str(path)], trainer_keys)
+
+
+def test_shipped_yamls_are_all_there():
+    names = {str(path.relative_to(REPOSITORY / "configs")) for path in SHIPPED}
+    assert names == {"sft_lora.yaml", "infer.yaml", "demo/sft_lora.yaml", "demo/infer.yaml"}
+
+
+def test_yaml_floats_carry_a_point():
+    """`1e-4` is a text to YAML."""
+    for path in SHIPPED:
+        for key, value in yaml.safe_load(Path(path).read_text()).items():
+            assert not (isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", value)), f"{path}: {key}"

@@ -1,0 +1,231 @@
+"""The official score to the row, and where the strict one differs."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_clst.benchmarks import load_benchmark
+from omni_clst.errors import InputError
+from omni_clst.scoring import official_correct, read_predictions, score, strict_choice, strict_correct
+
+OFFICIAL = [
+    ("dog", "dog", ["dog", "cat"], True, "the answer"),
+    ("DOG", "dog", ["dog", "cat"], True, "case does not count"),
+    ("the dog", "dog", ["dog", "cat"], True, "other words do not hurt"),
+    ("dog or cat", "dog", ["dog", "cat"], False, "a wrong choice's word does"),
+    ("", "dog", ["dog", "cat"], False, "nothing said"),
+    (None, "dog", ["dog", "cat"], False, "no text"),
+    (3, "dog", ["dog", "cat"], False, "a number is no text"),
+    ("B", "dog", ["dog", "cat"], False, "a letter"),
+    ("near to far from", "From far to near", ["From far to near", "From near to far"], True, "word order is lost"),
+    ("big dog", "dog", ["dog", "big dog"], False, "a word that only a longer choice has"),
+    ("x", "?", ["?", "!"], True, "an answer without tokens is a subset of anything"),
+]
+STRICT = [
+    ("dog", "dog", ["dog", "cat"], True, "the answer"),
+    (" Dog.\n", "dog", ["dog", "cat"], True, "case, white space and a full stop do not count"),
+    ("'dog'", "dog", ["dog", "cat"], True, "quotes do not count"),
+    ("B. dog", "dog", ["cat", "dog"], True, "the choice's own letter"),
+    ("(b) dog", "dog", ["cat", "dog"], True, "in brackets, in lower case"),
+    ("A. dog", "dog", ["cat", "dog"], False, "another choice's letter"),
+    ("B", "dog", ["cat", "dog"], False, "a bare letter names nothing"),
+    ("B", "B", ["A", "B"], True, "unless it is a choice"),
+    ("the dog", "dog", ["dog", "cat"], False, "other words hurt"),
+    ("dog or cat", "dog", ["dog", "cat"], False, "hedging"),
+    ("From near to far", "From far to near", ["From far to near", "From near to far"], False, "word order counts"),
+    ("dog", "dog", ["dog", "dog", "cat"], True, "a choice that stands twice is one choice"),
+    ("C. major", "C. major", ["A minor", "C. major"], True, "a choice that begins like a letter"),
+    ("ﬁre", "fire", ["fire", "ice"], True, "Unicode forms do not count"),
+    ("fire  engine", "fire engine", ["fire engine", "x"], True, "runs of white space do not count"),
+    ("", "dog", ["dog", ""], False, "an empty prediction names no choice, also not an empty one"),
+    (None, "dog", ["dog"], False, "no text"),
+    ("wolf", "wolf", ["dog", "cat"], True, "an answer that is no choice counts as one"),
+]
+
+
+@pytest.mark.parametrize(("said", "answer", "choices", "right", "reason"), OFFICIAL, ids=[r[-1] for r in OFFICIAL])
+def test_official_rule(said, answer, choices, right, reason):
+    assert official_correct(said, answer, choices) is right, reason
+
+
+@pytest.mark.parametrize(("said", "answer", "choices", "right", "reason"), STRICT, ids=[r[-1] for r in STRICT])
+def test_strict_rule(said, answer, choices, right, reason):
+    assert strict_correct(said, answer, choices) is right, reason
+
+
+def naive_official(said: str, answer: str, choices: list[str]) -> bool:
+    """The rule once more, token by token."""
+    words = lambda text: [w for w in re.split(r"\W+", text.lower()) if w]  # noqa: E731
+    if not words(said):
+        return False
+    for word in words(answer):
+        if word not in words(said):
+            return False
+    for choice in choices:
+        if sorted(set(words(choice))) == sorted(set(words(answer))):
+            continue
+        for word in words(choice):
+            if word not in words(answer) and word in words(said):
+                return False
+    return True
+
+
+WORDS = st.lists(st.sampled_from(["dog", "Cat", "to", "a", "b2", "été"]), max_size=4).map(" ".join)
+
+
+@given(said=WORDS, answer=WORDS, others=st.lists(WORDS, max_size=3))
+def test_official_rule_equals_a_naive_one(said, answer, others):
+    assert official_correct(said, answer, [answer, *others]) == naive_official(said, answer, [answer, *others])
+
+
+@given(st.lists(WORDS.filter(bool), min_size=1, max_size=5))
+def test_every_choice_names_itself(choices):
+    for choice in choices:
+        assert strict_choice(choice, choices).casefold() == choice.casefold()
+
+
+LETTERS = "ABCDEFGHIJ"
+# construction -> (what is predicted for a sample, MMAU-mini %, MMAR %) under the official rule
+CONSTRUCTED = {
+    "answer": (lambda s: s.answer, 100.0, 100.0),
+    "upper case": (lambda s: s.answer.upper(), 100.0, 100.0),
+    "reordered": (lambda s: " ".join(reversed(re.findall(r"\w+", s.answer))), 100.0, 100.0),
+    "letter only": (lambda s: LETTERS[s.choices.index(s.answer)], 0.2, 0.0),
+    "letter and text": (lambda s: f"({LETTERS[s.choices.index(s.answer)]}) {s.answer}", 96.7, 98.5),
+    "empty": (lambda s: "", 0.0, 0.0),
+    "sentence": (lambda s: f"The answer is {s.answer}.", 90.7, 91.0),
+    "all choices": (lambda s: " ".join(s.choices), 0.1, 1.2),
+    "first choice": (lambda s: s.choices[0], 39.8, 28.0),
+    "last choice": (lambda s: s.choices[-1], 13.3, 31.0),
+    "first wrong choice": (lambda s: next(c for c in s.choices if c != s.answer), 0.6, 1.1),
+}
+
+
+@pytest.mark.parametrize("construction", CONSTRUCTED)
+@pytest.mark.parametrize(
+    ("name", "file", "column"), [("mmau-mini", "mmau-test-mini.json", 1), ("mmar", "MMAR-meta.jsonl", 2)]
+)
+def test_constructed_predictions_give_the_official_figures(real_data, name, file, column, construction):
+    rows = load_benchmark(name, real_data / file)
+    predict = CONSTRUCTED[construction][0]
+    predictions = [{"id": s.id, "model_output": predict(s), "parse_failed": False} for s in rows.samples]
+    scores = score(rows, predictions)
+    assert scores.official.accuracy == pytest.approx(CONSTRUCTED[construction][column])
+    assert sum(verdict["official"] for verdict in scores.verdicts) == scores.official.correct
+    for sample, prediction in zip(rows.samples, predictions, strict=True):
+        said = prediction["model_output"]
+        assert official_correct(said, sample.answer, sample.choices) == naive_official(
+            said, sample.answer, list(sample.choices)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "count"), [("mmau-mini", "mmau-test-mini.json", 9), ("mmar", "MMAR-meta.jsonl", 20)]
+)
+def test_rows_where_the_official_rule_takes_a_wrong_choice(real_data, name, file, count):
+    rows = load_benchmark(name, real_data / file)
+    accepted = set()
+    for sample in rows.samples:
+        for choice in sample.choices:
+            if choice != sample.answer and official_correct(choice, sample.answer, sample.choices):
+                accepted.add(sample.id)
+                same = choice.casefold() == sample.answer.casefold()
+                assert strict_correct(choice, sample.answer, sample.choices) is same
+    assert len(accepted) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("mmau-mini", "mmau-test-mini.json"), ("mmar", "MMAR-meta.jsonl"), ("mmar", "MMAR-meta.json")]
+)
+def test_strict_rule_takes_every_answer(real_data, name, file):
+    rows = load_benchmark(name, real_data / file)
+    assert all(strict_correct(s.answer, s.answer, s.choices) for s in rows.samples)
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_all_three_output_keys_are_read(tmp_path):
+    path = write(
+        tmp_path / "p.jsonl",
+        '{"id": "a", "model_output": "x"}\n\n{"id": "b", "model_prediction": "y"}\n{"id": "c", "answer_prediction": null}\n',
+    )
+    assert read_predictions(path) == [
+        {"id": "a", "model_output": "x", "parse_failed": False},
+        {"id": "b", "model_output": "y", "parse_failed": False},
+        {"id": "c", "model_output": None, "parse_failed": True},
+    ]
+
+
+BAD_PREDICTIONS = [
+    ('{"id": "a", "text": "x"}\n', "{path}:1: none of model_output, model_prediction, answer_prediction in it"),
+    (
+        '{"id": "a", "model_output": "x"}\n{"id": "a", "model_output": "x"}\n',
+        "{path}:2: id 'a' stands already at {path}:1",
+    ),
+    ('{"model_output": "x"}\n', "{path}:1: id None is not a text"),
+    (
+        '{"id": "a", "model_output": "x"}\n{"id": "b", "mod',
+        '{path}:2: not JSON (Unterminated string starting at): \'{{"id": "b", "mod\'',
+    ),
+    ("[1]", "{path}: row 1: expected an object, got '1'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_PREDICTIONS, ids=["key", "twice", "id", "torn", "array"])
+def test_bad_predictions_are_named(tmp_path, text, message):
+    path = write(tmp_path / "p.jsonl", text)
+    with pytest.raises(InputError) as caught:
+        read_predictions(path)
+    assert str(caught.value) == message.format(path=path)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    from tiny_world import write_mmau
+
+    return load_benchmark("mmau-mini", write_mmau(tmp_path, 4))
+
+
+def predicted(*ids):
+    return [{"id": key, "model_output": "drum", "parse_failed": False} for key in ids]
+
+
+def test_missing_predictions_are_an_error_and_else_wrong(rows):
+    with pytest.raises(
+        InputError, match=r"2 of 4 rows have no prediction: q001, q003; --allow_missing counts them as wrong"
+    ):
+        score(rows, predicted("q000", "q002"))
+    scores = score(rows, predicted("q000", "q002"), allow_missing=True)
+    assert (scores.official.accuracy, scores.answered, scores.missing) == (50.0, 2, ["q001", "q003"])
+
+
+def test_unknown_ids_are_an_error(rows):
+    with pytest.raises(InputError, match="1 predictions have ids that the benchmark does not have: zzz"):
+        score(rows, predicted("q000", "q001", "q002", "q003", "zzz"))
+
+
+def test_scores_have_the_agreed_shape(rows):
+    result = score(rows, predicted("q000", "q001", "q002", "q003")).to_json()
+    assert result == {
+        "benchmark": "mmau-mini",
+        "meta_sha256": rows.meta_sha256,
+        "release": "unknown release",
+        "total": 4,
+        "answered": 4,
+        "missing": 0,
+        "parse_failed": 0,
+        "official": result["strict"],
+        "strict": {
+            "accuracy": 100.0,
+            "by": {
+                "task": {"music": {"correct": 1, "total": 1}, "sound": {"correct": 2, "total": 2}, "speech": {"correct": 1, "total": 1}},
+                "difficulty": {"easy": {"correct": 4, "total": 4}},
+                "sub-category": {"first": {"correct": 4, "total": 4}},
+            },
+        },
+    }  # fmt: skip
