@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from .checkpoints import (
     Checkpoint,
@@ -143,6 +143,7 @@ class SFTRun:
     def build_model(self):
         """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
         config = self.config
+        set_seed(config.seed)  # LoRA's A matrices are drawn
         model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
         model.config.text_config.use_cache = False
         if config.tuning == "lora":

@@ -39,15 +39,16 @@ class Question:
 
 
 def draw_scene(rng: np.random.Generator, long_share: float = 0.7) -> Scene:
-    """Draw 2-4 or 5-7 events of a few kinds, at most four of each."""
+    """Draw 2-4 or 5-7 events of two to four kinds, at most four of each."""
     low, high = LONG_CLIP_EVENTS if rng.uniform() < long_share else SHORT_CLIP_EVENTS
     length = int(rng.integers(low, high + 1))
-    pool = rng.choice(SOUNDS, size=min(length, int(rng.integers(2, 5))), replace=False)
-    events: list[str] = []
+    pool = rng.choice(SOUNDS, size=int(rng.integers(2, 5)), replace=False)
+    events = [str(sound) for sound in pool[:2]]  # two kinds at least: else there is nothing to tell apart
     while len(events) < length:
         sound = str(rng.choice(pool))
         if events.count(sound) < NUMBER_OF_CHOICES:
             events.append(sound)
+    rng.shuffle(events)
     return Scene(tuple(events))
 
 

@@ -1,0 +1,26 @@
+"""Put the scores under a folder into one table and one picture.
+
+Reads every infer/<benchmark>/ below the folder; writes report/report.md and report/accuracy.png in it and prints the table.
+
+    python src/report.py runs/demo
+"""
+
+import argparse
+from pathlib import Path
+
+from omni_clst.errors import InputError, run_main
+from omni_clst.report import write_report
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(argv).folder
+    if not any(folder.glob("**/infer/*/scores.json")):
+        raise InputError(f"{folder}: no scores below it (infer/<benchmark>/scores.json)")
+    print(write_report(folder, folder / "report"))
+    print(f"report: {folder / 'report' / 'report.md'}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,180 @@
+"""Supervised fine-tuning: one process or two, killed or not, the same weights and losses."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sft
+import torch
+from tiny_world import make_base, write_train_file
+
+from omni_clst.checkpoints import MARKER
+
+DRIVER = Path(__file__).with_name("driver.py")
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sft world")  # a space in every path
+    make_base(folder / "base")
+    write_train_file(folder, 24)
+    return folder
+
+
+def arguments(world: Path, run_name: str, **changes) -> list[str]:
+    settings = {
+        "model": world / "base",
+        "train_file": world / "train.jsonl",
+        "runs_dir": world / "runs",
+        "run_name": run_name,
+        "prompt": "demo_selective",
+        "system_prompt": "",
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "gradient_checkpointing": "false",
+        "max_steps": STEPS,
+        "eval_steps": 2,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "dataloader_num_workers": 0,
+        "learning_rate": 0.01,
+        "device": "cpu",
+        "report_to": "none",
+    } | changes
+    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+
+
+def losses(run_dir: Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29711"]
+    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True)
+    if result.returncode not in (0, -signal.SIGKILL):
+        raise AssertionError(result.stderr[-3000:])
+    return result.returncode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world):
+    sft.main(arguments(world, "undisturbed"))
+    return world / "runs" / "undisturbed"
+
+
+def test_run_directory_holds_what_is_promised(undisturbed):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {"config.yaml", "environment.json", "metrics.jsonl", "checkpoint-4", "checkpoint-6", "merged"} <= names
+    assert "checkpoint-2" not in names  # save_total_limit 2
+    assert (undisturbed / "merged" / MARKER).exists()
+
+
+def test_loss_falls(undisturbed):
+    found = losses(undisturbed)
+    assert list(found) == list(range(1, STEPS + 1))
+    assert found[STEPS] < found[1]
+
+
+def test_second_start_has_nothing_to_do(world, undisturbed, capsys):
+    before = (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns
+    sft.main(arguments(world, "undisturbed"))
+    assert "is there already: nothing to do" in capsys.readouterr().out
+    assert (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
+    """Killed before the marker of the second checkpoint, inside the writing of it, and between two steps."""
+    run_dir = world / "runs" / "killed"
+    argv = arguments(world, "killed")
+    assert run_driver("kill_before_marker:2", argv) == -signal.SIGKILL
+    assert (run_dir / "checkpoint-2" / MARKER).exists()
+    assert (run_dir / "checkpoint-4").exists()
+    assert not (run_dir / "checkpoint-4" / MARKER).exists()
+    assert run_driver("kill_while_saving:1", argv) == -signal.SIGKILL
+    assert not (run_dir / "checkpoint-4" / MARKER).exists()
+    assert run_driver("kill_after_step:5", argv) == -signal.SIGKILL
+    assert (run_dir / "checkpoint-4" / MARKER).exists()
+    sft.main(argv)
+    expected = losses(undisturbed)
+    assert losses(run_dir) == pytest.approx(expected, abs=1e-6)
+    merged = [torch.load(path) if path.suffix == ".pt" else path.read_bytes() for path in
+              (folder / "merged" / "model.safetensors" for folder in (run_dir, undisturbed))]  # fmt: skip
+    assert merged[0] == merged[1]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(world, tmp_path):
+    """Five steps of four rows: two processes of two rows against one process that adds up two batches of two."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    common = {"max_steps": 5, "save_steps": 100, "merge": "false"}
+    run_driver(f"dump_weights:{one}", arguments(world, "one", **common))
+    run_driver(f"dump_weights:{two}", arguments(world, "two", **common, gradient_accumulation_steps=1), processes=2)
+    single = torch.load(one / "rank0.pt")
+    ranks = [torch.load(two / f"rank{rank}.pt") for rank in (0, 1)]
+    assert any(tensor.abs().max() > 0 for name, tensor in single.items() if "lora_B" in name)
+    for name, tensor in single.items():
+        assert torch.equal(ranks[0][name.replace("module.", "")], ranks[1][name.replace("module.", "")])
+        assert torch.allclose(ranks[0][name], tensor, atol=1e-5), name
+
+
+def test_full_fine_tuning_is_saved_in_the_omni_layout_and_resumes(world, monkeypatch):
+    from omni_clst.checkpoints import find_checkpoint, load_thinker
+    from omni_clst.training import MetricsLog
+
+    def fail(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise RuntimeError("stopped")
+
+    settings = {"tuning": "full", "learning_rate": 0.001, "merge": "false"}
+    sft.main(arguments(world, "full", **settings))
+    monkeypatch.setattr(MetricsLog, "on_step_end", fail)
+    with pytest.raises(RuntimeError, match="stopped"):
+        sft.main(arguments(world, "full again", **settings))
+    monkeypatch.undo()
+    sft.main(arguments(world, "full again", **settings))
+    assert losses(world / "runs" / "full again") == pytest.approx(losses(world / "runs" / "full"), abs=1e-6)
+
+    checkpoint = find_checkpoint(str(world / "runs" / "full" / "checkpoint-6"))
+    assert not checkpoint.is_adapter
+    before = load_thinker(find_checkpoint(str(world / "base")), torch.float32).state_dict()
+    after = load_thinker(checkpoint, torch.float32).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "lm_head.weight" in changed
+    assert not any(name.startswith(("audio_tower", "visual")) for name in changed)
+
+
+def test_evaluation_chooses_the_best_checkpoint(world):
+    argv = arguments(world, "valid", valid_file=world / "train.jsonl", learning_rate=0.3, save_total_limit=1)
+    sft.main(argv)
+    run_dir = world / "runs" / "valid"
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    best = min((row for row in rows if "eval_loss" in row), key=lambda row: row["eval_loss"])
+    kept = {path.name for path in run_dir.glob("checkpoint-*")}
+    assert kept == {f"checkpoint-{best['step']}", f"checkpoint-{STEPS}"}
+
+
+def test_rows_over_the_length_limit_are_left_out_and_counted(world, capsys):
+    lengths = []
+    for limit in (60, 2048):
+        sft.main([*arguments(world, "dry"), "--max_length", str(limit), "--dry_run"])
+        lengths.append(capsys.readouterr().out)
+    assert "24 rows, 12 with a thought\n" in lengths[1]
+    assert "over 60 tokens left out" in lengths[0]
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
+    sft.main([*arguments(world, "dry"), "--dry_run"])
+    out = capsys.readouterr().out
+    for word in ("samples      24 (unknown 24)", "steps        6, 4 rows each", "parameters ", "memory ", "disk "):
+        assert word in out
+    assert not (world / "runs" / "dry").exists()
