@@ -6,12 +6,17 @@ Writes data/ and base/ under --out (default runs/demo); what is there with the s
 """
 
 import argparse
+import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from omni_clst.config import REPOSITORY
 from omni_clst.errors import run_main
-from omni_clst.files import read_json, require_disk, require_writable, write_json
+from omni_clst.files import read_json, require_disk, require_writable, sha256_of_text, write_json
+
+WORLD_CODE = ("demo/sounds.py", "demo/world.py", "demo/dataset.py")
+BASE_CODE = ("demo/tiny.py", "demo/pretrain.py", "prompts.py")
 
 
 def main(argv: list[str]) -> None:
@@ -26,10 +31,12 @@ def main(argv: list[str]) -> None:
     from omni_clst.demo.dataset import WorldConfig, write_world
 
     world = WorldConfig(seed=arguments.seed)
-    if not _is_made(arguments.out / "data" / "made.json", world):
+    made_of = _recipe(world, WORLD_CODE)
+    if not _is_made(arguments.out / "data" / "made.json", made_of):
+        shutil.rmtree(arguments.out / "data", ignore_errors=True)
         print("synthesising the world's clips and questions", flush=True)
         write_world(arguments.out / "data", world)
-        write_json(arguments.out / "data" / "made.json", asdict(world))
+        write_json(arguments.out / "data" / "made.json", made_of)
 
     from omni_clst.checkpoints import save_whole
     from omni_clst.demo.pretrain import PretrainConfig, pretrain, save_base
@@ -39,26 +46,28 @@ def main(argv: list[str]) -> None:
 
     steps = {"steps": arguments.pretrain_steps} if arguments.pretrain_steps else {}
     config = PretrainConfig(seed=arguments.seed, **steps)
-    if not _is_made(arguments.out / "base" / "made.json", config):
+    made_of = _recipe(config, WORLD_CODE + BASE_CODE)
+    if not _is_made(arguments.out / "base" / "made.json", made_of):
         print(f"pretraining the base model: {config.steps} steps, about 3 minutes on two cores", flush=True)
         made = pretrain(config)
 
         def write(folder: Path) -> None:
             save_base(folder, *made)
-            write_json(folder / "made.json", asdict(config))
+            write_json(folder / "made.json", made_of)
 
         save_whole(arguments.out / "base", write)
     print(f"the world is in {arguments.out / 'data'}, the base model in {arguments.out / 'base'}", flush=True)
 
 
-def _is_made(file: Path, config: object) -> bool:
-    """True if `file` says that its folder was made with this config."""
-    return file.exists() and read_json(file) == _as_json(config)
+def _recipe(config: object, code: tuple[str, ...]) -> dict:
+    """What a folder is made of: settings, and the code that reads them."""
+    sources = "".join((REPOSITORY / "src" / "omni_clst" / name).read_text(encoding="utf-8") for name in code)
+    return json.loads(json.dumps(asdict(config))) | {"code_sha256": sha256_of_text(sources)}
 
 
-def _as_json(config: object) -> dict:
-    """A config as it reads back from JSON (tuples become lists)."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+def _is_made(file: Path, recipe: dict) -> bool:
+    """True if `file` says that its folder was made by this recipe."""
+    return file.exists() and read_json(file) == recipe
 
 
 if __name__ == "__main__":

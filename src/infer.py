@@ -18,8 +18,7 @@ def main(argv: list[str]) -> None:
     from omni_clst.benchmark_run import answer_and_score, find_benchmarks, load_engine, print_infer_plan
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
-    from omni_clst.inference import join_processes
-    from omni_clst.runs import quiet_libraries
+    from omni_clst.runs import join_processes, quiet_libraries
 
     quiet_libraries()
     checkpoint = find_checkpoint(config.model)

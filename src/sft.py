@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
         print_sft_plan(run)
         return
 
+    arguments = run.training_arguments()
     run_dir = open_run(config)
     merged = run_dir / "merged"
     if merged.exists():
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     newest = newest_checkpoint(run_dir)
     if newest:
         say(f"going on from {newest}")
-    trainer = run.build_trainer(step_of(newest))
+    trainer = run.build_trainer(arguments, step_of(newest))
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
     chosen = trainer.state.best_model_checkpoint or newest_checkpoint(run_dir)

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import infer
 import pytest
 import torch
 from tiny_world import make_base, write_mmau
 
+import infer
 from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.files import read_jsonl
 from omni_clst.generation import HFEngine, Sampling, plan_batches

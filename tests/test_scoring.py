@@ -152,7 +152,8 @@ def write(path, text):
 def test_all_three_output_keys_are_read(tmp_path):
     path = write(
         tmp_path / "p.jsonl",
-        '{"id": "a", "model_output": "x"}\n\n{"id": "b", "model_prediction": "y"}\n{"id": "c", "answer_prediction": null}\n',
+        '{"id": "a", "model_output": "x"}\n\n{"id": "b", "model_prediction": "y"}\n'
+        '{"id": "c", "answer_prediction": null}\n',
     )
     assert read_predictions(path) == [
         {"id": "a", "model_output": "x", "parse_failed": False},
@@ -223,7 +224,11 @@ def test_scores_have_the_agreed_shape(rows):
         "strict": {
             "accuracy": 100.0,
             "by": {
-                "task": {"music": {"correct": 1, "total": 1}, "sound": {"correct": 2, "total": 2}, "speech": {"correct": 1, "total": 1}},
+                "task": {
+                    "music": {"correct": 1, "total": 1},
+                    "sound": {"correct": 2, "total": 2},
+                    "speech": {"correct": 1, "total": 1},
+                },
                 "difficulty": {"easy": {"correct": 4, "total": 4}},
                 "sub-category": {"first": {"correct": 4, "total": 4}},
             },

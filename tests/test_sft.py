@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import sft
 import torch
 from tiny_world import make_base, write_train_file
 
+import sft
 from omni_clst.checkpoints import MARKER
 
 DRIVER = Path(__file__).with_name("driver.py")

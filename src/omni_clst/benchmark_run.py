@@ -18,13 +18,12 @@ from .inference import (
     measure_lengths,
     prediction_row,
     sampling_settings,
-    wait_for_all,
     weights_fingerprint,
 )
 from .plan import activation_bytes, measure_model, print_memory
 from .processing import OmniEncoder
 from .prompts import Prompt, make_prompt
-from .runs import process_rank, say
+from .runs import process_rank, say, wait_for_all
 from .scoring import format_table, read_predictions, score
 
 

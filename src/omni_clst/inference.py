@@ -11,10 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
-
-import torch.distributed as dist
 
 from .checkpoints import Checkpoint
 from .errors import InputError
@@ -23,22 +20,10 @@ from .generation import Completion, Hearing, HFEngine, encoded_batches, plan_bat
 from .processing import OmniEncoder
 from .prompts import Prompt
 from .response import parse_response
-from .runs import changed_settings, process_count, process_rank, say
+from .runs import changed_settings, process_count, process_rank, say, wait_for_all
 from .samples import AudioQASample
 
 PROGRESS_SECONDS = 5.0
-
-
-def join_processes() -> None:
-    """Let the launch's processes wait for each other; does nothing for a single one."""
-    if process_count() > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=timedelta(days=2))  # the slowest shard may take hours longer
-
-
-def wait_for_all() -> None:
-    """A barrier over the launch's processes."""
-    if dist.is_initialized():
-        dist.barrier()
 
 
 def prediction_row(sample: AudioQASample, completion: Completion, prompt: Prompt) -> dict:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -48,6 +49,7 @@ def quiet_libraries() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    os.environ.setdefault("DS_LOG_LEVEL", "error")
 
 
 def say(text: str) -> None:
@@ -56,25 +58,46 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def join_processes() -> None:
+    """Let the launch's processes wait for each other; does nothing for a single one."""
+    import torch.distributed as dist
+
+    if process_count() > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=timedelta(days=2))  # the slowest shard may take hours longer
+
+
+def wait_for_all() -> None:
+    """A barrier over the launch's processes."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def changed_settings(before: dict, now: dict, harmless: set[str] = HARMLESS) -> list[str]:
     """Settings that matter and differ, as `name: before -> now`."""
     names = sorted((before.keys() | now.keys()) - harmless)
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
-def open_run(config, settings_file: str = "config.yaml") -> Path:
+def open_run(config) -> Path:
     """Make or reopen a run directory and write `config.yaml` and `environment.json`; raises `InputError`.
 
-    A directory with other settings is refused, naming them, unless the run is to start anew (`overwrite`). Only rank 0
-    writes; the others must not read the directory before it has (the trainer's start is a barrier).
+    A directory with other settings is refused, naming them, unless the run is to start anew (`overwrite`). Rank 0
+    writes and the others wait for it.
     """
     run_dir = config.run_dir
-    if process_rank() != 0:
-        return run_dir
+    if process_rank() == 0:
+        _write_run(config, run_dir)
+    wait_for_all()
+    return run_dir
+
+
+def _write_run(config, run_dir: Path) -> None:
     if config.overwrite:
         shutil.rmtree(run_dir, ignore_errors=True)
     require_writable(run_dir)
-    file = run_dir / settings_file
+    file = run_dir / "config.yaml"
     if file.exists():
         changed = changed_settings(yaml.safe_load(file.read_text(encoding="utf-8")), dataclasses.asdict(config))
         if changed:
@@ -84,7 +107,6 @@ def open_run(config, settings_file: str = "config.yaml") -> Path:
             )
     write_config(config, file)
     write_json(run_dir / "environment.json", describe_environment())
-    return run_dir
 
 
 def describe_environment() -> dict:

@@ -114,7 +114,7 @@ class SFTRun:
         return choose_dtype(self.config.dtype, self.device) if self.config.tuning == "lora" else torch.float32
 
     def training_arguments(self) -> TrainingArguments:
-        """`TrainingArguments` from the config; made before the model, so that ZeRO-3 can partition it while loading."""
+        """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
         config = self.config
         evaluates = self.valid is not None
         shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name in trainer_keys()}
@@ -161,9 +161,10 @@ class SFTRun:
         model.audio_tower.audio_bos_eos_token.requires_grad_(False)
         return model
 
-    def build_trainer(self, resumed_step: int, callbacks: list[TrainerCallback] = ()) -> SFTTrainer:
+    def build_trainer(
+        self, arguments: TrainingArguments, resumed_step: int, callbacks: list[TrainerCallback] = ()
+    ) -> SFTTrainer:
         """The trainer over the loaded samples."""
-        arguments = self.training_arguments()
         pad_token_id = self.processor.tokenizer.pad_token_id
         trainer = SFTTrainer(
             model=self.build_model(),

@@ -22,7 +22,7 @@ from ..prompts import PROMPTS, format_choices, make_prompt
 from ..response import format_response
 from .sounds import SOUNDS, synthesise_clip
 from .tiny import make_config, make_processor
-from .world import NUMBER_OF_CHOICES, Question, Scene, ask, draw_scene
+from .world import NUMBERS, TALLIED_SHARES, Question, Scene, ask, draw_kind, draw_scene
 
 CAPTION_REQUEST = "what do you hear ?"
 
@@ -32,10 +32,10 @@ class PretrainConfig:
     """Settings of the base model's pretraining; every change makes a new base."""
 
     seed: int = 0
-    steps: int = 400
+    steps: int = 440
     clips: int = 4000  # heard again with other questions; each costs 4 ms to make
     audio_rows: int = 40  # rows a step with a clip: captions first, then more and more questions
-    text_rows: int = 28  # rows a step that reason over written events
+    text_rows: int = 32  # rows a step that reason over written events
     caption_share: tuple[float, float] = (0.9, 0.1)  # of the audio rows, at the start and from `turn` of the steps on
     turn: float = 0.25  # questions teach little before the model can hear
     learning_rate: float = 3.0e-3  # of the embeddings, norms and head
@@ -49,8 +49,7 @@ class PretrainConfig:
 
 def tokenizer_corpus() -> list[str]:
     """The world's words as the tokenizer is to cut them: alone, after a space, and in their sentences."""
-    numbers = [str(number) for number in range(1, NUMBER_OF_CHOICES + 1)]
-    words = [form for word in (*SOUNDS, *numbers) for form in (word, f" {word}")]
+    words = [form for word in (*SOUNDS, *NUMBERS, "so") for form in (word, f" {word}")]
     rng = np.random.default_rng(0)
     questions = [ask(rng, draw_scene(rng)).text for _ in range(300)]
     tags = ["<think>", "</think>", "<answer>", "</answer>", "system\n", "user\n", "assistant\n"]
@@ -97,7 +96,7 @@ class Curriculum:
 
     def text_row(self) -> Example:
         scene = draw_scene(self.rng)
-        question = ask(self.rng, scene)
+        question = ask(self.rng, scene, draw_kind(self.rng, TALLIED_SHARES))
         user_text = self._user_text(self.selective, question, f"heard : {' '.join(scene.events)}\n")
         return self.selective.encode_chat(user_text, format_response(question.think, question.answer), None)
 

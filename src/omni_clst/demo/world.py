@@ -16,6 +16,7 @@ from .sounds import SOUNDS, TASK_OF_SOUND
 SHORT_CLIP_EVENTS = (2, 4)
 LONG_CLIP_EVENTS = (5, 7)
 NUMBER_OF_CHOICES = 4
+NUMBERS = ("zero", "one", "two", "three", "four")  # words: the tokenizer cuts digits off their space
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ def _choose(rng: np.random.Generator, answer: str, others: list[str]) -> tuple[s
 
 
 def _tally(events: tuple[str, ...], asked: str) -> str:
-    """The events in order with a running count behind every event that is asked about."""
-    count, words = 0, []
+    """The events in order with a running count behind every event that is asked about, which starts at zero."""
+    count, words = 0, [asked, NUMBERS[0]]
     for event in events:
         words.append(event)
         if event == asked:
             count += 1
-            words.append(str(count))
+            words.append(NUMBERS[count])
     return " ".join(words)
 
 
@@ -98,9 +99,9 @@ def _ask_count(rng: np.random.Generator, scene: Scene) -> Question:
     counts = Counter(scene.events)
     count = int(rng.choice(sorted(set(counts.values()))))
     asked = str(rng.choice([sound for sound in counts if counts[sound] == count]))
-    choices = tuple(str(number) for number in range(1, NUMBER_OF_CHOICES + 1))
     text = f"how many times is the {asked} heard ?"
-    return Question("count", text, choices, str(count), _tally(scene.events, asked), "deep", TASK_OF_SOUND[asked])
+    think = _tally(scene.events, asked)
+    return Question("count", text, NUMBERS[1:], NUMBERS[count], think, "deep", TASK_OF_SOUND[asked])
 
 
 def _ask_after(rng: np.random.Generator, scene: Scene) -> Question | None:
@@ -110,8 +111,11 @@ def _ask_after(rng: np.random.Generator, scene: Scene) -> Question | None:
     if not targets:
         return None
     asked, index = targets[int(rng.integers(len(targets)))]
-    depth = "deep" if scene.events.count(asked) > 1 else "shallow"
-    return _following(rng, scene, "after", f"what sound comes right after the last {asked} ?", asked, index, depth)
+    count = scene.events.count(asked)
+    think = f"{_tally(scene.events, asked)} so {asked} {NUMBERS[count]} {scene.events[index + 1]}"
+    depth = "deep" if count > 1 else "shallow"
+    text = f"what sound comes right after the last {asked} ?"
+    return _following(rng, scene, "after", text, index, think, depth)
 
 
 def _ask_second(rng: np.random.Generator, scene: Scene) -> Question | None:
@@ -122,16 +126,17 @@ def _ask_second(rng: np.random.Generator, scene: Scene) -> Question | None:
     if not targets:
         return None
     asked, index = targets[int(rng.integers(len(targets)))]
-    return _following(rng, scene, "second", f"what sound comes right after the second {asked} ?", asked, index, "deep")
+    think = _tally(scene.events[: index + 2], asked)
+    text = f"what sound comes right after the second {asked} ?"
+    return _following(rng, scene, "second", text, index, think, "deep")
 
 
 def _following(
-    rng: np.random.Generator, scene: Scene, kind: str, text: str, asked: str, index: int, depth: str
+    rng: np.random.Generator, scene: Scene, kind: str, text: str, index: int, think: str, depth: str
 ) -> Question:
-    """A question whose answer is the event behind `index`; the thought tallies what is asked about."""
+    """A question whose answer is the event behind `index`."""
     answer = scene.events[index + 1]
-    choices = _sound_choices(rng, scene, answer)
-    return Question(kind, text, choices, answer, _tally(scene.events, asked), depth, TASK_OF_SOUND[answer])
+    return Question(kind, text, _sound_choices(rng, scene, answer), answer, think, depth, TASK_OF_SOUND[answer])
 
 
 def _ask_most(rng: np.random.Generator, scene: Scene) -> Question | None:
@@ -153,11 +158,15 @@ ASKERS = {
     "second": _ask_second,
     "count": _ask_count,
 }
+TALLIED_SHARES = {"after": 0.5, "second": 0.2, "count": 0.3}  # of the questions that the base reasons over in writing
 QUESTION_SHARES = {"first": 0.15, "last": 0.15, "most": 0.1, "after": 0.25, "second": 0.15, "count": 0.2}
 
 
 def ask(rng: np.random.Generator, scene: Scene, kind: str | None = None) -> Question:
     """One question about the scene, of `kind` or of a drawn one; a kind that the scene cannot carry becomes "count"."""
-    if kind is None:
-        kind = str(rng.choice(list(QUESTION_SHARES), p=list(QUESTION_SHARES.values())))
-    return ASKERS[kind](rng, scene) or _ask_count(rng, scene)
+    return ASKERS[kind or draw_kind(rng, QUESTION_SHARES)](rng, scene) or _ask_count(rng, scene)
+
+
+def draw_kind(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    """A kind of question, drawn by its share."""
+    return str(rng.choice(list(shares), p=list(shares.values())))

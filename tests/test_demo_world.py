@@ -1,0 +1,126 @@
+"""The embedded world: its questions have one right answer, and the same seed makes the same bytes."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from omni_clst.audio import load_audio
+from omni_clst.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.demo.dataset import WorldConfig, write_world
+from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip, synthesise_event
+from omni_clst.demo.world import ASKERS, NUMBERS, Scene, ask, draw_scene
+from omni_clst.response import format_response, parse_response
+from omni_clst.samples import read_samples
+
+SMALL = WorldConfig(train_clips=6, questions_per_clip=4, valid_clips=2, mmau_clips=5, mmar_clips=3)
+
+
+def right_answer(kind: str, events: tuple[str, ...], text: str) -> str:
+    """The answer once more, by plain search in the list of events."""
+    words = text.split()
+    if kind == "first":
+        return events[0]
+    if kind == "last":
+        return events[-1]
+    if kind == "most":
+        return max(set(events), key=events.count)
+    asked = words[-2] if kind in ("after", "second") else words[words.index("the") + 1]
+    places = [index for index, event in enumerate(events) if event == asked]
+    if kind == "count":
+        return NUMBERS[len(places)]
+    return events[(places[-1] if kind == "after" else places[1]) + 1]
+
+
+def test_every_question_has_its_answer_among_four_choices():
+    rng = np.random.default_rng(0)
+    kinds = Counter()
+    for _ in range(3000):
+        scene = draw_scene(rng)
+        question = ask(rng, scene)
+        kinds[question.kind, question.depth] += 1
+        assert question.answer == right_answer(question.kind, scene.events, question.text)
+        assert len(set(question.choices)) == 4
+        assert question.answer in question.choices
+    assert set(kinds) == {
+        ("first", "shallow"), ("last", "shallow"), ("most", "shallow"), ("after", "shallow"),
+        ("after", "deep"), ("second", "deep"), ("count", "deep"),
+    }  # fmt: skip
+    assert min(kinds.values()) > 60
+
+
+def test_depth_does_not_always_show_in_the_wording():
+    rng = np.random.default_rng(0)
+    once, twice = Scene(("hiss", "drum", "bell")), Scene(("hiss", "bell", "hiss", "drum", "bell"))
+    for scene, depth in ((once, "shallow"), (twice, "deep")):
+        found = {}
+        for _ in range(60):
+            question = ASKERS["after"](rng, scene)
+            found[question.text] = question.depth
+        assert found["what sound comes right after the last hiss ?"] == depth
+
+
+def test_thought_tallies_what_is_asked_about():
+    rng = np.random.default_rng(0)
+    scene = Scene(("hiss", "drum", "hiss", "bell"))
+    thoughts = {}
+    for _ in range(100):
+        for kind in ("count", "after", "second"):
+            question = ASKERS[kind](rng, scene)
+            thoughts[question.text] = question.think
+    assert thoughts["how many times is the hiss heard ?"] == "hiss zero hiss one drum hiss two bell"
+    assert thoughts["what sound comes right after the second hiss ?"] == "hiss zero hiss one drum hiss two bell"
+    after = "hiss zero hiss one drum hiss two bell so hiss two bell"
+    assert thoughts["what sound comes right after the last hiss ?"] == after
+
+
+@pytest.mark.parametrize("sound", SOUNDS)
+def test_sounds_are_drawn_afresh_and_stay_in_range(sound):
+    rng = np.random.default_rng(0)
+    first, second = synthesise_event(rng, sound), synthesise_event(rng, sound)
+    assert np.abs(first).max() <= 1.0
+    assert len(first) != len(second) or not np.array_equal(first, second)
+
+
+def test_longest_scene_fits_into_a_clip():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        clip = synthesise_clip(rng, ["beep"] * 7)
+        loud = np.flatnonzero(np.abs(clip) > 0.1)
+        assert loud[-1] < len(clip) - 1
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, SMALL)
+    return folder
+
+
+def test_same_seed_writes_the_same_bytes(world, tmp_path):
+    write_world(tmp_path, SMALL)
+    files = sorted(path.relative_to(world) for path in world.rglob("*") if path.is_file())
+    assert len(files) == 6 + 2 + 5 + 3 + 5
+    assert all((world / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
+    write_world(tmp_path / "other", replace(SMALL, seed=1))
+    assert (tmp_path / "other" / "train.jsonl").read_bytes() != (world / "train.jsonl").read_bytes()
+
+
+def test_no_clip_stands_in_two_splits(world):
+    contents = [soundfile.read(path)[0].tobytes() for path in world.rglob("*.wav")]
+    assert len(set(contents)) == len(contents) == 16
+
+
+def test_samples_and_benchmarks_read_back_without_an_oddity(world):
+    train = read_samples(world / "train.jsonl", world)
+    assert len(train) == 24
+    for sample in train:
+        assert len(load_audio(sample.audio_path)) == pytest.approx(2.2 * SAMPLING_RATE)
+        assert parse_response(format_response(sample.think, sample.answer)).well_formed
+    for name, count in (("mmau-mini", 10), ("mmar", 6)):
+        meta, audio_root = find_benchmark(world, name)
+        rows = load_benchmark(name, meta)
+        assert (len(rows.samples), rows.oddities) == (count, ())
+        assert all(resolve_audio(sample, audio_root).is_file() for sample in rows.samples)
