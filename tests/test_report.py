@@ -2,9 +2,9 @@
 
 import json
 
-import report
 from PIL import Image
 
+import report
 from omni_clst.report import collect, results_table, summary_line
 
 

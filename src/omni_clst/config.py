@@ -98,6 +98,8 @@ class SFTConfig(RunConfig, ModelConfig):
         found += _one_of("tuning", self.tuning, ("lora", "full"))
         for name in ("train_file", "valid_file", "deepspeed"):
             found += _existing_file(name, getattr(self, name))
+        if self.save_total_limit is not None:
+            found += _positive(self, "save_total_limit")
         found += _positive(self, "lora_rank", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
         if self.train_towers and self.tuning == "lora":
             found.append("train_towers needs tuning full: LoRA freezes the towers")

@@ -10,6 +10,7 @@ class InputError(ValueError):
 
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2."""
+    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale: choices and group names come in any script
     try:
         main(sys.argv[1:])
     except InputError as error:

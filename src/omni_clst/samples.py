@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .files import read_json, read_jsonl, write_jsonl
+from .response import format_response, parse_response
 
 LEVELS = ("easy", "medium", "hard", "unknown")
 MAX_PROBLEMS_SHOWN = 5
@@ -36,7 +37,7 @@ class AudioQASample:
     extra: dict = field(default_factory=dict)
 
     def to_row(self) -> dict:
-        """The row of the JSON Lines file: own fields first, then `extra`; unset optional fields are left out."""
+        """The row of the JSON Lines file: own fields, then what else `extra` has; level and prompt only where set."""
         row = {
             "id": self.id,
             "audio_path": self.audio_path,
@@ -50,7 +51,7 @@ class AudioQASample:
             row["level"] = self.level
         if self.prompt is not None:
             row["prompt"] = self.prompt
-        return row | self.extra
+        return row | {key: value for key, value in self.extra.items() if key not in row}
 
 
 def make_sample_id(audio_path: str, question: str, choices: Iterable[str]) -> str:
@@ -71,7 +72,7 @@ def sample_from_row(row: dict) -> AudioQASample:
     for key in ("id", "answer", "think", "prompt", "source", "level"):
         if row.get(key) is not None and not isinstance(row[key], str):
             raise InputError(f"{key} {row[key]!r} is not a text")
-    if row.get("level", "unknown") not in LEVELS:
+    if (row.get("level") or "unknown") not in LEVELS:
         raise InputError(f"level {row['level']!r} is not one of {list(LEVELS)}")
     return AudioQASample(
         id=row.get("id") or make_sample_id(row["audio_path"], row["question"], choices),
@@ -114,11 +115,11 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
 
     Takes our own format and the foreign layouts of `sources.py`. Relative audio paths count from `audio_root`, or from
     the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
-    answer that is no choice, an id that stands twice.
+    answer that is no choice, a tag inside thought or answer, an id that stands twice.
     """
     from .sources import convert_row  # sources.py builds on this module
 
-    root = Path(audio_root) if audio_root else Path(path).parent
+    root = os.path.abspath(audio_root or Path(path).parent)
     samples: list[AudioQASample] = []
     places: dict[str, str] = {}
     problems: list[str] = []
@@ -132,7 +133,7 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
             problems.append(f"{place}: {error}")
             continue
         places[sample.id] = place
-        samples.append(replace(sample, audio_path=os.path.normpath(root / sample.audio_path)))
+        samples.append(replace(sample, audio_path=os.path.normpath(os.path.join(root, sample.audio_path))))
     if problems:
         shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
         more = f"\n  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more" if len(problems) > MAX_PROBLEMS_SHOWN else ""
@@ -148,16 +149,20 @@ def check_trainable(sample: AudioQASample) -> None:
     A sample with a prompt of its own may have no choices: its text holds them in a wording that nobody reads here.
     """
     choices = list(sample.choices)
-    if not choices and sample.prompt is not None:
-        return
-    if len(choices) < 2:
-        raise InputError(f"choices {choices} are fewer than two")
-    if any(not choice.strip() for choice in choices):
-        raise InputError(f"choices {choices} hold an empty one")
-    if len(set(choices)) < len(choices):
-        raise InputError(f"choices {choices} hold one twice")
-    if sample.answer not in choices:
-        raise InputError(f"answer {sample.answer!r} is not one of {choices}")
+    if choices or sample.prompt is None:
+        if len(choices) < 2:
+            raise InputError(f"choices {choices} are fewer than two")
+        if any(not choice.strip() for choice in choices):
+            raise InputError(f"choices {choices} hold an empty one")
+        if len(set(choices)) < len(choices):
+            raise InputError(f"choices {choices} hold one twice")
+        if sample.answer not in choices:
+            raise InputError(f"answer {sample.answer!r} is not one of {choices}")
+    elif not (sample.answer or "").strip():
+        raise InputError(f"answer {sample.answer!r} is not a text")
+    for name, text in (("think", sample.think or ""), ("answer", sample.answer)):
+        if not parse_response(format_response("", f"x{text}")).well_formed:
+            raise InputError(f"{name} {text!r} holds a tag of the answer's form")
 
 
 def write_samples(path: Path | str, samples: Iterable[AudioQASample]) -> None:

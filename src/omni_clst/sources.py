@@ -4,16 +4,18 @@ A layout is a pair in `LAYOUTS`: the keys that give it away, and a converter. Ad
 """
 
 import ast
+import json
 import re
 from collections.abc import Callable
 
 from .errors import InputError
 from .response import parse_response
-from .samples import AudioQASample, make_sample_id, sample_from_row
+from .samples import AudioQASample, sample_from_row
 
-# `A. x`, `A) x`, `(A) x`, `A: x`, at the start of a line or behind white space
-_LETTERED = re.compile(r"(?:(?<=\s)|^)\(?([A-H])[.):]\)?\s+(.+?)(?=\s+\(?[B-H][.):]\)?\s|\s*\n|\s*$)", re.MULTILINE)
-_LIST_LITERAL = re.compile(r"\[\s*(?:'[^\n]*'|\"[^\n]*\")\s*\]")
+_QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+_LIST_LITERAL = re.compile(rf"\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*\]")
+# How a choice's letter is written: (A) A) A. A:
+_LETTER_STYLES = (r"\(([A-Z])\)", r"([A-Z])\)", r"([A-Z])\.", r"([A-Z]):")
 
 
 def convert_row(row: dict) -> AudioQASample:
@@ -21,6 +23,10 @@ def convert_row(row: dict) -> AudioQASample:
 
     `audio_path` stays as the row has it.
     """
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("holds a text that is not Unicode (half of a surrogate pair)") from None
     for keys, convert in LAYOUTS:
         if keys <= row.keys():
             return convert(row)
@@ -44,45 +50,67 @@ def _from_published_clst(row: dict) -> AudioQASample:
 
 
 def _from_published_sft(row: dict) -> AudioQASample:
-    """The published SFT files (ms-swift): the user's text verbatim as prompt, thought and answer from the tags."""
-    turns = {turn.get("role"): turn.get("content") for turn in row["messages"] if isinstance(turn, dict)}
-    user, assistant = turns.get("user"), turns.get("assistant")
-    if not isinstance(user, str) or not isinstance(assistant, str):
-        raise InputError(f"messages {row['messages']!r} do not hold a user's and an assistant's text")
-    if not isinstance(row["audios"], list) or len(row["audios"]) != 1 or not isinstance(row["audios"][0], str):
-        raise InputError(f"audios {row['audios']!r} is not a list of one path")
-    prompt = user.replace("<audio>", "", 1).strip()
+    """The published SFT files (ms-swift): the user's text verbatim as prompt, thought and answer from the tags.
+
+    A system turn is left to the settings.
+    """
+    turns = row["messages"] if isinstance(row["messages"], list) else []
+    match [turn for turn in turns if not (isinstance(turn, dict) and turn.get("role") == "system")]:
+        case [{"role": "user", "content": str(user)}, {"role": "assistant", "content": str(assistant)}]:
+            prompt = user.replace("<audio>", "")
+        case _:
+            raise InputError(f"messages {row['messages']!r} are not one user's and one assistant's text")
+    audios = row["audios"]
+    if not isinstance(audios, list) or len(audios) != 1 or not isinstance(audios[0], str) or user.count("<audio>") > 1:
+        raise InputError(f"audios {audios!r} with {user.count('<audio>')} <audio> in the text: one clip is expected")
     response = parse_response(assistant)
     if response.answer is None:
         raise InputError(f"assistant text {assistant[:80]!r} has no <answer>")
     choices = choices_in_text(prompt)
-    return AudioQASample(
-        id=row.get("id") or make_sample_id(row["audios"][0], prompt, choices),
-        audio_path=row["audios"][0],
-        question=prompt,
-        choices=choices,
-        answer=strip_letter(response.answer, choices),
-        think=response.think,
-        source="published_sft",
-        prompt=prompt,
-        extra={key: value for key, value in row.items() if key not in ("messages", "audios", "id")},
-    )
+    own = {
+        "audio_path": audios[0],
+        "question": prompt.strip(),
+        "choices": list(choices),
+        "answer": strip_letter(response.answer, choices),
+        "think": response.think,
+        "prompt": prompt,
+    }
+    others = {key: value for key, value in row.items() if key not in ("messages", "audios")}
+    return sample_from_row({"source": "published_sft"} | others | own)
 
 
 def choices_in_text(text: str) -> tuple[str, ...]:
-    """Choices that stand in a text as a list literal or as lettered items from A on; () where there are none."""
-    for match in _LIST_LITERAL.finditer(text):
+    """Choices that stand in a text as a list literal or as lettered items from A on; () where there are none.
+
+    Of several lists or runs of letters the last counts: the choices stand behind the question.
+    """
+    for match in reversed(list(_LIST_LITERAL.finditer(text))):
         try:
-            value = ast.literal_eval(match[0])
-        except (ValueError, SyntaxError):
+            choices = ast.literal_eval(match[0])
+        except (ValueError, SyntaxError):  # a backslash that means nothing
             continue
-        if len(value) > 1 and all(isinstance(choice, str) for choice in value):
-            return tuple(value)
-    items = _LETTERED.findall(text)
-    letters = "".join(letter for letter, _ in items)
-    if len(items) > 1 and "ABCDEFGH".startswith(letters):
-        return tuple(choice.strip() for _, choice in items)
+        if len(choices) > 1:
+            return tuple(choice.strip() for choice in choices)  # as the answer between its tags is read
+    for before in (r"^[ \t]*", r"(?<!\S)"):  # at the start of lines; else anywhere, as in "A. cat B. cow"
+        for style in _LETTER_STYLES:
+            choices = _lettered_items(text, list(re.finditer(before + style + r"\s+", text, re.MULTILINE)))
+            if choices:
+                return choices
     return ()
+
+
+def _lettered_items(text: str, markers: list[re.Match]) -> tuple[str, ...]:
+    """The items of the last run A, B, ... of letters; an item ends where the next one begins, or with its line."""
+    found: list[re.Match] = []
+    for index, marker in enumerate(markers):
+        run = [marker] if marker[1] == "A" else []
+        for following in markers[index + 1 :] if run else ():
+            if following[1] == chr(ord("A") + len(run)):
+                run.append(following)
+        if len(run) > 1:
+            found = run
+    ends = [marker.start() for marker in found[1:]] + [len(text)]
+    return tuple(text[marker.end() : end].split("\n")[0].strip() for marker, end in zip(found, ends, strict=False))
 
 
 def _from_mmau(row: dict) -> AudioQASample:
@@ -101,13 +129,13 @@ def _from_mmar(row: dict) -> AudioQASample:
 
 def _benchmark_sample(row: dict) -> AudioQASample:
     """A benchmark's row as lenient as can be: odd values become texts, nothing is dropped (benchmarks.py flags them)."""
-    choices = tuple(str(choice) for choice in row.get("choices") or ())
+    choices = row.get("choices")
     own = {"id", "audio_path", "question", "choices", "answer", "source"}
     return AudioQASample(
         id=str(row["id"]),
         audio_path=str(row["audio_path"]),
         question=str(row.get("question") or ""),
-        choices=choices,
+        choices=tuple(map(str, choices)) if isinstance(choices, list) else (),
         answer=None if row.get("answer") is None else str(row["answer"]),
         source=str(row["source"]),
         extra={key: value for key, value in row.items() if key not in own},
@@ -115,6 +143,7 @@ def _benchmark_sample(row: dict) -> AudioQASample:
 
 
 LAYOUTS: list[tuple[set[str], Callable[[dict], AudioQASample]]] = [
+    ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, whatever else is there
     ({"messages", "audios"}, _from_published_sft),
     ({"question_text", "multi_choice", "audio_path"}, _from_published_clst),
     ({"id", "audio_id", "question", "choices"}, _from_mmau),

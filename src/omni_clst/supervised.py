@@ -120,6 +120,7 @@ class SFTRun:
         shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name in trainer_keys()}
         shared |= {
             "output_dir": str(config.run_dir),
+            "save_total_limit": None,
             "eval_strategy": "steps" if evaluates else "no",
             "save_strategy": "steps",
             "metric_for_best_model": "eval_loss" if evaluates else None,
@@ -178,6 +179,7 @@ class SFTRun:
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
         trainer.base_model = self.checkpoint.full_model
         trainer.prompt = self.encoder.prompt
+        trainer.keep_checkpoints = config.save_total_limit
         return trainer
 
 

@@ -4,7 +4,6 @@ import math
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -23,15 +22,14 @@ class WholeCheckpoints:
 
     base_model: str
     prompt: Prompt
+    keep_checkpoints: int | None  # `save_total_limit`; given to the parent it would delete before a new one is whole
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists() and not is_complete(folder):
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
-        limit, self.args.save_total_limit = self.args.save_total_limit, None  # the parent deletes before we are whole
         super()._save_checkpoint(model, trial)
-        self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             write_prompt(folder, self.prompt)
@@ -40,11 +38,11 @@ class WholeCheckpoints:
         self.accelerator.wait_for_everyone()
 
     def _delete_old_checkpoints(self) -> None:
-        """Keep the newest `save_total_limit` whole checkpoints and the best one."""
-        if self.args.save_total_limit is None:
+        """Keep the newest `keep_checkpoints` whole checkpoints and the best one."""
+        if self.keep_checkpoints is None:
             return
         best = self.state.best_model_checkpoint
-        for folder in complete_checkpoints(self.args.output_dir)[: -self.args.save_total_limit]:
+        for folder in complete_checkpoints(self.args.output_dir)[: -self.keep_checkpoints]:
             if best is None or folder.resolve() != Path(best).resolve():
                 shutil.rmtree(folder)
 
@@ -105,9 +103,3 @@ def newest_checkpoint(run_dir: Path | str) -> Path | None:
 def step_of(checkpoint: Path | None) -> int:
     """The step in a checkpoint's name, 0 for None."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
-
-
-def use_reproducible_kernels(device: torch.device) -> None:
-    """Ask for float32 matrix products without tensor-float rounding, so that equality tests mean something."""
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = False

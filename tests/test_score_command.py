@@ -1,0 +1,144 @@
+"""`src/score.py` as its users call it: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_world import write_mmau
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCORE = REPOSITORY / "src" / "score.py"
+OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")
+# q000 is right by both rules, q001 by the official one alone, q002 is wrong, q003 not parsed; every answer is "drum".
+SAID = ["drum", "the drum", "beep", ""]
+
+
+@pytest.fixture(scope="module")
+def meta(tmp_path_factory) -> Path:
+    return write_mmau(tmp_path_factory.mktemp("score command"), 4)
+
+
+def write_predictions(path: Path, said: list[str], key: str = "model_output", array: bool = False) -> Path:
+    rows = [{"id": f"q{number:03d}", key: text} for number, text in enumerate(said)]
+    path.write_text(json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run_score(meta: Path, predictions: Path, *options: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    command = [sys.executable, SCORE, "--benchmark", "mmau-mini", "--meta", meta, "--predictions", predictions, *options]
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
+
+
+def test_json_is_one_object_on_standard_output_and_nothing_else(meta, tmp_path):
+    result = run_score(meta, write_predictions(tmp_path / "p.jsonl", SAID), "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 1
+    scores = json.loads(result.stdout)
+    assert list(scores) == [
+        "benchmark", "meta_sha256", "release", "total", "answered", "missing", "parse_failed", "official", "strict",
+    ]  # fmt: skip
+    counts = [scores[key] for key in ("benchmark", "total", "answered", "missing", "parse_failed")]
+    assert counts == ["mmau-mini", 4, 4, 0, 1]
+    assert (scores["official"]["accuracy"], scores["strict"]["accuracy"]) == (50.0, 25.0)
+    assert scores["official"]["by"]["task"] == {
+        "music": {"correct": 1, "total": 1},
+        "sound": {"correct": 1, "total": 2},
+        "speech": {"correct": 0, "total": 1},
+    }
+
+
+def test_table_is_for_reading(meta, tmp_path):
+    result = run_score(meta, write_predictions(tmp_path / "p.jsonl", SAID))
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("mmau-mini (unknown release, ")
+    assert lines[0].endswith("): 4 questions, 0 missing, 1 not parsed, 0 odd rows")
+    assert [line.split() for line in lines[1:]] == [
+        ["questions", "official", "%", "strict", "%"],
+        ["all", "4", "50.00", "25.00"],
+        ["task:", "music", "1", "100.00", "0.00"],
+        ["task:", "sound", "2", "50.00", "50.00"],
+        ["task:", "speech", "1", "0.00", "0.00"],
+        ["difficulty:", "easy", "4", "50.00", "25.00"],
+        ["sub-category:", "first", "4", "50.00", "25.00"],
+        ["the", "rules", "disagree", "on", "1", "rows:", "q001"],
+    ]
+    assert len({len(line) for line in lines[1:8]}) == 1  # columns stand under each other
+
+
+def test_output_holds_the_object_and_verdicts_a_line_a_row(meta, tmp_path):
+    predictions = write_predictions(tmp_path / "p.jsonl", SAID[::-1])
+    out = tmp_path / "new folder"
+    result = run_score(meta, predictions, "--json", "--output", out / "scores.json", "--verdicts", "v.jsonl", cwd=tmp_path)
+    assert result.returncode == 0
+    assert json.loads((out / "scores.json").read_text()) == json.loads(result.stdout)
+    assert (tmp_path / "v.jsonl").read_text() == (
+        '{"id": "q000", "official": 0, "strict": 0}\n{"id": "q001", "official": 0, "strict": 0}\n'
+        '{"id": "q002", "official": 1, "strict": 0}\n{"id": "q003", "official": 1, "strict": 1}\n'
+    )
+
+
+def test_missing_prediction_is_one_line_on_stderr_and_writes_nothing(meta, tmp_path):
+    predictions = write_predictions(tmp_path / "p.jsonl", SAID[:2])
+    result = run_score(meta, predictions, "--json", "--output", tmp_path / "s.json", "--verdicts", tmp_path / "v.jsonl")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == ("error: 2 of 4 rows have no prediction: q002, q003; --allow_missing counts them as wrong\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.jsonl"]
+
+
+def test_missing_predictions_that_are_allowed_are_wrong(meta, tmp_path):
+    predictions = write_predictions(tmp_path / "p.jsonl", SAID[:2])
+    scores = json.loads(run_score(meta, predictions, "--json", "--allow_missing").stdout)
+    counts = [scores[key] for key in ("total", "answered", "missing", "parse_failed")]
+    assert counts == [4, 2, 2, 0]
+    assert (scores["official"]["accuracy"], scores["strict"]["accuracy"]) == (50.0, 25.0)
+
+
+@pytest.mark.parametrize(("key", "array"), [(key, False) for key in OUTPUT_KEYS] + [("answer_prediction", True)])
+def test_every_known_predictions_file_gives_the_same_scores(meta, tmp_path, key, array):
+    predictions = write_predictions(tmp_path / "p", SAID, key, array)
+    assert json.loads(run_score(meta, predictions, "--json").stdout)["official"]["accuracy"] == 50.0
+
+
+def test_not_a_file_and_not_a_benchmark_end_with_status_2(meta, tmp_path):
+    result = run_score(meta, tmp_path / "gone.jsonl")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"error: {tmp_path}/gone.jsonl: No such file or directory\n"
+    result = run_score(meta, meta, "--benchmark", "mmau-test")
+    assert result.returncode == 2
+    assert "invalid choice: 'mmau-test' (choose from" in result.stderr
+
+
+def test_text_outside_the_locale_is_read_and_printed(meta, tmp_path):
+    """The official scripts open files in the locale's encoding."""
+    rows = json.loads(meta.read_text())
+    for row in rows:
+        row["choices"][1] = row["answer"] = "trömmel 鼓"
+        row["sub-category"] = "où"
+    other = tmp_path / "m.json"
+    other.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    predictions = write_predictions(tmp_path / "p.jsonl", ["Trömmel 鼓"] * 4)
+    command = [sys.executable, SCORE, "--benchmark", "mmau-mini", "--meta", other, "--predictions", predictions, "--json"]
+    result = subprocess.run(
+        command, capture_output=True, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    scores = json.loads(result.stdout.decode("utf-8"))
+    assert scores["strict"]["accuracy"] == 100.0
+    assert list(scores["strict"]["by"]["sub-category"]) == ["où"]
+
+
+def test_nothing_heavy_is_imported(meta, tmp_path):
+    """Scoring answers in under a second on any machine, with nothing but the standard library."""
+    predictions = write_predictions(tmp_path / "p.jsonl", SAID)
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCORE.parent)!r}); import score; "
+        f"score.main(['--benchmark', 'mmau-mini', '--meta', {str(meta)!r}, '--predictions', {str(predictions)!r}]); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    loaded = result.stdout.splitlines()[-1]
+    assert loaded == "['__main__', 'omni_clst', 'score']"
