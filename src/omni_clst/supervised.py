@@ -179,7 +179,7 @@ class SFTRun:
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
         trainer.base_model = self.checkpoint.full_model
         trainer.prompt = self.encoder.prompt
-        trainer.keep_checkpoints = config.save_total_limit
+        trainer.keep_checkpoints = self.config.save_total_limit
         return trainer
 
 
