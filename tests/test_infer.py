@@ -218,3 +218,14 @@ class TestPredictionRow:
 
         row = prediction_row(self.sample, Completion(text, 3, True), make_prompt(prompt, ""))
         assert (row["model_output"], row["parse_failed"]) == (output, failed)
+
+
+def test_real_clips_with_all_their_hazards_are_decoded_and_answered(world, real_data):
+    """MP3 named .wav, float and 32-bit samples, six channels, 1.5 to 30 s; `data_root` is MMAU's own folder here."""
+    subset = real_data / "mmau_mini_subset"
+    infer.main(arguments(world, "real", data_root=subset, max_new_tokens=4))
+    found = rows(world / "real" / "mmau-mini" / "predictions.jsonl")
+    questions = json.loads((subset / "mmau-test-mini.json").read_text(encoding="utf-8"))
+    assert [row["id"] for row in found] == [question["id"] for question in questions]
+    assert len(found) == 38
+    assert all(row["tokens"] > 0 and "error" not in row for row in found)

@@ -139,17 +139,22 @@ def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> lis
 
 
 def find_benchmark(data_root: Path | str, name: str) -> tuple[Path, Path] | None:
-    """(metadata file, audio folder) of a benchmark laid out under `data_root` as the README says; None if not there.
+    """(metadata file, audio folder) of a benchmark under `data_root`; None if not there.
 
-    Where several metadata files are there the newest release wins.
+    `data_root` holds MMAU/ and MMAR/ as the README says, or is one of them itself. Where several metadata files are there
+    the newest release wins.
     """
     benchmark = BENCHMARKS[name]
-    root = Path(data_root)
-    metas = [root / file for file in benchmark.meta_files if (root / file).is_file()]
-    folders = [root / folder for folder in benchmark.audio_folders if (root / folder).is_dir()]
-    if not metas:
-        return None
-    return metas[0], (folders or [root / benchmark.audio_folders[0]])[0]
+    for below in (Path, _without_first_folder):
+        metas = [path for file in benchmark.meta_files if (path := Path(data_root) / below(file)).is_file()]
+        folders = [Path(data_root) / below(folder) for folder in benchmark.audio_folders]
+        if metas:
+            return metas[0], next((folder for folder in folders if folder.is_dir()), folders[0])
+    return None
+
+
+def _without_first_folder(path: str) -> Path:
+    return Path(*Path(path).parts[1:])
 
 
 def resolve_audio(sample: AudioQASample, audio_root: Path | str) -> Path:

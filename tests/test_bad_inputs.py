@@ -1,0 +1,291 @@
+"""Bad input through the real entry points: one line that names place and value, before anything is written or lost."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from tiny_world import make_base, write_mmau, write_train_file
+
+import infer
+import report
+import score
+import sft
+from omni_clst import devices
+from omni_clst.errors import InputError, run_main
+
+ROWS = 4
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bad inputs")
+    make_base(folder / "base")
+    write_train_file(folder, ROWS)
+    write_mmau(folder / "data", ROWS)
+    predictions = [json.dumps({"id": f"q{number:03d}", "model_output": "drum"}) + "\n" for number in range(ROWS)]
+    (folder / "predictions.jsonl").write_text("".join(predictions))
+    return folder
+
+
+@pytest.fixture
+def world(original, tmp_path):
+    """A copy to spoil: base/, train.jsonl with clips/, data/MMAU/, predictions.jsonl."""
+    shutil.copytree(original, tmp_path / "w")
+    return tmp_path / "w"
+
+
+ARGUMENTS = {  # entry point -> (its main, good arguments)
+    "sft": (sft.main, {
+        "model": "{w}/base", "train_file": "{w}/train.jsonl", "runs_dir": "{w}/runs", "run_name": "x", "device": "cpu",
+        "prompt": "demo_selective", "system_prompt": "", "max_steps": 1, "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1, "dataloader_num_workers": 0, "report_to": "none", "gradient_checkpointing": "false",
+    }),
+    "infer": (infer.main, {
+        "model": "{w}/base", "data_root": "{w}/data", "benchmarks": "mmau-mini", "output": "{w}/out", "device": "cpu",
+        "batch_size": 2, "max_new_tokens": 2, "num_workers": 0,
+    }),
+    "score": (score.main, {
+        "benchmark": "mmau-mini", "meta": "{w}/data/MMAU/mmau-test-mini.json", "predictions": "{w}/predictions.jsonl",
+        "output": "{w}/scores/s.json",
+    }),
+    "report": (report.main, {}),
+}  # fmt: skip
+
+
+def run(entry: str, world: Path, **changes: object) -> None:
+    """Call an entry point as its command line would; a setting of None is left out."""
+    main, arguments = ARGUMENTS[entry]
+    if entry == "report":
+        return main([str(world)])
+    settings = {key: str(value).format(w=world) for key, value in (arguments | changes).items() if value is not None}
+    return main([word for key, value in settings.items() for word in (f"--{key}", value)])
+
+
+def change_row(file: str, index: int, **changes: object) -> Callable[[Path], None]:
+    """Change fields of one row of a file."""
+
+    def change(world: Path) -> None:
+        path = world / file
+        if path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+        else:
+            rows = json.loads(path.read_text())
+        rows[index] |= changes
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows) if path.suffix == ".jsonl" else json.dumps(rows))
+
+    return change
+
+
+def put(file: str, content: str | bytes) -> Callable[[Path], None]:
+    """Put a file there, its folders too."""
+
+    def change(world: Path) -> None:
+        path = world / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.format(w=world).encode())
+
+    return change
+
+
+def append(file: str, text: str) -> Callable[[Path], None]:
+    return lambda world: (world / file).write_text((world / file).read_text() + text)
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    return lambda world: (world / file).unlink()
+
+
+def copy_base(folder: str, *left_out: str) -> Callable[[Path], None]:
+    """Another folder like the base, some files left out."""
+    return lambda world: shutil.copytree(world / "base", world / folder, ignore=shutil.ignore_patterns(*left_out))
+
+
+def put_clip(file: str, waveform: np.ndarray) -> Callable[[Path], None]:
+    return lambda world: soundfile.write(world / file, waveform, 16000, subtype="FLOAT")
+
+
+def all_of(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    return lambda world: [change(world) for change in changes] and None
+
+
+def config_of_another_kind(world: Path) -> None:
+    file = world / "base" / "config.json"
+    file.write_text(json.dumps({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}))
+
+
+def started_with_other_settings(world: Path) -> None:
+    run("sft", world, merge="false", learning_rate=0.5)
+
+
+def answered_with_other_settings(world: Path) -> None:
+    run("infer", world)
+
+
+class Case(NamedTuple):
+    """`{w}` stands for the world's folder; `changes` are arguments that differ from the good ones."""
+
+    reason: str
+    entry: str
+    spoil: Callable[[Path], None] | None
+    changes: dict
+    message: str
+
+
+META = "data/MMAU/mmau-test-mini.json"
+CLIP = "clips/clip001.wav"
+TEST_CLIP = "data/MMAU/test-mini-audios/clip001.wav"
+CASES = [
+    # training rows
+    Case("no train file", "sft", None, {"train_file": "{w}/gone.jsonl"}, "train_file {w}/gone.jsonl: no such file"),
+    Case("no valid file", "sft", None, {"valid_file": "{w}/gone.jsonl"}, "valid_file {w}/gone.jsonl: no such file"),
+    Case("train file not set", "sft", None, {"train_file": None},
+         "train_file is not set (--train_file VALUE, or in the YAML)"),
+    Case("broken JSON", "sft", append("train.jsonl", '{"id": "row4", '), {},
+         "{w}/train.jsonl:5: not JSON (Expecting property name enclosed in double quotes): '{{\"id\": \"row4\",'"),
+    Case("answer is no choice", "sft", change_row("train.jsonl", 2, answer="Dog"), {},
+         "{w}/train.jsonl:3: answer 'Dog' is not one of ['hiss', 'drum', 'click', 'beep']"),
+    Case("id stands twice", "sft", change_row("train.jsonl", 3, id="row1"), {},
+         "{w}/train.jsonl:4: id 'row1' stands already at {w}/train.jsonl:2"),
+    Case("unknown layout", "sft", put("train.jsonl", '{{"text": "x"}}'), {},
+         "{w}/train.jsonl:1: unknown layout with the keys ['text']"),
+    Case("empty train file", "sft", put("train.jsonl", ""), {}, "{w}/train.jsonl: holds no samples"),
+    Case("not UTF-8", "sft", put("train.jsonl", b"\xff\xfe"), {},
+         "{w}/train.jsonl: not UTF-8 (invalid start byte at byte 0)"),
+    Case("bad row in the valid file", "sft",
+         all_of(lambda w: shutil.copy(w / "train.jsonl", w / "valid.jsonl"), change_row("valid.jsonl", 0, answer=None)),
+         {"valid_file": "{w}/valid.jsonl"},
+         "{w}/valid.jsonl:1: answer None is not one of ['hiss', 'drum', 'click', 'beep']"),
+    Case("special token in a question", "sft", change_row("train.jsonl", 0, question="is it <|AUDIO|> ?"), {},
+         "sample 'row0': the text holds the special token '<|AUDIO|>'"),
+    Case("all rows too long", "sft", None, {"max_length": 5},
+         "{w}/train.jsonl: all 4 rows are longer than max_length 5"),
+    # clips
+    Case("no such clip", "sft", remove(CLIP), {}, "{w}/" + CLIP + ": No such file or directory"),
+    Case("clip of no bytes", "sft", put(CLIP, b""), {}, "{w}/" + CLIP + ": is empty (0 bytes)"),
+    Case("clip of no samples", "sft", put_clip(CLIP, np.zeros(0)), {}, "{w}/" + CLIP + ": holds no audio samples"),
+    Case("clip of 10 ms", "sft", put_clip(CLIP, np.zeros(160)), {},
+         "{w}/" + CLIP + ": 160 samples at 16 kHz are too short, one audio token takes 321"),
+    Case("text file as a clip", "sft", put(CLIP, "no sound\n" * 99), {},
+         "{w}/" + CLIP + ": not decodable as audio (Invalid data found when processing input)"),
+    Case("clips elsewhere", "sft", None, {"audio_root": "{w}/elsewhere"},
+         "{w}/elsewhere/clips/clip000.wav: No such file or directory"),
+    Case("no such clip of a benchmark", "infer", remove(TEST_CLIP), {},
+         "{w}/data: 1 of 4 clips cannot be read ({w}/" + TEST_CLIP + ": No such file or directory); "
+         "--allow_missing_audio answers the rest and counts these as wrong"),
+    # settings
+    Case("unknown key", "sft", put("c.yaml", "lora_rnk: 8\n"), {"config": "{w}/c.yaml"},
+         "c.yaml: unknown key 'lora_rnk' (did you mean 'lora_rank'?)"),
+    Case("value of another type", "sft", put("c.yaml", "lora_rank: many\n"), {"config": "{w}/c.yaml"},
+         "c.yaml: lora_rank 'many' is not a whole number"),
+    Case("broken YAML", "infer", put("c.yaml", "top_k: [1\n"), {"config": "{w}/c.yaml"},
+         "{w}/c.yaml:2: not YAML (expected ',' or ']', but got '<stream end>')"),
+    Case("no such YAML", "infer", None, {"config": "{w}/c.yaml"}, "{w}/c.yaml: No such file or directory"),
+    Case("value out of range", "infer", None, {"batch_size": 0}, "batch_size 0 is not positive"),
+    Case("unknown benchmark", "infer", None, {"benchmarks": "mmlu"},
+         "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
+    Case("settings that contradict", "sft", None, {"train_towers": "true"},
+         "train_towers needs tuning full: LoRA freezes the towers"),
+    Case("prompt without places", "sft", None, {"prompt": "listen"},
+         "prompt 'listen' is neither one of selective, always_think, direct, demo_selective, demo_direct "
+         "nor a text with {{question}} and {{choices}}"),
+    Case("lora_targets that match nothing", "sft", None, {"lora_targets": "nowhere"},
+         "lora_targets 'nowhere' matches none of the model's 30 linear layers"),
+    Case("lora_targets that is no regex", "sft", None, {"lora_targets": "(q"},
+         "lora_targets '(q' is no regular expression (missing ), unterminated subpattern at position 0)"),
+    Case("no DeepSpeed file", "sft", None, {"deepspeed": "{w}/z.json"}, "deepspeed {w}/z.json: no such file"),
+    Case("setting that transformers refuses", "sft", None, {"lr_scheduler_type": "bumpy"},
+         "training settings: 'bumpy' is not a valid SchedulerType"),
+    # checkpoints
+    Case("no such checkpoint", "infer", None, {"model": "{w}/gone"}, "{w}/gone: no such checkpoint"),
+    Case("checkpoint is a file", "infer", None, {"model": "{w}/base/model.safetensors"},
+         "{w}/base/model.safetensors: a checkpoint is a folder, this is a file"),
+    Case("folder without config", "sft", remove("base/config.json"), {},
+         "{w}/base: neither config.json nor adapter_config.json in it"),
+    Case("folder without weights", "sft", remove("base/model.safetensors"), {},
+         "{w}/base: no weights (*.safetensors) in it"),
+    Case("adapter without its base", "infer",
+         put("adapter/adapter_config.json", '{{"base_model_name_or_path": "{w}/gone"}}'), {"model": "{w}/adapter"},
+         "{w}/adapter: the adapter's base model {w}/gone is not there"),
+    Case("adapter that names no base", "infer", put("adapter/adapter_config.json", "{{}}"), {"model": "{w}/adapter"},
+         "{w}/adapter: the adapter names no base model"),
+    Case("broken adapter config", "infer", put("adapter/adapter_config.json", "{{"), {"model": "{w}/adapter"},
+         "{w}/adapter/adapter_config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
+    Case("torn checkpoint", "infer", copy_base("checkpoint-3", "COMPLETE"), {"model": "{w}/checkpoint-3"},
+         "{w}/checkpoint-3: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
+    Case("model of another kind, training", "sft", config_of_another_kind, {},
+         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni'"),
+    Case("model of another kind, inference", "infer", config_of_another_kind, {},
+         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni'"),
+    Case("folder without processor files", "infer",
+         copy_base("bare", "*token*", "*processor*", "*.jinja"), {"model": "{w}/bare"}, "?"),
+    Case("broken config.json", "infer", put("base/config.json", "{{"), {}, "?"),
+    Case("weights cut off", "infer",
+         lambda w: (w / "base/model.safetensors").write_bytes((w / "base/model.safetensors").read_bytes()[:5000]), {},
+         "?"),
+    Case("base without a talker", "sft", None, {"keep_talker": "true"}, "keep_talker: {w}/base has no talker weights"),
+    # places to write to
+    Case("file in the run directory's place", "sft", put("runs", "x"), {},
+         "{w}/runs/x: cannot write there (Not a directory)"),
+    Case("file in the output's place", "infer", put("out", "x"), {},
+         "{w}/out/mmau-mini/parts: cannot write there (Not a directory)"),
+    Case("file in the scores' place", "score", put("scores", "x"), {}, "{w}/scores: cannot write there (File exists)"),
+    Case("run with other settings", "sft", started_with_other_settings, {},
+         "{w}/runs/x: was started with other settings (learning_rate: 0.5 -> 0.0001); "
+         "give another --run_name, or --overwrite to lose it"),
+    Case("answers with other settings", "infer", answered_with_other_settings, {"max_new_tokens": 3},
+         "{w}/out/mmau-mini: holds answers made with other settings (max_new_tokens: 2 -> 3); "
+         "--overwrite loses them and starts anew"),
+    # benchmarks and predictions
+    Case("no benchmark there", "infer", None, {"data_root": "{w}/nothing", "benchmarks": "mmau-mini,mmar"},
+         "no benchmark to answer: mmau-mini: no {w}/nothing/MMAU/mmau-test-mini.json "
+         "(from https://github.com/Sakshi113/MMAU); mmar: no {w}/nothing/MMAR/MMAR-meta.jsonl "
+         "(from https://huggingface.co/datasets/BoJack/MMAR)"),
+    Case("benchmark id stands twice", "infer", change_row(META, 2, id="q000"), {},
+         "{w}/" + META + ": row 3: id 'q000' stands already at {w}/" + META + ": row 1"),
+    Case("benchmark that is no JSON", "score", put(META, "[1,"), {}, "{w}/" + META + ":1: not JSON (Expecting value)"),
+    Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "{w}/gone.json: No such file or directory"),
+    Case("torn predictions", "score", append("predictions.jsonl", '{"id": "q0'), {},
+         "{w}/predictions.jsonl:5: not JSON (Unterminated string starting at): '{{\"id\": \"q0'"),
+    Case("predictions under another key", "score", put("predictions.jsonl", '{{"id": "q000", "text": "drum"}}'), {},
+         "{w}/predictions.jsonl:1: none of model_output, model_prediction, answer_prediction in it"),
+    Case("prediction of another benchmark", "score", change_row("predictions.jsonl", 1, id="other"), {},
+         "1 predictions have ids that the benchmark does not have: other"),
+    Case("missing prediction", "score", put("predictions.jsonl", '{{"id": "q002", "model_output": "drum"}}'), {},
+         "3 of 4 rows have no prediction: q000, q001, q003; --allow_missing counts them as wrong"),
+    Case("nothing to report", "report", None, {}, "{w}: no scores below it (infer/<benchmark>/scores.json)"),
+]  # fmt: skip
+
+
+def fingerprints(world: Path) -> dict[str, str]:
+    """Every file below a folder and what is in it."""
+    return {
+        str(path.relative_to(world)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(world.rglob("*"))
+        if path.is_file()
+    }
+
+
+def check(world: Path, entry: str, changes: dict, message: str) -> None:
+    """The call fails with this one line and leaves every file as it was."""
+    before = fingerprints(world)
+    with pytest.raises(InputError) as caught:
+        run(entry, world, **changes)
+    assert str(caught.value) == message.format(w=world)
+    assert len(str(caught.value).splitlines()) == 1
+    assert fingerprints(world) == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.reason for case in CASES])
+def test_bad_input_is_one_line_and_nothing_is_written(world, case):
+    if case.spoil:
+        case.spoil(world)
+    check(world, case.entry, case.changes, case.message)
