@@ -2,9 +2,10 @@
 
     python bench/preprocess.py --clips 8 --seconds 10 --sampling_rate 44100 --repeats 7
 
-Synthesises the clips as wav files in a temporary folder, checks that both sides give the same numbers, and prints the
-median of each step and their ratio. Stock is what the released Qwen2.5-Omni comes with: qwen-omni-utils (librosa), and
-the feature extractor at its released settings, which pads every clip to 300 s.
+Synthesises the clips as wav files in a temporary folder, asks a question about each, checks that both sides give the
+same numbers, and prints the median of each step and their ratio. Stock is what the released Qwen2.5-Omni comes with:
+qwen-omni-utils (librosa), and its processor with the feature extractor at its released settings, which pads every clip
+to 300 s. The tokenizer is the embedded world's on both sides, so that nothing is downloaded.
 """
 
 import argparse
@@ -23,12 +24,17 @@ import numpy as np
 import soundfile
 import torch
 from qwen_omni_utils import process_audio_info
-from transformers import WhisperFeatureExtractor
+from transformers import Qwen2_5OmniProcessor, WhisperFeatureExtractor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from omni_clst.audio import load_audio  # noqa: E402
+from omni_clst.demo.pretrain import tokenizer_corpus  # noqa: E402
+from omni_clst.demo.tiny import make_processor  # noqa: E402
 from omni_clst.features import log_mel  # noqa: E402
+from omni_clst.processing import OmniEncoder, collate  # noqa: E402
+from omni_clst.prompts import make_prompt  # noqa: E402
+from omni_clst.samples import AudioQASample  # noqa: E402
 
 PACKAGES = ("torch", "transformers", "numpy", "librosa", "soundfile", "soxr", "qwen-omni-utils")
 
@@ -45,6 +51,13 @@ class Step:
 def released_feature_extractor() -> WhisperFeatureExtractor:
     """The feature extractor with the settings of the released Qwen2.5-Omni processor."""
     return WhisperFeatureExtractor(feature_size=128, chunk_length=300, n_fft=400, hop_length=160, sampling_rate=16000)
+
+
+def released_processor() -> Qwen2_5OmniProcessor:
+    """A processor with the released feature extractor and the embedded world's tokenizer."""
+    processor = make_processor(tokenizer_corpus())
+    processor.feature_extractor = released_feature_extractor()
+    return processor
 
 
 def write_clips(folder: Path, clips: int, seconds: float, sampling_rate: int) -> list[Path]:
@@ -70,33 +83,72 @@ def features_stock(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarra
     return made["input_features"], made["attention_mask"]
 
 
-def make_steps(paths: list[Path], extractor: WhisperFeatureExtractor) -> list[Step]:
+def ask(path: Path) -> AudioQASample:
+    """A question about a clip."""
+    return AudioQASample(path.stem, str(path), "which sound is heard first ?", ("hiss", "drum", "click", "beep"), "drum")
+
+
+def batch_ours(encoder: OmniEncoder, samples: list[AudioQASample], waveforms: list[np.ndarray]) -> dict:
+    """Model inputs as this project makes them: each sample alone, then padded to one batch."""
+    examples = [encoder.encode_waveform(*pair) for pair in zip(samples, waveforms, strict=True)]
+    return collate(examples, encoder.tokenizer.pad_token_id, "left")
+
+
+def batch_stock(encoder: OmniEncoder, samples: list[AudioQASample], waveforms: list[np.ndarray]) -> dict:
+    """Model inputs of the same prompts as the stock processor makes them."""
+    prompt, processor = encoder.prompt, encoder.processor
+    texts = []
+    for sample in samples:
+        parts = [{"type": "audio", "audio": sample.audio_path}, {"type": "text", "text": prompt.user_text(sample)}]
+        system = {"role": "system", "content": [{"type": "text", "text": prompt.system}]}
+        conversation = [system, {"role": "user", "content": parts}]
+        texts.append(processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+    return processor(text=texts, audio=waveforms, padding=True, return_tensors="pt")
+
+
+def make_steps(paths: list[Path], encoder: OmniEncoder) -> list[Step]:
     """The steps to compare; a step is added here."""
+    extractor = encoder.processor.feature_extractor
+    samples = [ask(path) for path in paths]
     waveforms = [load_audio(path) for path in paths]
 
-    def everything_ours():
-        return log_mel(extractor, [load_audio(path) for path in paths])
-
-    def everything_stock():
-        return features_stock(extractor, load_stock(paths))
+    def load_ours():
+        return [load_audio(path) for path in paths]
 
     return [
-        Step("load", lambda: [load_audio(path) for path in paths], lambda: load_stock(paths)),
-        Step("mel features", lambda: log_mel(extractor, waveforms), lambda: features_stock(extractor, waveforms)),
-        Step("load + mel features", everything_ours, everything_stock),
+        Step("load", load_ours, lambda: load_stock(paths)),
+        Step("mel", lambda: log_mel(extractor, waveforms), lambda: features_stock(extractor, waveforms)),
+        Step(
+            "mel + token ids",
+            lambda: batch_ours(encoder, samples, waveforms),
+            lambda: batch_stock(encoder, samples, waveforms),
+        ),
+        Step(
+            "load + mel",
+            lambda: log_mel(extractor, load_ours()),
+            lambda: features_stock(extractor, load_stock(paths)),
+        ),
+        Step(
+            "load + mel + token ids",
+            lambda: batch_ours(encoder, samples, load_ours()),
+            lambda: batch_stock(encoder, samples, load_stock(paths)),
+        ),
     ]
 
 
-def largest_difference(paths: list[Path], extractor: WhisperFeatureExtractor) -> float:
-    """The largest difference between both ways over all valid frames; raises if the clips or masks differ."""
+def largest_difference(paths: list[Path], encoder: OmniEncoder) -> float:
+    """The largest difference of both ways' features over all valid frames; raises if clips, ids or masks differ."""
     for path, expected in zip(paths, load_stock(paths), strict=True):
         np.testing.assert_array_equal(load_audio(path), expected)
+    samples = [ask(path) for path in paths]
     waveforms = [load_audio(path) for path in paths]
-    ours, mask = log_mel(extractor, waveforms)
-    stock, stock_mask = features_stock(extractor, waveforms)
-    np.testing.assert_array_equal(mask.sum(axis=1), stock_mask.sum(axis=1))
-    valid = mask[:, None, :].astype(bool)  # (clips, 1, frames)
-    return float(np.abs(np.where(valid, ours - stock[:, :, : ours.shape[2]], 0)).max())
+    ours, stock = batch_ours(encoder, samples, waveforms), batch_stock(encoder, samples, waveforms)
+    for name in ("input_ids", "attention_mask"):
+        np.testing.assert_array_equal(ours[name], stock[name])
+    mask = ours["feature_attention_mask"]
+    np.testing.assert_array_equal(mask.sum(dim=1), stock["feature_attention_mask"].sum(dim=1))
+    difference = ours["input_features"] - stock["input_features"][:, :, : mask.shape[1]]  # (clips, mel_bins, frames)
+    return float((difference * mask[:, None]).abs().max())
 
 
 def measure(step: Step, repeats: int) -> tuple[float, float]:
@@ -139,16 +191,16 @@ def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    extractor = released_feature_extractor()
+    encoder = OmniEncoder(released_processor(), make_prompt("selective", "You are a helpful assistant."), 300.0)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(Path(folder), options.clips, options.seconds, options.sampling_rate)
         print(describe_machine())
         print(f"{options.clips} clips of {options.seconds:g} s at {options.sampling_rate} Hz, {options.repeats} repeats")
-        print(f"largest difference on valid frames: {largest_difference(paths, extractor):.1e}\n")
-        print(f"{'median seconds':<22}{'ours':>10}{'stock':>10}{'ratio':>10}")
-        for step in make_steps(paths, extractor):
+        print(f"largest difference on valid frames: {largest_difference(paths, encoder):.1e}\n")
+        print(f"{'median seconds':<24}{'ours':>10}{'stock':>10}{'ratio':>10}")
+        for step in make_steps(paths, encoder):
             ours, stock = measure(step, options.repeats)
-            print(f"{step.name:<22}{ours:>10.4f}{stock:>10.4f}{stock / ours:>9.1f}x", flush=True)
+            print(f"{step.name:<24}{ours:>10.4f}{stock:>10.4f}{stock / ours:>9.1f}x", flush=True)
 
 
 if __name__ == "__main__":

@@ -164,6 +164,8 @@ LAYOUTS = [
     ("mmar", ["MMAR/MMAR-meta.json", "MMAR/audio/"], 0, 1, "MMAR's first release"),
     ("mmar", ["MMAR/meta/MMAR-meta.json", "MMAR/audio/"], 0, 1, "as its repository has it"),
     ("mmar", ["MMAR/MMAR-meta.json", "MMAR/MMAR-meta.jsonl", "MMAR/audio/"], 1, 2, "the newer file wins"),
+    ("mmau-mini", ["mmau-test-mini.json", "test-mini-audios/"], 0, 1, "data_root is MMAU's own folder"),
+    ("mmar", ["MMAR-meta.json", "MMAR/MMAR-meta.json", "audio/", "MMAR/audio/"], 1, 3, "MMAR/ goes first"),
 ]
 
 

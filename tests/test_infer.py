@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_world import make_base, write_mmau
+from tiny_world import free_port, make_base, write_mmau
 
 import infer
 from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
@@ -77,8 +77,8 @@ def test_batched_answers_equal_those_one_by_one(world, undisturbed):
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
     command = [sys.executable]
     if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29712"]
-    result = subprocess.run([*command, str(DRIVER), "infer", hook, *argv], capture_output=True, text=True)
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
+    result = subprocess.run([*command, str(DRIVER), "infer", hook, *argv], capture_output=True, text=True, timeout=120)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode

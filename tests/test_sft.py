@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_world import make_base, write_train_file
+from safetensors.torch import load_file
+from tiny_world import free_port, make_base, write_train_file
 
 import sft
 from omni_clst.checkpoints import MARKER
+from omni_clst.config import REPOSITORY
 
 DRIVER = Path(__file__).with_name("driver.py")
 STEPS = 6
@@ -56,8 +58,8 @@ def losses(run_dir: Path) -> dict[int, float]:
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
     command = [sys.executable]
     if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29711"]
-    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True)
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
+    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True, timeout=120)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode
@@ -125,6 +127,25 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
     for name, tensor in single.items():
         assert torch.equal(ranks[0][name.replace("module.", "")], ranks[1][name.replace("module.", "")])
         assert torch.allclose(ranks[0][name], tensor, atol=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_shipped_zero_settings_learn_what_plain_training_does(world, undisturbed, stage):
+    """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
+    settings = {"deepspeed": REPOSITORY / "configs" / f"zero{stage}.json", "gradient_accumulation_steps": 1}
+    run_driver("none", arguments(world, f"zero{stage}", **settings), processes=2)
+    run_dir = world / "runs" / f"zero{stage}"
+    assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
+    merged = [load_file(folder / "merged" / "model.safetensors") for folder in (run_dir, undisturbed)]
+    assert all(torch.allclose(merged[0][name], tensor, atol=1e-5) for name, tensor in merged[1].items())
+
+
+@pytest.mark.parametrize("change", [{"gradient_checkpointing": "true"}, {"dataloader_num_workers": 2}])
+def test_what_saves_memory_or_time_does_not_change_the_losses(world, undisturbed, change):
+    name = f"with {next(iter(change))}"
+    sft.main(arguments(world, name, **change))
+    assert losses(world / "runs" / name) == pytest.approx(losses(undisturbed), abs=1e-6)
 
 
 def test_full_fine_tuning_is_saved_in_the_omni_layout_and_resumes(world, monkeypatch):

@@ -1,6 +1,7 @@
 """A tiny random model and a few clips for tests: the released classes, made in a second."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ def make_base(folder: Path, seed: int = 0) -> Path:
         model.audio_tower.proj.weight.mul_(30.0)  # and depend on what is heard
     save_base(folder, model, config, processor)
     return folder
+
+
+def free_port() -> int:
+    """A port for a launch of several processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def write_clips(folder: Path, count: int, seed: int = 0) -> list[str]:

@@ -6,7 +6,6 @@ the released folders have, what transformers loads as thinker or as whole model,
 
 import copy
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import save_torch_state_dict, snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     GenerationConfig,
@@ -83,7 +82,7 @@ def find_checkpoint(source: str) -> Checkpoint:
     if is_training_checkpoint(folder) and not is_complete(folder):
         raise InputError(f"{source}: torn checkpoint (no {MARKER} in it: the run died while it was written)")
     if (folder / "adapter_config.json").exists():
-        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         if not base:
             raise InputError(f"{source}: the adapter names no base model")
         if not Path(base).exists() and not HUB_ID.fullmatch(base):
@@ -91,6 +90,7 @@ def find_checkpoint(source: str) -> Checkpoint:
         return Checkpoint(str(folder), base)
     if not (folder / "config.json").exists():
         raise InputError(f"{source}: neither config.json nor adapter_config.json in it")
+    read_json(folder / "config.json")  # a broken one is named by its line
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{source}: no weights (*.safetensors) in it")
     return Checkpoint(str(folder))
@@ -136,7 +136,7 @@ def from_hub_or_folder(load: Callable, source: str):
     """Call a `from_pretrained`, turning what it raises for a missing model into an `InputError`."""
     try:
         return load(source)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # SafetensorError: weights that were cut off
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 

@@ -7,6 +7,10 @@ from collections.abc import Callable
 class InputError(ValueError):
     """Bad input from outside: its message names file, line and value, and is all the user needs to see."""
 
+    def __init__(self, message: str):
+        # torch makes a data worker's error anew, with the worker's traceback before the message
+        super().__init__(message.rpartition(f"{__name__}.InputError: ")[2].rstrip("\n"))
+
 
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2."""

@@ -5,6 +5,7 @@ reasoning prompts state: `<think>...</think><answer>...</answer>`, an empty thou
 answer is the text of one choice, never a letter (arXiv 2509.12275, section 3).
 """
 
+import re
 from dataclasses import dataclass
 
 from .errors import InputError
@@ -52,7 +53,8 @@ class Prompt:
         """The user's words for one sample; a sample that carries its own wording keeps it verbatim."""
         if sample.prompt is not None:
             return sample.prompt
-        return self.template.replace("{choices}", format_choices(sample.choices)).replace("{question}", sample.question)
+        texts = {"question": sample.question, "choices": format_choices(sample.choices)}
+        return re.sub(r"\{(question|choices)\}", lambda place: texts[place[1]], self.template)
 
 
 def format_choices(choices: tuple[str, ...]) -> str:

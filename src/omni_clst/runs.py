@@ -49,7 +49,6 @@ def quiet_libraries() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    os.environ.setdefault("DS_LOG_LEVEL", "error")
 
 
 def say(text: str) -> None:

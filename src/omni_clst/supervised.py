@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from .checkpoints import (
     Checkpoint,
@@ -31,7 +32,7 @@ from .prompts import make_prompt
 from .response import format_response
 from .runs import process_rank, say
 from .samples import AudioQASample, read_samples
-from .training import MetricsLog, StopOnNonFinite, WholeCheckpoints
+from .training import MetricsLog, StopOnNonFinite, WholeCheckpoints, prepare_deepspeed
 
 MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
 
@@ -116,6 +117,8 @@ class SFTRun:
     def training_arguments(self) -> TrainingArguments:
         """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
         config = self.config
+        if config.deepspeed:
+            prepare_deepspeed(self.device)
         evaluates = self.valid is not None
         shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name in trainer_keys()}
         shared |= {
@@ -195,6 +198,7 @@ class RightPadded:
 
 def merge_checkpoint(checkpoint: Checkpoint, out: Path, dtype: torch.dtype, keep_talker: bool) -> None:
     """Write a checkpoint's model, an adapter merged into its base, to `out` in the Omni layout, whole or not at all."""
+    unset_hf_deepspeed_config()  # after a ZeRO-3 run every model would be loaded in parts
     model = load_thinker(checkpoint, dtype)
 
     def write(folder: Path) -> None:

@@ -1,9 +1,11 @@
 """What every trainer of the project shares: whole checkpoints, resume, logs."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -103,3 +105,15 @@ def newest_checkpoint(run_dir: Path | str) -> Path | None:
 def step_of(checkpoint: Path | None) -> int:
     """The step in a checkpoint's name, 0 for None."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def prepare_deepspeed(device: torch.device) -> None:
+    """Let DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where nobody starts it."""
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in single.items():
+        os.environ.setdefault(name, value)
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
