@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The embedded default end to end on the CPU: base model -> LoRA SFT -> merge -> inference -> scores -> runs/demo/report.
+# The embedded default end to end on the CPU: base model -> answers -> guided thought dropout -> LoRA SFT -> merge ->
+# inference -> scores -> runs/demo/report.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 demo="$REPO/runs/demo"
 export NPROC_PER_NODE=1
@@ -7,6 +8,8 @@ infer() { launch infer.py "$1" --config "$REPO/configs/demo/infer.yaml" --device
 
 launch demo.py --out "$demo"
 infer "$demo/base"
+launch answer.py "$demo/base" --config "$REPO/configs/demo/answer_base.yaml" --device cpu
+launch curriculum.py sft --config "$REPO/configs/demo/thought_dropout.yaml"
 launch sft.py --config "$REPO/configs/demo/sft_lora.yaml" --device cpu
 infer "$demo/sft_lora/merged"
 infer "$demo/sft_lora/merged" --audio silence

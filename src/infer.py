@@ -15,9 +15,11 @@ def main(argv: list[str]) -> None:
         argv = ["--model", *argv]  # infer.sh CHECKPOINT
     config = load_config(InferConfig, argv)
 
-    from omni_clst.benchmark_run import answer_and_score, find_benchmarks, load_engine, print_infer_plan
+    from omni_clst.benchmark_run import answer_and_score, find_benchmarks, print_infer_plan
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
+    from omni_clst.generation import Sampling
+    from omni_clst.inference import load_engine
     from omni_clst.runs import join_processes, quiet_libraries
 
     quiet_libraries()
@@ -28,7 +30,8 @@ def main(argv: list[str]) -> None:
         print_infer_plan(config, checkpoint, benchmarks)
         return
     join_processes()
-    engine = load_engine(config, checkpoint, device)
+    sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k, config.seed)
+    engine = load_engine(config, checkpoint, sampling, device)
     for benchmark in benchmarks:
         answer_and_score(config, checkpoint, engine, benchmark)
 

@@ -15,7 +15,7 @@ from omni_clst.demo.world import ASKERS, NUMBERS, Scene, ask, draw_scene
 from omni_clst.response import format_response, parse_response
 from omni_clst.samples import read_samples
 
-SMALL = WorldConfig(train_clips=6, questions_per_clip=4, valid_clips=2, mmau_clips=5, mmar_clips=3)
+SMALL = WorldConfig(source_clips=6, questions_per_clip=4, mmau_clips=5, mmar_clips=3)
 
 
 def right_answer(kind: str, events: tuple[str, ...], text: str) -> str:
@@ -102,21 +102,21 @@ def world(tmp_path_factory):
 def test_same_seed_writes_the_same_bytes(world, tmp_path):
     write_world(tmp_path, SMALL)
     files = sorted(path.relative_to(world) for path in world.rglob("*") if path.is_file())
-    assert len(files) == 6 + 2 + 5 + 3 + 5
+    assert len(files) == 6 + 5 + 3 + 4  # clips, then source.jsonl, world.json and two metadata files
     assert all((world / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
     write_world(tmp_path / "other", replace(SMALL, seed=1))
-    assert (tmp_path / "other" / "train.jsonl").read_bytes() != (world / "train.jsonl").read_bytes()
+    assert (tmp_path / "other" / "source.jsonl").read_bytes() != (world / "source.jsonl").read_bytes()
 
 
 def test_no_clip_stands_in_two_splits(world):
     contents = [soundfile.read(path)[0].tobytes() for path in world.rglob("*.wav")]
-    assert len(set(contents)) == len(contents) == 16
+    assert len(set(contents)) == len(contents) == 14
 
 
 def test_samples_and_benchmarks_read_back_without_an_oddity(world):
-    train = read_samples(world / "train.jsonl", world)
-    assert len(train) == 24
-    for sample in train:
+    source = read_samples(world / "source.jsonl", world)
+    assert len(source) == 24
+    for sample in source:
         assert len(load_audio(sample.audio_path)) == pytest.approx(2.2 * SAMPLING_RATE)
         assert parse_response(format_response(sample.think, sample.answer)).well_formed
     for name, count in (("mmau-mini", 10), ("mmar", 6)):

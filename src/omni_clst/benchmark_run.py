@@ -7,22 +7,21 @@ from pathlib import Path
 import torch
 
 from .benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
-from .checkpoints import Checkpoint, choose_dtype, load_processor, load_thinker, read_prompt
+from .checkpoints import Checkpoint
 from .config import REPOSITORY, InferConfig
 from .errors import InputError
 from .files import write_json, write_jsonl
-from .generation import Hearing, HFEngine, Sampling
+from .generation import Hearing, HFEngine
 from .inference import (
     AnswerFolder,
     answer_all,
+    make_encoder,
     measure_lengths,
     prediction_row,
     sampling_settings,
     weights_fingerprint,
 )
 from .plan import activation_bytes, measure_model, print_memory
-from .processing import OmniEncoder
-from .prompts import Prompt, make_prompt
 from .runs import process_rank, say, wait_for_all
 from .scoring import format_table, read_predictions, score
 
@@ -72,31 +71,6 @@ def folder_name(config: InferConfig, benchmark: str) -> str:
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
 
 
-def choose_prompt(config: InferConfig, checkpoint: Checkpoint) -> Prompt:
-    """The prompt of the settings; left open, the one that the checkpoint was trained with, or the direct one."""
-    trained = read_prompt(checkpoint)
-    system = config.system_prompt
-    if system is None:
-        system = trained.system if trained else "You are a helpful assistant."
-    if config.prompt != "auto":
-        return make_prompt(config.prompt, system)
-    return dataclasses.replace(trained, system=system) if trained else make_prompt("direct", system)
-
-
-def make_encoder(config: InferConfig, checkpoint: Checkpoint) -> OmniEncoder:
-    """Processor and prompt of the checkpoint."""
-    return OmniEncoder(load_processor(checkpoint), choose_prompt(config, checkpoint), config.max_audio_seconds)
-
-
-def load_engine(config: InferConfig, checkpoint: Checkpoint, device: torch.device) -> HFEngine:
-    """The checkpoint's model, ready to answer."""
-    encoder = make_encoder(config, checkpoint)
-    model = load_thinker(checkpoint, choose_dtype(config.dtype, device), device, config.attn_implementation)
-    sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k, config.seed)
-    say(f"{config.model}: prompt {encoder.prompt.name}, {model.dtype}, {device}")
-    return HFEngine(model, encoder, sampling)
-
-
 def answer_and_score(config: InferConfig, checkpoint: Checkpoint, engine: HFEngine, benchmark: FoundBenchmark) -> None:
     """Answer a benchmark's samples and, on rank 0, write predictions and scores and print the table."""
     say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio")
@@ -117,8 +91,8 @@ def answer_and_score(config: InferConfig, checkpoint: Checkpoint, engine: HFEngi
     folder = AnswerFolder(benchmark.folder, settings, config.overwrite)
     hearing = Hearing.plan(config.audio, [sample for sample in samples if sample.id in lengths])
 
-    def make_row(sample, completion):
-        return prediction_row(sample, completion, engine.encoder.prompt)
+    def make_row(sample, completions):
+        return prediction_row(sample, completions[0], engine.encoder.prompt)
 
     answer_all(engine, samples, lengths, folder, config.batch_size, config.num_workers, hearing, make_row)
     if process_rank() == 0:

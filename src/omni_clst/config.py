@@ -141,6 +141,54 @@ class InferConfig(ModelConfig):
         return found
 
 
+@dataclass(kw_only=True)
+class AnswerConfig(ModelConfig):
+    """A model answers samples, for thought dropout and the curriculum (arXiv 2509.12275, sections 3.1 and 3.3)."""
+
+    prompt: str = "auto"  # what the checkpoint was trained with, direct for a released model; or as in ModelConfig
+    system_prompt: str | None = None  # None: what the checkpoint was trained with
+    samples: str = path_field()  # the sample file to answer
+    audio_root: str | None = path_field(None)
+    output: str = path_field()  # folder of answers.jsonl
+    num_completions: int = 1  # k; above 1 the completions are sampled and pass rates have k + 1 values
+    temperature: float = 1.0  # used when num_completions is above 1
+    max_new_tokens: int = 256
+    batch_size: int = 16  # samples at once; times num_completions rows
+    seed: int = 0
+    num_workers: int = 2
+    allow_missing_audio: bool = False  # True leaves samples without a clip unanswered
+    overwrite: bool = False
+    device: str = "auto"
+
+    def problems(self) -> list[str]:
+        found = _problems_of_model(self) + _existing_file("samples", self.samples)
+        found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_size")
+        return found
+
+
+@dataclass(kw_only=True)
+class ThoughtDropoutConfig:
+    """Guided thought dropout: which training samples keep their reference thought (arXiv 2509.12275, section 3.1)."""
+
+    samples: str = path_field()
+    audio_root: str | None = path_field(None)
+    answers: str | None = path_field(None)  # the base model's answers.jsonl; not needed for keep_all and drop_all
+    output: str = path_field()  # folder of train.jsonl and valid.jsonl
+    mode: str = "guided"  # guided | random (the same share, drawn) | keep_all | drop_all
+    drop_from: float = 1.0  # pass rate from which on a thought is dropped
+    valid_share: float = 0.02  # of the clips
+    seed: int = 0
+
+    def problems(self) -> list[str]:
+        found = _existing_file("samples", self.samples) + _existing_file("answers", self.answers)
+        found += _one_of("mode", self.mode, ("guided", "random", "keep_all", "drop_all"))
+        if self.answers is None and self.mode in ("guided", "random"):
+            found.append(f"mode {self.mode} needs answers")
+        if not 0 <= self.valid_share < 1:
+            found.append(f"valid_share {self.valid_share} is not in [0, 1)")
+        return found
+
+
 def _problems_of_model(config: ModelConfig) -> list[str]:
     found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))

@@ -1,6 +1,6 @@
 """The engine that answers: samples -> completions, in planned batches, resumable, the same on one process or many.
 
-Its interface is `HFEngine.generate(examples, seed)`: whatever turns prompts into completions (vLLM, say) can stand in.
+Its interface is `HFEngine.generate(examples, seed, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
 """
 
 from collections.abc import Iterator
@@ -63,16 +63,17 @@ class HFEngine:
         self.generation_config = make_generation_config(model, encoder, sampling)
 
     @torch.inference_mode()
-    def generate(self, examples: list[Example], seed: int) -> list[Completion]:
-        """Complete a batch of encoded prompts; `seed` decides what is drawn when sampling."""
+    def generate(self, examples: list[Example], seed: int, n: int = 1) -> list[list[Completion]]:
+        """`n` completions of every encoded prompt; `seed` decides what is drawn when sampling."""
         torch.manual_seed(seed)
         pad_token_id = self.generation_config.pad_token_id
-        batch = collate(examples, pad_token_id, "left")
+        batch = collate([example for example in examples for _ in range(n)], pad_token_id, "left")
         batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
         batch["input_features"] = batch["input_features"].to(self.model.dtype)
         output = self.model.generate(**batch, generation_config=self.generation_config)
-        written = output[:, batch["input_ids"].shape[1] :].tolist()  # (batch, new tokens)
-        return [self._completion(ids) for ids in written]
+        written = output[:, batch["input_ids"].shape[1] :].tolist()  # (prompts * n, new tokens)
+        completions = [self._completion(ids) for ids in written]
+        return [completions[start : start + n] for start in range(0, len(completions), n)]
 
     def _completion(self, ids: list[int]) -> Completion:
         ends = [index for index, token in enumerate(ids) if token in self.generation_config.eos_token_id]

@@ -13,13 +13,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .checkpoints import Checkpoint
+import torch
+
+from .checkpoints import Checkpoint, choose_dtype, load_processor, load_thinker, read_prompt
+from .config import AnswerConfig, InferConfig
+from .difficulty import answer_row, read_pass_rates
 from .errors import InputError
-from .files import append_jsonl, mend_torn_tail, read_json, read_jsonl, require_writable, write_json, write_jsonl
-from .generation import Completion, Hearing, HFEngine, encoded_batches, plan_batches
+from .files import (
+    append_jsonl,
+    mend_torn_tail,
+    read_json,
+    read_jsonl,
+    require_writable,
+    sha256_of_file,
+    write_json,
+    write_jsonl,
+)
+from .generation import Completion, Hearing, HFEngine, Sampling, encoded_batches, plan_batches
 from .processing import OmniEncoder
-from .prompts import Prompt
-from .response import parse_response
+from .prompts import Prompt, make_prompt
+from .response import answer_of, parse_response
 from .runs import changed_settings, process_count, process_rank, say, wait_for_all
 from .samples import AudioQASample
 
@@ -27,15 +40,9 @@ PROGRESS_SECONDS = 5.0
 
 
 def prediction_row(sample: AudioQASample, completion: Completion, prompt: Prompt) -> dict:
-    """The row of the predictions file.
-
-    A completion without an answer in tags counts as not parsed; its `model_output` is the whole text where the prompt
-    asked for the bare answer, else empty.
-    """
+    """The row of the predictions file; a completion without an answer has an empty `model_output`."""
     response = parse_response(completion.text)
-    output = response.answer
-    if output is None:
-        output = "" if prompt.asks_for_tags else completion.text.strip()
+    output = answer_of(completion.text, prompt.asks_for_tags) or ""
     return {
         "id": sample.id,
         "model_output": output,
@@ -85,6 +92,32 @@ def measure_lengths(
             "--allow_missing_audio answers the rest and counts these as wrong"
         )
     return {key: value for key, value in results.items() if isinstance(value, int)}, unreadable
+
+
+def choose_prompt(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) -> Prompt:
+    """The prompt of the settings; left open, the one that the checkpoint was trained with, or the direct one."""
+    trained = read_prompt(checkpoint)
+    system = config.system_prompt
+    if system is None:
+        system = trained.system if trained else "You are a helpful assistant."
+    if config.prompt != "auto":
+        return make_prompt(config.prompt, system)
+    return dataclasses.replace(trained, system=system) if trained else make_prompt("direct", system)
+
+
+def make_encoder(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) -> OmniEncoder:
+    """Processor and prompt of the checkpoint."""
+    return OmniEncoder(load_processor(checkpoint), choose_prompt(config, checkpoint), config.max_audio_seconds)
+
+
+def load_engine(
+    config: InferConfig | AnswerConfig, checkpoint: Checkpoint, sampling: Sampling, device: torch.device
+) -> HFEngine:
+    """The checkpoint's model, ready to answer as `sampling` says."""
+    encoder = make_encoder(config, checkpoint)
+    model = load_thinker(checkpoint, choose_dtype(config.dtype, device), device, config.attn_implementation)
+    say(f"{config.model}: prompt {encoder.prompt.name}, {model.dtype}, {device}")
+    return HFEngine(model, encoder, sampling)
 
 
 class AnswerFolder:
@@ -137,7 +170,8 @@ def answer_all(
     batch_size: int,
     num_workers: int,
     hearing: Hearing,
-    make_row: Callable[[AudioQASample, Completion], dict],
+    make_row: Callable[[AudioQASample, list[Completion]], dict],
+    num_completions: int = 1,
 ) -> None:
     """Answer every sample that is not answered yet; this process takes its share of the batches."""
     readable = [sample for sample in samples if sample.id in lengths]
@@ -151,10 +185,41 @@ def answer_all(
         say(f"  {total} of {len(readable)} samples to answer here, {len(done)} are there already")
     progress = Progress(total)
     for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
-        completions = engine.generate(examples, engine.sampling.seed * 1_000_003 + batch.index)
+        completions = engine.generate(examples, engine.sampling.seed * 1_000_003 + batch.index, num_completions)
         rows = [make_row(sample, done_) for sample, done_ in zip(batch.samples, completions, strict=True)]
         folder.append([row for row in rows if row["id"] not in done])
         progress.advance(len(rows))
+    wait_for_all()
+
+
+def answer_samples(config: AnswerConfig, checkpoint: Checkpoint, engine: HFEngine, samples: list[AudioQASample]) -> None:
+    """Answer a sample file `num_completions` times; rank 0 writes `answers.jsonl` and says how much was right."""
+    prompt = engine.encoder.prompt
+    lengths, unreadable = measure_lengths(samples, engine.encoder, config.allow_missing_audio, Path(config.samples))
+    settings = {
+        "weights": weights_fingerprint(checkpoint),
+        "samples_sha256": sha256_of_file(config.samples),
+        "prompt": dataclasses.asdict(prompt),
+        "num_completions": config.num_completions,
+        "batch_size": config.batch_size,
+        "max_audio_seconds": config.max_audio_seconds,
+        **sampling_settings(engine),
+    }
+    folder = AnswerFolder(Path(config.output), settings, config.overwrite)
+    say(f"{config.samples}: {len(samples)} samples, {config.num_completions} answers each")
+
+    def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
+        return answer_row(sample, [completion.text for completion in completions], prompt, config.model)
+
+    hearing = Hearing.plan("real", samples)
+    answer_all(
+        engine, samples, lengths, folder, config.batch_size, config.num_workers, hearing, make_row, config.num_completions
+    )
+    if process_rank() == 0:
+        answered = [sample for sample in samples if sample.id not in unreadable]
+        path = folder.write_whole("answers.jsonl", answered)
+        rates = read_pass_rates(path).values()
+        say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
     wait_for_all()
 
 

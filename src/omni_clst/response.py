@@ -46,6 +46,12 @@ def parse_response(text: str) -> Response:
     return Response(think, answer, answer is not None and _is_well_formed(text))
 
 
+def answer_of(text: str, asks_for_tags: bool) -> str | None:
+    """The answer that a completion gives: the one in its tags, or the whole text where the prompt asked for none."""
+    answer = parse_response(text).answer
+    return answer if answer is not None or asks_for_tags else text.strip()
+
+
 def format_response(think: str, answer: str) -> str:
     """The text that a model is taught to write; an empty thought is two newlines between its tags."""
     return f"<think>{think or chr(10) * 2}</think><answer>{answer}</answer>"

@@ -21,23 +21,20 @@ class WorldConfig:
     """How much of the world is written."""
 
     seed: int = 0
-    train_clips: int = 1500
+    source_clips: int = 1500
     questions_per_clip: int = 4
-    valid_clips: int = 40
     mmau_clips: int = 500  # two questions each
     mmar_clips: int = 250  # two questions each
 
 
-SPLITS = ("train", "valid", "mmau", "mmar")
+SPLITS = ("source", "mmau", "mmar")
 
 
 def write_world(folder: Path, config: WorldConfig) -> None:
     """Write clips, sample files and benchmarks under `folder`; the same config writes the same bytes."""
     questions = config.questions_per_clip
-    train = _draw(folder / "clips", "train", config.train_clips, questions, config.seed)
-    valid = _draw(folder / "clips", "valid", config.valid_clips, questions, config.seed)
-    write_samples(folder / "train.jsonl", [_sample(*item) for item in train])
-    write_samples(folder / "valid.jsonl", [_sample(*item) for item in valid])
+    source = _draw(folder / "clips", "source", config.source_clips, questions, config.seed)
+    write_samples(folder / "source.jsonl", [_sample(*item) for item in source])
     mmau = _draw(folder / "MMAU" / "test-mini-audios", "mmau", config.mmau_clips, 2, config.seed)
     mmar = _draw(folder / "MMAR" / "audio", "mmar", config.mmar_clips, 2, config.seed)
     write_json(folder / "MMAU" / "mmau-test-mini.json", [_mmau_row(*item) for item in mmau])

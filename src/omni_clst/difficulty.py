@@ -1,0 +1,37 @@
+"""How hard a sample is for a model: the share of its answers that are right."""
+
+from pathlib import Path
+
+from .errors import InputError
+from .files import read_jsonl
+from .prompts import Prompt
+from .response import answer_of
+from .samples import AudioQASample
+from .scoring import strict_correct
+
+
+def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, model: str) -> dict:
+    """The row of an answers file: completions, what they answer, and whether that is right by the strict rule."""
+    answers = [answer_of(text, prompt.asks_for_tags) for text in completions]
+    return {
+        "id": sample.id,
+        "completions": completions,
+        "answers": answers,
+        "correct": [int(strict_correct(answer, sample.answer, sample.choices)) for answer in answers],
+        "model": model,
+        "prompt": prompt.name,
+        "prompt_sha256": prompt.sha256,
+    }
+
+
+def read_pass_rates(path: Path | str) -> dict[str, float]:
+    """Pass rate (right answers over all) by sample id; raises `InputError` naming file, line and value."""
+    rates = {}
+    for number, row in read_jsonl(path):
+        correct = row.get("correct")
+        if not isinstance(row.get("id"), str):
+            raise InputError(f"{path}:{number}: id {row.get('id')!r} is not a text")
+        if not isinstance(correct, list) or not correct or any(value not in (0, 1) for value in correct):
+            raise InputError(f"{path}:{number}: correct {correct!r} is not a list of 0 and 1")
+        rates[row["id"]] = sum(correct) / len(correct)
+    return rates

@@ -1,0 +1,116 @@
+"""Guided thought dropout: right loses the thought, wrong keeps it, and no clip stands on both sides of the split."""
+
+import json
+
+import pytest
+from tiny_world import make_base, write_train_file
+
+import answer
+import curriculum
+from omni_clst.difficulty import answer_row, read_pass_rates
+from omni_clst.errors import InputError
+from omni_clst.files import read_jsonl
+from omni_clst.prompts import make_prompt
+from omni_clst.samples import AudioQASample, read_samples
+from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
+
+SAMPLES = [
+    AudioQASample(f"s{n}", f"clip{n // 2}.wav", "q", ("a", "b"), "a", think=None if n == 5 else f"thought {n}")
+    for n in range(6)
+]
+RATES = {"s0": 1.0, "s1": 0.0, "s2": 0.5, "s3": 1.0, "s4": 0.0, "s5": 0.0}
+
+
+def thoughts(mode: str, drop_from: float = 1.0, seed: int = 0) -> list[str]:
+    return [sample.think for sample in drop_thoughts(SAMPLES, RATES, mode, drop_from, seed)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "drop_from", "expected", "reason"),
+    [
+        ("guided", 1.0, ["", "thought 1", "thought 2", "", "thought 4", ""], "right loses it, wrong keeps it"),
+        ("guided", 0.5, ["", "thought 1", "", "", "thought 4", ""], "the threshold is a pass rate"),
+        ("keep_all", 1.0, ["thought 0", "thought 1", "thought 2", "thought 3", "thought 4", ""], "nothing is dropped"),
+        ("drop_all", 1.0, [""] * 6, "everything is dropped"),
+    ],
+    ids=["guided", "threshold", "keep_all", "drop_all"],
+)
+def test_mode_decides_which_thoughts_stay(mode, drop_from, expected, reason):
+    assert thoughts(mode, drop_from) == expected, reason
+
+
+def test_random_drops_as_many_as_guided_does():
+    ids = [{n for n, sample in enumerate(drop_thoughts(SAMPLES, RATES, "random", 1.0, seed)) if n != 5 and not sample.think}
+           for seed in range(20)]  # fmt: skip
+    assert {len(found) for found in ids} <= {1, 2}  # 2 of 6, of which the sample without a thought may be one
+    assert len({frozenset(found) for found in ids}) > 3
+
+
+def test_pass_rate_of_the_base_is_noted():
+    rows = [sample.to_row() for sample in drop_thoughts(SAMPLES, RATES, "guided", 1.0, 0)]
+    assert [row["base_pass_rate"] for row in rows] == [1.0, 0.0, 0.5, 1.0, 0.0, 0.0]
+    assert [row["base_correct"] for row in rows] == [1, 0, 0, 1, 0, 0]
+
+
+def test_sample_without_an_answer_is_an_error():
+    with pytest.raises(InputError, match="1 of 6 samples have no answer: s4"):
+        drop_thoughts(SAMPLES, {key: rate for key, rate in RATES.items() if key != "s4"}, "guided", 1.0, 0)
+
+
+def test_summary_counts_every_sample():
+    made = drop_thoughts(SAMPLES, RATES, "guided", 1.0, 0)
+    assert describe(made, SAMPLES) == "6 samples, thoughts: 3 kept (50 %), 2 dropped (33 %), 1 never there"
+
+
+def test_no_clip_stands_on_both_sides_of_the_split():
+    train, valid = split_by_clip(SAMPLES, 0.34, seed=3)
+    assert len(valid) == 2
+    assert not {sample.audio_path for sample in train} & {sample.audio_path for sample in valid}
+    assert [sample.id for sample in SAMPLES if sample in train] == [sample.id for sample in train]
+
+
+def test_answers_are_judged_by_the_strict_rule():
+    row = answer_row(SAMPLES[0], ["a", "A.", "b", "a or b"], make_prompt("direct", ""), "m")
+    assert (row["answers"], row["correct"]) == (["a", "A.", "b", "a or b"], [1, 1, 0, 0])
+    row = answer_row(SAMPLES[0], ["a", "<think>t</think><answer>a</answer>"], make_prompt("selective", ""), "m")
+    assert (row["answers"], row["correct"]) == ([None, "a"], [0, 1])
+
+
+@pytest.mark.parametrize("correct", ["[]", "[2]", "1", "null"])
+def test_bad_verdicts_are_named(tmp_path, correct):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(f'{{"id": "a", "correct": {correct}}}\n')
+    with pytest.raises(InputError) as caught:
+        read_pass_rates(path)
+    assert str(caught.value) == f"{path}:1: correct {json.loads(correct)!r} is not a list of 0 and 1"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dropout world")
+    make_base(folder / "base")
+    write_train_file(folder, 10)
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_model_answers_k_times_and_the_dropout_reads_it(world, count):
+    out = world / f"answers {count}"
+    argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--output", str(out), "--device", "cpu"]
+    argv += ["--num_completions", str(count), "--max_new_tokens", "4", "--batch_size", "4", "--num_workers", "0"]
+    answer.main(argv)
+    rows = [row for _, row in read_jsonl(out / "answers.jsonl")]
+    assert [row["id"] for row in rows] == [f"row{number}" for number in range(10)]
+    assert {len(row["completions"]) for row in rows} == {len(row["correct"]) for row in rows} == {count}
+    if count > 1:
+        assert any(len(set(row["completions"])) > 1 for row in rows)
+    before = (out / "answers.jsonl").read_bytes()
+    answer.main(argv)  # all is there already
+    assert (out / "answers.jsonl").read_bytes() == before
+
+    made = world / f"sft {count}"
+    curriculum.main(["sft", "--samples", str(world / "train.jsonl"), "--answers", str(out / "answers.jsonl"),
+                     "--output", str(made), "--valid_share", "0.2"])  # fmt: skip
+    train, valid = (read_samples(made / name) for name in ("train.jsonl", "valid.jsonl"))
+    assert (len(train), len(valid)) == (8, 2)
+    assert all("base_pass_rate" in sample.extra for sample in train + valid)
