@@ -92,7 +92,8 @@ def answer_and_score(config: InferConfig, checkpoint: Checkpoint, engine: HFEngi
     hearing = Hearing.plan(config.audio, [sample for sample in samples if sample.id in lengths])
 
     def make_row(sample, completions):
-        return prediction_row(sample, completions[0], engine.encoder.prompt)
+        groups = {group: sample.extra.get(group) for group in benchmark.rows.benchmark.groups}
+        return prediction_row(sample, completions[0], engine.encoder.prompt) | {"groups": groups}
 
     answer_all(engine, samples, lengths, folder, config.batch_size, config.num_workers, hearing, make_row)
     if process_rank() == 0:

@@ -9,7 +9,7 @@ from .files import read_json, read_jsonl, write_text
 
 @dataclass(frozen=True)
 class Result:
-    """One model's answers to one benchmark: accuracies in percent, think rate and accuracy by group and name."""
+    """One model's answers to one benchmark: accuracies and think rate in percent, in all and by group and name."""
 
     model: str
     benchmark: str
@@ -20,6 +20,7 @@ class Result:
     think_rate: float
     tokens: float
     by: dict[str, dict[str, dict[str, float]]]
+    think_rate_by_kind: dict[str, float]
 
 
 def collect(folder: Path) -> list[Result]:
@@ -33,6 +34,9 @@ def _read_result(folder: Path, path: Path) -> Result:
     predictions = {row["id"]: row for _, row in read_jsonl(path.with_name("predictions.jsonl"))}
     thoughts = [bool(row.get("think")) for row in predictions.values()]
     tokens = [row.get("tokens", 0) for row in predictions.values()]
+    by_kind: dict[str, list[bool]] = defaultdict(list)
+    for row in predictions.values():
+        by_kind[str(row.get("groups", {}).get("sub-category"))].append(bool(row.get("think")))
     name, _, hearing = path.parent.name.partition(".")
     return Result(
         model=str(path.parents[2].relative_to(folder)),
@@ -44,6 +48,7 @@ def _read_result(folder: Path, path: Path) -> Result:
         think_rate=100.0 * sum(thoughts) / len(thoughts),
         tokens=sum(tokens) / len(tokens),
         by=scores["official"]["by"],
+        think_rate_by_kind={kind: 100.0 * sum(found) / len(found) for kind, found in by_kind.items()},
     )
 
 
@@ -76,30 +81,39 @@ def summary_line(results: list[Result]) -> str:
 
 
 def draw(results: list[Result], path: Path) -> None:
-    """Accuracy by kind of question, one group of bars a kind, one bar a model: the first benchmark that was heard."""
+    """Accuracy and think rate by kind of question, a group of bars a kind, a bar a model, on the first benchmark."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     shown = [r for r in results if r.benchmark == results[0].benchmark]
-    names = sorted(shown[0].by["sub-category"]) + ["all"]
-    figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
-    width = 0.8 / len(shown)
-    for number, r in enumerate(shown):
+    kinds = sorted(shown[0].by["sub-category"])
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 6.4), layout="constrained", sharex=True)
+    for r in shown:
         cells = r.by["sub-category"]
-        values = [100 * cells[name]["correct"] / cells[name]["total"] for name in names[:-1]] + [r.official]
-        label = r.model + (f", hearing {r.hearing}" if r.hearing != "real" else "")
-        positions = [index + number * width for index in range(len(names))]
-        axis.bar(positions, values, width * 0.92, label=label, alpha=1.0 if r.hearing == "real" else 0.45)
-    axis.set_xticks([index + 0.4 - width / 2 for index in range(len(names))], names)
-    axis.set_ylabel("accuracy, official rule (%)")
-    axis.set_ylim(0, 105)
-    axis.set_title(f"{results[0].benchmark}: accuracy by kind of question, {shown[0].total} questions")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+        accuracies = [100 * cells[kind]["correct"] / cells[kind]["total"] for kind in kinds] + [r.official]
+        _bars(top, shown, r, accuracies)
+        _bars(bottom, shown, r, [r.think_rate_by_kind.get(kind, 0.0) for kind in kinds] + [r.think_rate])
+    top.set_ylabel("accuracy, official rule (%)")
+    bottom.set_ylabel("answers with a thought (%)")
+    bottom.set_xticks(range(len(kinds) + 1), [*kinds, "all"], rotation=20 if len(kinds) > 10 else 0)
+    top.set_title(f"{results[0].benchmark}: {shown[0].total} questions by kind")
+    for axis in (top, bottom):
+        axis.set_ylim(0, 105)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _bars(axis, shown: list[Result], r: Result, values: list[float]) -> None:
+    """One model's bars, beside those of the others; what was not heard is paler."""
+    width = 0.8 / len(shown)
+    offset = (shown.index(r) - (len(shown) - 1) / 2) * width
+    label = r.model if r.hearing == "real" else f"{r.model}, hearing {r.hearing}"
+    alpha = 1.0 if r.hearing == "real" else 0.45
+    axis.bar([index + offset for index in range(len(values))], values, width * 0.92, label=label, alpha=alpha)
 
 
 def write_report(folder: Path, out: Path) -> str:
