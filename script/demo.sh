@@ -8,8 +8,7 @@ infer() { launch infer.py "$1" --config "$REPO/configs/demo/infer.yaml" --device
 
 launch demo.py --out "$demo"
 infer "$demo/base"
-launch answer.py "$demo/base" --config "$REPO/configs/demo/answer_base.yaml" --device cpu
-launch curriculum.py sft --config "$REPO/configs/demo/thought_dropout.yaml"
+bash "$REPO/script/build_sft.sh" --config "$REPO/configs/demo/build_sft.yaml" --device cpu
 launch sft.py --config "$REPO/configs/demo/sft_lora.yaml" --device cpu
 infer "$demo/sft_lora/merged"
 infer "$demo/sft_lora/merged" --audio silence

@@ -1,18 +1,18 @@
 """A model answers every sample of a file, once (greedy) or k times (sampled): the difficulty passes.
 
-Reads a sample file and a checkpoint; writes answers.jsonl into --output. A second start answers what is missing.
+Reads a sample file and a checkpoint; writes answers.jsonl into --answers_dir. A second start answers what is missing.
 
-    python src/answer.py runs/demo/base --samples runs/demo/data/train.jsonl --output runs/demo/answers/base
+    python src/answer.py runs/demo/base --samples runs/demo/data/train.jsonl --answers_dir runs/demo/answers/base
 """
 
-from omni_clst.config import AnswerConfig, load_config
+from omni_clst.config import AnswerConfig, ThoughtDropoutConfig, load_config
 from omni_clst.errors import run_main
 
 
 def main(argv: list[str]) -> None:
     if argv and not argv[0].startswith("--"):
         argv = ["--model", *argv]
-    config = load_config(AnswerConfig, argv)
+    config = load_config(AnswerConfig, argv, shared_with=ThoughtDropoutConfig)
 
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device

@@ -3,12 +3,12 @@
 `sft` drops the thoughts of samples that the base answers right: reads a sample file and the base's answers.jsonl, writes
 train.jsonl and valid.jsonl into --output.
 
-    python src/curriculum.py sft --samples source.jsonl --answers runs/answers/base/answers.jsonl --output data/sft
+    python src/curriculum.py sft --samples source.jsonl --answers_dir runs/answers/base --output data/sft
 """
 
 from pathlib import Path
 
-from omni_clst.config import ThoughtDropoutConfig, load_config
+from omni_clst.config import AnswerConfig, ThoughtDropoutConfig, load_config
 from omni_clst.difficulty import read_pass_rates
 from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable
@@ -18,10 +18,10 @@ from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
 
 def make_sft_data(argv: list[str]) -> None:
     """The `sft` subcommand: guided thought dropout, then a split that puts no clip on both sides."""
-    config = load_config(ThoughtDropoutConfig, argv)
+    config = load_config(ThoughtDropoutConfig, argv, shared_with=AnswerConfig)
     output = require_writable(Path(config.output))
     samples = read_samples(config.samples, config.audio_root)
-    pass_rates = read_pass_rates(config.answers) if config.answers else {}
+    pass_rates = read_pass_rates(config.answers_file) if config.answers_file else {}
     made = drop_thoughts(samples, pass_rates, config.mode, config.drop_from, config.seed)
     for name, part in zip(("train", "valid"), split_by_clip(made, config.valid_share, config.seed), strict=True):
         write_samples(output / f"{name}.jsonl", part)

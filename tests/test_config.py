@@ -102,6 +102,13 @@ def test_bad_setting_is_named(argv, message):
     assert str(caught.value) == message
 
 
+def test_two_stages_share_one_command_line(train_file):
+    argv = ["--model", "a/b", "--samples", str(train_file), "--answers_dir", "x", "--output", "y", "--mode", "keep_all"]
+    assert load_config(AnswerConfig, argv, shared_with=ThoughtDropoutConfig).model == "a/b"
+    with pytest.raises(InputError, match="unknown key 'mod'"):
+        load_config(AnswerConfig, [*argv, "--mod", "x"], shared_with=ThoughtDropoutConfig)
+
+
 def test_all_problems_are_reported_together():
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, ["--model", "a/b", "--train_file", "/no/file", "--lora_rank", "0", "--tuning", "half"])
@@ -121,10 +128,9 @@ def test_broken_yaml_names_file_and_line(tmp_path):
 
 
 SHIPPED_FOR = {
-    "sft_lora": (SFTConfig, []),
-    "infer": (InferConfig, ["--model", "a/b"]),
-    "answer_base": (AnswerConfig, ["--model", "a/b"]),
-    "thought_dropout": (ThoughtDropoutConfig, []),
+    "sft_lora": [(SFTConfig, None, [])],
+    "infer": [(InferConfig, None, ["--model", "a/b"])],
+    "build_sft": [(AnswerConfig, ThoughtDropoutConfig, []), (ThoughtDropoutConfig, AnswerConfig, [])],
 }
 SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 
@@ -135,8 +141,9 @@ def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     from omni_clst.supervised import trainer_keys
 
     monkeypatch.setattr("omni_clst.config._existing_file", lambda name, value: [])
-    config_class, more = SHIPPED_FOR[path.stem]
-    load_config(config_class, ["--config", str(path), *more], trainer_keys if config_class is SFTConfig else None)
+    for config_class, shared_with, more in SHIPPED_FOR[path.stem]:
+        passthrough = trainer_keys if config_class is SFTConfig else None
+        load_config(config_class, ["--config", str(path), *more], passthrough, shared_with)
 
 
 def test_yaml_floats_carry_a_point():

@@ -96,7 +96,7 @@ def world(tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 3])
 def test_model_answers_k_times_and_the_dropout_reads_it(world, count):
     out = world / f"answers {count}"
-    argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--output", str(out), "--device", "cpu"]
+    argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--answers_dir", str(out), "--device", "cpu"]
     argv += ["--num_completions", str(count), "--max_new_tokens", "4", "--batch_size", "4", "--num_workers", "0"]
     answer.main(argv)
     rows = [row for _, row in read_jsonl(out / "answers.jsonl")]
@@ -109,7 +109,7 @@ def test_model_answers_k_times_and_the_dropout_reads_it(world, count):
     assert (out / "answers.jsonl").read_bytes() == before
 
     made = world / f"sft {count}"
-    curriculum.main(["sft", "--samples", str(world / "train.jsonl"), "--answers", str(out / "answers.jsonl"),
+    curriculum.main(["sft", "--samples", str(world / "train.jsonl"), "--answers_dir", str(out),
                      "--output", str(made), "--valid_share", "0.2"])  # fmt: skip
     train, valid = (read_samples(made / name) for name in ("train.jsonl", "valid.jsonl"))
     assert (len(train), len(valid)) == (8, 2)

@@ -149,7 +149,7 @@ class AnswerConfig(ModelConfig):
     system_prompt: str | None = None  # None: what the checkpoint was trained with
     samples: str = path_field()  # the sample file to answer
     audio_root: str | None = path_field(None)
-    output: str = path_field()  # folder of answers.jsonl
+    answers_dir: str = path_field()  # answers.jsonl goes there
     num_completions: int = 1  # k; above 1 the completions are sampled and pass rates have k + 1 values
     temperature: float = 1.0  # used when num_completions is above 1
     max_new_tokens: int = 256
@@ -172,18 +172,22 @@ class ThoughtDropoutConfig:
 
     samples: str = path_field()
     audio_root: str | None = path_field(None)
-    answers: str | None = path_field(None)  # the base model's answers.jsonl; not needed for keep_all and drop_all
-    output: str = path_field()  # folder of train.jsonl and valid.jsonl
+    answers_dir: str | None = path_field(None)  # holds the base's answers.jsonl; not needed for keep_all and drop_all
+    output: str = path_field()  # train.jsonl and valid.jsonl go there
     mode: str = "guided"  # guided | random (the same share, drawn) | keep_all | drop_all
     drop_from: float = 1.0  # pass rate from which on a thought is dropped
     valid_share: float = 0.02  # of the clips
     seed: int = 0
 
+    @property
+    def answers_file(self) -> str | None:
+        return None if self.answers_dir is None else str(Path(self.answers_dir) / "answers.jsonl")
+
     def problems(self) -> list[str]:
-        found = _existing_file("samples", self.samples) + _existing_file("answers", self.answers)
+        found = _existing_file("samples", self.samples) + _existing_file("answers_dir", self.answers_file)
         found += _one_of("mode", self.mode, ("guided", "random", "keep_all", "drop_all"))
-        if self.answers is None and self.mode in ("guided", "random"):
-            found.append(f"mode {self.mode} needs answers")
+        if self.answers_dir is None and self.mode in ("guided", "random"):
+            found.append(f"mode {self.mode} needs answers_dir")
         if not 0 <= self.valid_share < 1:
             found.append(f"valid_share {self.valid_share} is not in [0, 1)")
         return found
@@ -209,10 +213,16 @@ def _positive(config: object, *names: str) -> list[str]:
     return [f"{name} {getattr(config, name)} is not positive" for name in names if getattr(config, name) <= 0]
 
 
-def load_config(config_class: type, argv: list[str], passthrough: Callable[[], set[str]] | None = None):
+def load_config(
+    config_class: type,
+    argv: list[str],
+    passthrough: Callable[[], set[str]] | None = None,
+    shared_with: type | None = None,
+):
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
-    `passthrough` names the keys of another library's settings; they are collected in the config's `trainer` field.
+    `passthrough` names the keys of another library's settings; they are collected in the config's `trainer` field. Keys
+    that only the stage `shared_with` knows are left to it: both read one YAML and one command line.
     """
     given, problems = parse_arguments(argv)
     settings: dict[str, tuple[object, str, Path]] = {}  # key -> (value, place, where relative paths count from)
@@ -223,6 +233,7 @@ def load_config(config_class: type, argv: list[str], passthrough: Callable[[], s
     known = {f.name: f for f in dataclasses.fields(config_class) if f.name != "trainer"}
     hints = typing.get_type_hints(config_class)
     foreign = passthrough() if passthrough else set()
+    left_out = {f.name for f in dataclasses.fields(shared_with)} - known.keys() if shared_with else set()
     arguments: dict[str, object] = {}
     others: dict[str, object] = {}
     for key, (value, place, base) in settings.items():
@@ -233,8 +244,8 @@ def load_config(config_class: type, argv: list[str], passthrough: Callable[[], s
                 problems.append(f"{place}: {key} {value!r} is not {_describe(hints[key])}")
         elif key in foreign:
             others[key] = yaml.safe_load(value) if isinstance(value, str) else value
-        else:
-            problems.append(f"{place}: unknown key {key!r}{_nearest(key, set(known) | foreign)}")
+        elif key not in left_out:
+            problems.append(f"{place}: unknown key {key!r}{_nearest(key, set(known) | foreign | left_out)}")
     for name, f in known.items():
         if name in arguments or any(key == name for key in settings):
             continue

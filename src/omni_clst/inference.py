@@ -205,7 +205,7 @@ def answer_samples(config: AnswerConfig, checkpoint: Checkpoint, engine: HFEngin
         "max_audio_seconds": config.max_audio_seconds,
         **sampling_settings(engine),
     }
-    folder = AnswerFolder(Path(config.output), settings, config.overwrite)
+    folder = AnswerFolder(Path(config.answers_dir), settings, config.overwrite)
     say(f"{config.samples}: {len(samples)} samples, {config.num_completions} answers each")
 
     def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
