@@ -16,19 +16,14 @@ def main(argv: list[str]) -> None:
 
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
-    from omni_clst.generation import Sampling
-    from omni_clst.inference import answer_samples, load_engine
     from omni_clst.runs import join_processes, quiet_libraries
-    from omni_clst.samples import read_samples
+    from omni_clst.sample_run import SampleRun
 
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)
     quiet_libraries()
-    samples = read_samples(config.samples, config.audio_root)
     join_processes()
-    temperature = config.temperature if config.num_completions > 1 else 0.0
-    engine = load_engine(config, checkpoint, Sampling(config.max_new_tokens, temperature, seed=config.seed), device)
-    answer_samples(config, checkpoint, engine, samples)
+    SampleRun(config, checkpoint, device).answer()
 
 
 if __name__ == "__main__":

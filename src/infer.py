@@ -15,25 +15,22 @@ def main(argv: list[str]) -> None:
         argv = ["--model", *argv]  # infer.sh CHECKPOINT
     config = load_config(InferConfig, argv)
 
-    from omni_clst.benchmark_run import answer_and_score, find_benchmarks, print_infer_plan
+    from omni_clst.benchmark_run import BenchmarkRun, find_benchmarks, print_infer_plan
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
-    from omni_clst.generation import Sampling
-    from omni_clst.inference import load_engine
+    from omni_clst.inference import make_encoder
     from omni_clst.runs import join_processes, quiet_libraries
 
-    quiet_libraries()
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)
-    benchmarks = find_benchmarks(config)
+    quiet_libraries()
+    encoder = make_encoder(config, checkpoint)
+    benchmarks = find_benchmarks(config, encoder)
     if config.dry_run:
         print_infer_plan(config, checkpoint, benchmarks)
         return
     join_processes()
-    sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k, config.seed)
-    engine = load_engine(config, checkpoint, sampling, device)
-    for benchmark in benchmarks:
-        answer_and_score(config, checkpoint, engine, benchmark)
+    BenchmarkRun(config, checkpoint, encoder, benchmarks, device).answer_and_score()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_clst.errors import InputError
@@ -139,6 +139,7 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(st
 SAFE = TEXT.filter(lambda text: "<" not in text)
 
 
+@settings(max_examples=30, deadline=None)  # every write waits for the disk
 @given(
     question=TEXT,
     choices=st.lists(SAFE, min_size=2, max_size=5, unique=True),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_clst.errors import InputError
@@ -190,12 +190,14 @@ UNLETTERED = st.lists(CHOICE.filter(lambda text: not set(text) & set(".):[")), m
 STYLES = st.sampled_from(["{}. {}", "({}) {}", "{}) {}", "{}: {}"])
 
 
+@settings(deadline=None)
 @given(CHOICES)
 def test_choices_written_as_a_list_are_read_back(choices):
     assert choices_in_text(f"which? {choices}") == tuple(choices)
     assert choices_in_text(f"which? {json.dumps(choices, ensure_ascii=False)}\nThink.") == tuple(choices)
 
 
+@settings(deadline=None)
 @given(
     CHOICES.filter(lambda choices: not any("[" in choice for choice in choices)), STYLES, st.sampled_from(["", "\nThink."])
 )
@@ -204,12 +206,14 @@ def test_choices_written_as_lettered_lines_are_read_back(choices, style, behind)
     assert choices_in_text("which?\n" + "\n".join(lines) + behind) == tuple(choices)
 
 
+@settings(deadline=None)
 @given(UNLETTERED, STYLES)
 def test_choices_written_on_one_line_are_read_back(choices, style):
     items = [style.format(chr(ord("A") + index), choice) for index, choice in enumerate(choices)]
     assert choices_in_text("which? " + " ".join(items)) == tuple(choices)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="AB.():[]'\", \n\\x"))
 def test_no_text_makes_the_search_fail(text):
     choices_in_text(text)

@@ -11,33 +11,31 @@ from .checkpoints import Checkpoint
 from .config import REPOSITORY, InferConfig
 from .errors import InputError
 from .files import write_json, write_jsonl
-from .generation import Hearing, HFEngine
-from .inference import (
-    AnswerFolder,
-    answer_all,
-    make_encoder,
-    measure_lengths,
-    prediction_row,
-    sampling_settings,
-    weights_fingerprint,
-)
+from .generation import Completion, Hearing, HFEngine, Sampling
+from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
 from .plan import activation_bytes, measure_model, print_memory
+from .processing import OmniEncoder
 from .runs import process_rank, say, wait_for_all
+from .samples import AudioQASample
 from .scoring import format_table, read_predictions, score
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundBenchmark:
-    """A benchmark's rows, their clips' paths resolved, and the folder that its answers go to."""
+    """A benchmark's rows with their clips found: prompt lengths in tokens by id, and what is wrong with the others."""
 
     name: str
     rows: BenchmarkRows
-    samples: list
-    folder: Path
+    samples: list[AudioQASample]
+    lengths: dict[str, int]
+    unreadable: dict[str, str]
 
 
-def find_benchmarks(config: InferConfig) -> list[FoundBenchmark]:
-    """Load what is there of the benchmarks asked for and say what is not; raises `InputError` if none is there."""
+def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[FoundBenchmark]:
+    """Load what is there of the benchmarks asked for and say what is not; raises `InputError` if none is there.
+
+    Every clip is looked at, so that a missing one ends the run before any weight is loaded.
+    """
     found, missing = [], []
     for name in config.benchmarks:
         place = find_benchmark(config.data_root, name)
@@ -48,7 +46,9 @@ def find_benchmarks(config: InferConfig) -> list[FoundBenchmark]:
         rows = load_benchmark(name, meta_path)
         rows = dataclasses.replace(rows, samples=rows.samples[: config.limit])
         samples = [dataclasses.replace(s, audio_path=str(resolve_audio(s, audio_root))) for s in rows.samples]
-        found.append(FoundBenchmark(name, rows, samples, output_folder(config) / folder_name(config, name)))
+        allow = config.allow_missing_audio or config.dry_run
+        lengths, unreadable = measure_lengths(samples, encoder, allow, Path(config.data_root))
+        found.append(FoundBenchmark(name, rows, samples, lengths, unreadable))
     if not found:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
     for line in missing:
@@ -71,44 +71,68 @@ def folder_name(config: InferConfig, benchmark: str) -> str:
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
 
 
-def answer_and_score(config: InferConfig, checkpoint: Checkpoint, engine: HFEngine, benchmark: FoundBenchmark) -> None:
-    """Answer a benchmark's samples and, on rank 0, write predictions and scores and print the table."""
-    say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio")
-    samples = benchmark.samples
-    place = Path(config.data_root)
-    lengths, unreadable = measure_lengths(samples, engine.encoder, config.allow_missing_audio, place)
-    settings = {
-        "model": config.model,
-        "weights": weights_fingerprint(checkpoint),
-        "benchmark_sha256": benchmark.rows.meta_sha256,
-        "prompt": dataclasses.asdict(engine.encoder.prompt),
-        "audio": config.audio,
-        "max_audio_seconds": config.max_audio_seconds,
-        "batch_size": config.batch_size,
-        "limit": config.limit,
-        **sampling_settings(engine),
-    }
-    folder = AnswerFolder(benchmark.folder, settings, config.overwrite)
-    hearing = Hearing.plan(config.audio, [sample for sample in samples if sample.id in lengths])
+class BenchmarkRun:
+    """The benchmarks that were found, their answer folders opened and checked, before any weight is loaded."""
 
-    def make_row(sample, completions):
-        groups = {group: sample.extra.get(group) for group in benchmark.rows.benchmark.groups}
-        return prediction_row(sample, completions[0], engine.encoder.prompt) | {"groups": groups}
+    def __init__(
+        self,
+        config: InferConfig,
+        checkpoint: Checkpoint,
+        encoder: OmniEncoder,
+        benchmarks: list[FoundBenchmark],
+        device: torch.device,
+    ):
+        self.config, self.checkpoint, self.encoder, self.device = config, checkpoint, encoder, device
+        self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k, config.seed)
+        settings = answer_settings(checkpoint, encoder, self.sampling, config, device)
+        settings |= {"audio": config.audio, "limit": config.limit}
+        self.jobs = []
+        for benchmark in benchmarks:
+            own = settings | {"benchmark_sha256": benchmark.rows.meta_sha256}
+            path = output_folder(config) / folder_name(config, benchmark.name)
+            self.jobs.append((benchmark, AnswerFolder(path, own, config.overwrite)))
 
-    answer_all(engine, samples, lengths, folder, config.batch_size, config.num_workers, hearing, make_row)
-    if process_rank() == 0:
-        done = folder.answered()
-        folder.append([_unreadable_row(key, reason) for key, reason in unreadable.items() if key not in done])
-        predictions = folder.write_whole("predictions.jsonl", samples)
-        _report(config, benchmark, predictions)
-    wait_for_all()
+    def answer_and_score(self) -> None:
+        """Answer what is open; rank 0 writes predictions and scores and prints the tables."""
+        config, engine = self.config, None
+        for benchmark, folder in self.jobs:
+            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio")
+            if folder.lacks(benchmark.lengths):
+                engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
+                self._answer(engine, benchmark, folder)
+            if process_rank() == 0:
+                done = folder.answered()
+                rows = [_unreadable_row(key, reason) for key, reason in benchmark.unreadable.items() if key not in done]
+                folder.append(rows)
+                _report(benchmark, folder.write_whole("predictions.jsonl", benchmark.samples))
+            wait_for_all()
+
+    def _answer(self, engine: HFEngine, benchmark: FoundBenchmark, folder: AnswerFolder) -> None:
+        config = self.config
+        readable = [sample for sample in benchmark.samples if sample.id in benchmark.lengths]
+        hearing = Hearing.plan(config.audio, readable)
+
+        def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
+            groups = {group: sample.extra.get(group) for group in benchmark.rows.benchmark.groups}
+            return prediction_row(sample, completions[0], self.encoder.prompt) | {"groups": groups}
+
+        answer_all(
+            engine,
+            benchmark.samples,
+            benchmark.lengths,
+            folder,
+            config.batch_size,
+            config.num_workers,
+            hearing,
+            make_row,
+        )
 
 
 def _unreadable_row(sample_id: str, reason: str) -> dict:
     return {"id": sample_id, "model_output": "", "model_output_raw": "", "parse_failed": True, "error": reason}
 
 
-def _report(config: InferConfig, benchmark: FoundBenchmark, predictions: Path) -> None:
+def _report(benchmark: FoundBenchmark, predictions: Path) -> None:
     """Score the predictions and print the table; a benchmark without answers becomes a submission file."""
     rows = read_predictions(predictions)
     if not BENCHMARKS[benchmark.name].has_answers:
@@ -128,14 +152,13 @@ def _report(config: InferConfig, benchmark: FoundBenchmark, predictions: Path) -
 
 def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: list[FoundBenchmark]) -> None:
     """Print questions, tokens and memory of the run without loading weights."""
-    encoder = make_encoder(config, checkpoint)
     size = measure_model(checkpoint.full_model, None, 0)
     longest = 0
     for benchmark in benchmarks:
-        lengths, unreadable = measure_lengths(benchmark.samples, encoder, True, Path(config.data_root))
-        longest = max([longest, *lengths.values()])
-        mean = sum(lengths.values()) / max(len(lengths), 1)
-        unread = f", {len(unreadable)} clips cannot be read" if unreadable else ""
+        lengths = benchmark.lengths.values()
+        longest = max([longest, *lengths])
+        mean = sum(lengths) / max(len(lengths), 1)
+        unread = f", {len(benchmark.unreadable)} clips cannot be read" if benchmark.unreadable else ""
         say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unread}")
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
     tokens = config.batch_size * (longest + config.max_new_tokens)

@@ -9,15 +9,14 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from .checkpoints import Checkpoint, choose_dtype, load_processor, load_thinker, read_prompt
+from .checkpoints import Checkpoint, choose_dtype, load_config, load_processor, load_thinker, read_prompt
 from .config import AnswerConfig, InferConfig
-from .difficulty import answer_row, read_pass_rates
 from .errors import InputError
 from .files import (
     append_jsonl,
@@ -25,7 +24,6 @@ from .files import (
     read_json,
     read_jsonl,
     require_writable,
-    sha256_of_file,
     write_json,
     write_jsonl,
 )
@@ -106,15 +104,19 @@ def choose_prompt(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) ->
 
 
 def make_encoder(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) -> OmniEncoder:
-    """Processor and prompt of the checkpoint."""
+    """Processor and prompt of the checkpoint; a model of another kind is refused here, before anything is written."""
+    load_config(checkpoint.full_model)
     return OmniEncoder(load_processor(checkpoint), choose_prompt(config, checkpoint), config.max_audio_seconds)
 
 
 def load_engine(
-    config: InferConfig | AnswerConfig, checkpoint: Checkpoint, sampling: Sampling, device: torch.device
+    config: InferConfig | AnswerConfig,
+    checkpoint: Checkpoint,
+    encoder: OmniEncoder,
+    sampling: Sampling,
+    device: torch.device,
 ) -> HFEngine:
     """The checkpoint's model, ready to answer as `sampling` says."""
-    encoder = make_encoder(config, checkpoint)
     model = load_thinker(checkpoint, choose_dtype(config.dtype, device), device, config.attn_implementation)
     say(f"{config.model}: prompt {encoder.prompt.name}, {model.dtype}, {device}")
     return HFEngine(model, encoder, sampling)
@@ -129,6 +131,8 @@ class AnswerFolder:
         self.settings = settings
         if process_rank() == 0:
             self._open(overwrite)
+        wait_for_all()
+        self.done = frozenset(self.answered())  # at the start: every process must see the same before one adds to it
         wait_for_all()
 
     def _open(self, overwrite: bool) -> None:
@@ -146,6 +150,10 @@ class AnswerFolder:
         write_json(file, self.settings)
         for path in self.parts.glob("*.jsonl"):
             mend_torn_tail(path)
+
+    def lacks(self, ids: Iterable[str]) -> bool:
+        """True if one of these ids was not answered when the folder was opened."""
+        return bool(set(ids) - self.done)
 
     def answered(self) -> dict[str, dict]:
         """Rows that are there, by id."""
@@ -176,51 +184,37 @@ def answer_all(
     """Answer every sample that is not answered yet; this process takes its share of the batches."""
     readable = [sample for sample in samples if sample.id in lengths]
     batches = plan_batches(readable, [lengths[sample.id] for sample in readable], batch_size)
-    done = folder.answered().keys()
-    wait_for_all()  # all shards must see the same answers before any adds to them
-    open_batches = [batch for batch in batches if not all(sample.id in done for sample in batch.samples)]
+    open_batches = [batch for batch in batches if folder.lacks(sample.id for sample in batch.samples)]
     mine = open_batches[process_rank() :: process_count()]
     total = sum(len(batch.samples) for batch in mine)
     if total < len(readable):
-        say(f"  {total} of {len(readable)} samples to answer here, {len(done)} are there already")
+        say(f"  {total} of {len(readable)} samples to answer here, {len(folder.done)} are there already")
     progress = Progress(total)
     for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
         completions = engine.generate(examples, engine.sampling.seed * 1_000_003 + batch.index, num_completions)
         rows = [make_row(sample, done_) for sample, done_ in zip(batch.samples, completions, strict=True)]
-        folder.append([row for row in rows if row["id"] not in done])
+        folder.append([row for row in rows if row["id"] not in folder.done])
         progress.advance(len(rows))
     wait_for_all()
 
 
-def answer_samples(config: AnswerConfig, checkpoint: Checkpoint, engine: HFEngine, samples: list[AudioQASample]) -> None:
-    """Answer a sample file `num_completions` times; rank 0 writes `answers.jsonl` and says how much was right."""
-    prompt = engine.encoder.prompt
-    lengths, unreadable = measure_lengths(samples, engine.encoder, config.allow_missing_audio, Path(config.samples))
-    settings = {
+def answer_settings(
+    checkpoint: Checkpoint,
+    encoder: OmniEncoder,
+    sampling: Sampling,
+    config: InferConfig | AnswerConfig,
+    device: torch.device,
+) -> dict:
+    """What decides a model's answers besides the samples: a folder of answers is refused where it differs."""
+    return {
+        "model": config.model,
         "weights": weights_fingerprint(checkpoint),
-        "samples_sha256": sha256_of_file(config.samples),
-        "prompt": dataclasses.asdict(prompt),
-        "num_completions": config.num_completions,
-        "batch_size": config.batch_size,
+        "prompt": dataclasses.asdict(encoder.prompt),
         "max_audio_seconds": config.max_audio_seconds,
-        **sampling_settings(engine),
+        "batch_size": config.batch_size,
+        "dtype": str(choose_dtype(config.dtype, device)),
+        **dataclasses.asdict(sampling),
     }
-    folder = AnswerFolder(Path(config.answers_dir), settings, config.overwrite)
-    say(f"{config.samples}: {len(samples)} samples, {config.num_completions} answers each")
-
-    def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
-        return answer_row(sample, [completion.text for completion in completions], prompt, config.model)
-
-    hearing = Hearing.plan("real", samples)
-    answer_all(
-        engine, samples, lengths, folder, config.batch_size, config.num_workers, hearing, make_row, config.num_completions
-    )
-    if process_rank() == 0:
-        answered = [sample for sample in samples if sample.id not in unreadable]
-        path = folder.write_whole("answers.jsonl", answered)
-        rates = read_pass_rates(path).values()
-        say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
-    wait_for_all()
 
 
 class Progress:
@@ -239,8 +233,3 @@ class Progress:
             left = (self.total - self.done) / rate
             say(f"  {self.done}/{self.total} samples, {rate:.1f} a second, {left:.0f} s left")
             self.last = now
-
-
-def sampling_settings(engine: HFEngine) -> dict:
-    """What decides an answer besides model, prompt and samples."""
-    return dataclasses.asdict(engine.sampling) | {"dtype": str(engine.model.dtype)}

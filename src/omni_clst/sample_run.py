@@ -1,0 +1,64 @@
+"""One sample file, answered by a model: what `answer.py` does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .checkpoints import Checkpoint
+from .config import AnswerConfig
+from .difficulty import answer_row, read_pass_rates
+from .files import sha256_of_file
+from .generation import Completion, Hearing, Sampling
+from .inference import AnswerFolder, answer_all, answer_settings, load_engine, make_encoder, measure_lengths
+from .runs import process_rank, say, wait_for_all
+from .samples import AudioQASample, read_samples
+
+
+@dataclass
+class SampleRun:
+    """A sample file to answer; made, and with it checked, before any weight is loaded."""
+
+    config: AnswerConfig
+    checkpoint: Checkpoint
+    device: torch.device
+
+    def __post_init__(self):
+        config = self.config
+        self.samples = read_samples(config.samples, config.audio_root)
+        self.encoder = make_encoder(config, self.checkpoint)
+        place = Path(config.samples)
+        self.lengths, self.unreadable = measure_lengths(self.samples, self.encoder, config.allow_missing_audio, place)
+        temperature = config.temperature if config.num_completions > 1 else 0.0
+        self.sampling = Sampling(config.max_new_tokens, temperature, seed=config.seed)
+        settings = answer_settings(self.checkpoint, self.encoder, self.sampling, config, self.device)
+        settings |= {"samples_sha256": sha256_of_file(config.samples), "num_completions": config.num_completions}
+        self.folder = AnswerFolder(Path(config.answers_dir), settings, config.overwrite)
+
+    def answer(self) -> None:
+        """Answer what is open; rank 0 writes `answers.jsonl` and says how much was right."""
+        config = self.config
+        say(f"{config.samples}: {len(self.samples)} samples, {config.num_completions} answers each")
+        if self.folder.lacks(self.lengths):
+            engine = load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
+            answer_all(
+                engine,
+                self.samples,
+                self.lengths,
+                self.folder,
+                config.batch_size,
+                config.num_workers,
+                Hearing.plan("real", self.samples),
+                self._make_row,
+                config.num_completions,
+            )
+        if process_rank() == 0:
+            answered = [sample for sample in self.samples if sample.id not in self.unreadable]
+            path = self.folder.write_whole("answers.jsonl", answered)
+            rates = read_pass_rates(path).values()
+            say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
+        wait_for_all()
+
+    def _make_row(self, sample: AudioQASample, completions: list[Completion]) -> dict:
+        texts = [completion.text for completion in completions]
+        return answer_row(sample, texts, self.encoder.prompt, self.config.model)
