@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -148,8 +148,10 @@ class Case(NamedTuple):
     spoil: Callable[[Path], None] | None
     changes: dict
     message: str
+    written: frozenset[str] = frozenset()
 
 
+OPENED = frozenset({"out/mmau-mini/settings.json"})  # the answer folder is opened before weights are read
 META = "data/MMAU/mmau-test-mini.json"
 CLIP = "clips/clip001.wav"
 TEST_CLIP = "data/MMAU/test-mini-audios/clip001.wav"
@@ -176,11 +178,16 @@ CASES = [
          "{w}/valid.jsonl:1: answer None is not one of ['hiss', 'drum', 'click', 'beep']"),
     Case("special token in a question", "sft", change_row("train.jsonl", 0, question="is it <|AUDIO|> ?"), {},
          "sample 'row0': the text holds the special token '<|AUDIO|>'"),
+    Case("special token in a thought", "sft", change_row("train.jsonl", 0, think="it is <|AUDIO|>"), {},
+         "sample 'row0': the text holds the special token '<|AUDIO|>'"),
     Case("all rows too long", "sft", None, {"max_length": 5},
          "{w}/train.jsonl: all 4 rows are longer than max_length 5"),
     # clips
     Case("no such clip", "sft", remove(CLIP), {}, "{w}/" + CLIP + ": No such file or directory"),
     Case("clip of no bytes", "sft", put(CLIP, b""), {}, "{w}/" + CLIP + ": is empty (0 bytes)"),
+    Case("clip of no samples", "sft", put_clip(CLIP, np.zeros(0)), {}, "{w}/" + CLIP + ": holds no audio samples"),
+    Case("clip of 10 ms", "sft", put_clip(CLIP, np.zeros(160)), {},
+         "{w}/" + CLIP + ": 160 samples at 16 kHz are too short, one audio token takes 321"),
     Case("text file as a clip", "sft", put(CLIP, "no sound\n" * 99), {},
          "{w}/" + CLIP + ": not decodable as audio (Invalid data found when processing input)"),
     Case("clips elsewhere", "sft", None, {"audio_root": "{w}/elsewhere"},
@@ -204,6 +211,8 @@ CASES = [
     Case("prompt without places", "sft", None, {"prompt": "listen"},
          "prompt 'listen' is neither one of selective, always_think, direct, demo_selective, demo_direct "
          "nor a text with {{question}} and {{choices}}"),
+    Case("lora_targets that match nothing", "sft", None, {"lora_targets": "nowhere"},
+         "lora_targets 'nowhere' matches none of the model's 31 linear layers"),
     Case("no DeepSpeed file", "sft", None, {"deepspeed": "{w}/z.json"}, "deepspeed {w}/z.json: no such file"),
     Case("setting that transformers refuses", "sft", None, {"lr_scheduler_type": "bumpy"},
          "training settings: bumpy is not a valid SchedulerType, please select one of ['linear', 'cosine', "
@@ -236,16 +245,19 @@ CASES = [
          "{w}/base/prompt.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("weights cut off", "infer", cut_weights, {},
          "{w}/base: cannot be loaded, here or from the Hub "
-         "(Error while deserializing header: incomplete metadata, file not fully covered)"),
+         "(Error while deserializing header: incomplete metadata, file not fully covered)", OPENED),
     Case("weights of something else", "infer", replace_weights, {},
          "{w}/base: 73 weights are missing "
-         "(audio_tower.audio_bos_eos_token.weight, audio_tower.conv1.bias, audio_tower.conv1.weight, ...)"),
+         "(audio_tower.audio_bos_eos_token.weight, audio_tower.conv1.bias, audio_tower.conv1.weight, ...)", OPENED),
+    Case("base without a talker", "sft", None, {"keep_talker": "true"}, "keep_talker: {w}/base has no talker weights"),
     # places to write to
     Case("file in the run directory's place", "sft", put("runs", "x"), {},
          "{w}/runs/x: cannot write there (Not a directory)"),
     Case("file in the output's place", "infer", put("out", "x"), {},
          "{w}/out/mmau-mini/parts: cannot write there (Not a directory)"),
     Case("file in the scores' place", "score", put("scores", "x"), {}, "{w}/scores: cannot write there (File exists)"),
+    Case("run directory with a broken config.yaml", "sft", put("runs/x/config.yaml", "a: [1"), {},
+         "{w}/runs/x/config.yaml:1: not YAML (expected ',' or ']', but got '<stream end>')"),
     Case("run with other settings", "sft", started_with_other_settings, {},
          "{w}/runs/x: was started with other settings (learning_rate: 0.5 -> 0.0001); "
          "give another --run_name, or --overwrite to lose it"),
@@ -282,7 +294,7 @@ def fingerprints(world: Path) -> dict[str, str]:
     }
 
 
-def check(world: Path, entry: str, changes: dict, message: str, written: set[str] = frozenset()) -> None:
+def check(world: Path, entry: str, changes: dict, message: str, written: Iterable[str] = ()) -> None:
     """The call fails with this one line, loses nothing and writes nothing but what `written` names."""
     before = fingerprints(world)
     with pytest.raises(InputError) as caught:
@@ -298,7 +310,7 @@ def check(world: Path, entry: str, changes: dict, message: str, written: set[str
 def test_bad_input_is_one_line_and_nothing_is_written(world, case):
     if case.spoil:
         case.spoil(world)
-    check(world, case.entry, case.changes, case.message)
+    check(world, case.entry, case.changes, case.message, case.written)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -311,8 +323,7 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
     reason = ": 2 sample values are not finite (NaN or infinity)"
     written = {"runs/x/config.yaml", "runs/x/environment.json"}
     check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason, written)
-    written = {"out/mmau-mini/settings.json"}
-    check(world, "infer", {"num_workers": workers, "batch_size": ROWS}, "{w}/" + TEST_CLIP + reason, written)
+    check(world, "infer", {"num_workers": workers, "batch_size": ROWS}, "{w}/" + TEST_CLIP + reason, OPENED)
 
 
 def test_too_little_disk_ends_training_before_it_begins(world, monkeypatch):

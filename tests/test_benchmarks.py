@@ -111,6 +111,9 @@ ODD_ROWS = [
     ({"choices": []}, ["0 choices", "the answer is not among the choices"], "no choices"),
     ({"choices": "x or y"}, ["0 choices", "the answer is not among the choices"], "choices as one text"),
     ({"choices": ["['x']", "['y']"], "answer": "['x']"}, ["choices are lists written as text"], "lists as texts"),
+    ({"choices": None}, ["0 choices", "the answer is not among the choices"], "choices without a value"),
+    ({"question": " "}, ["no question"], "no question"),
+    ({"audio_id": None}, ["no clip"], "no clip"),
     ({"answer": "z"}, ["the answer is not among the choices"], "lost answer"),
     ({"answer": None}, ["the answer is not among the choices"], "no answer"),
     ({"category": ["c", "d"]}, ["category is a list"], "category as a list"),
@@ -129,6 +132,24 @@ def test_odd_row_is_flagged_and_kept(tmp_path, change, expected, reason):
     rows = load_benchmark("mmau-mini", write(tmp_path / "m.json", [ROW | change]))
     assert [what for _, what in rows.oddities] == expected, reason
     assert len(rows.samples) == 1
+
+
+def test_row_without_a_key_is_flagged_and_kept(tmp_path):
+    whole = ["question", "choices", "answer", "difficulty", "sub-category", "category"]
+    row = {key: value for key, value in ROW.items() if key not in whole}
+    rows = load_benchmark("mmau-mini", write(tmp_path / "m.json", [row]))
+    assert [what for _, what in rows.oddities] == [
+        "no question", "0 choices", "the answer is not among the choices", "no difficulty", "no sub-category",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "group"), [("mmar", "modality"), ("mmau-mini", "task")])
+def test_another_benchmarks_file_is_an_error(tmp_path, name, group):
+    row = {"id": "v", "audio_path": "./audio/v.wav", "question": "q", "choices": ["x", "y"], "answer": "x", "modality": "m"}
+    path = write(tmp_path / "m.json", [ROW if name == "mmar" else row])
+    with pytest.raises(InputError) as caught:
+        load_benchmark(name, path)
+    assert str(caught.value) == f"{path}: no row has a {group}: is it the metadata of {name}?"
 
 
 def test_benchmark_without_answers_is_not_odd_for_it(tmp_path):

@@ -89,10 +89,38 @@ BAD = [
     (["--model", "a/b", "--dtype", "int8"], "dtype 'int8' is not one of auto, float32, bfloat16, float16"),
     (["--model", "a/b", "--audio", "loud"], "audio 'loud' is not one of real, silence, other"),
     (["--model", "a/b", "--benchmarks", "mmlu"], "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
-    (["--model", "a/b", "--temperature", "-1"], "temperature -1.0 is negative"),
+    (["--model", "a/b", "--temperature", "-1"], "temperature -1.0 is not at least 0"),
+    (["--model", "a/b", "--temperature", "nan"], "temperature nan is not at least 0"),
+    (["--model", "a/b", "--top_p", "1.5"], "top_p 1.5 is not between 0 and 1"),
+    (["--model", "a/b", "--top_p", "0"], "top_p 0.0 is not positive"),
+    (["--model", "a/b", "--limit", "0"], "limit 0 is not positive"),
+    (
+        ["--model", "a/b", "--attn_implementation", "fast"],
+        "attn_implementation 'fast' is not one of sdpa, flash_attention_2, eager",
+    ),
     (["--batch_size", "3"], "model is not set (--model VALUE, or in the YAML)"),
     (["--model", "a/b", "--config", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
 ]
+
+
+BAD_TRAINING = [
+    ("learning_rate", "nan", "learning_rate nan is not positive"),
+    ("num_train_epochs", "0", "num_train_epochs 0.0 is not positive"),
+    ("lora_dropout", "2", "lora_dropout 2.0 is not between 0 and 1"),
+    ("dataloader_num_workers", "-1", "dataloader_num_workers -1 is not at least 0"),
+    ("per_device_eval_batch_size", "0", "per_device_eval_batch_size 0 is not positive"),
+    ("lora_targets", "(q", "lora_targets '(q' is no regular expression (missing ), unterminated subpattern at position 0)"),
+    ("run_name", "", "run_name '' does not name a folder below runs_dir"),
+    ("run_name", "..", "run_name '..' does not name a folder below runs_dir"),
+    ("run_name", "/etc", "run_name '/etc' does not name a folder below runs_dir"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD_TRAINING, ids=[row[2][:40] for row in BAD_TRAINING])
+def test_bad_training_setting_is_named(train_file, key, value, message):
+    with pytest.raises(InputError) as caught:
+        load_config(SFTConfig, ["--model", "a/b", "--train_file", str(train_file), f"--{key}={value}"])
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(("argv", "message"), BAD, ids=[row[1][:40] for row in BAD])

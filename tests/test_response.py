@@ -35,7 +35,9 @@ TABLE = [
     ("<think>a</think><think>b</think><answer>dog</answer>", "a", "dog", False, "the first of two thoughts"),
     ("<answer>dog</answer><think>a</think>", "a", "dog", False, "the wrong order is read, not well formed"),
     ("<think>a</think><answer>dog</answer></answer>", "a", "dog", False, "a stray closing tag"),
-    ("<think>a</think><answer><answer>dog</answer></answer>", "a", None, False, "nested answers say nothing"),
+    ("<think>a</think><answer><answer>dog</answer></answer>", "a", "dog", False, "tags written twice are read"),
+    ("<think>a</think><answer>dog<answer>cat</answer>", "a", None, False, "hedging without closing is hedging"),
+    ("<think>a</think><answer>dog</think></answer>", "a", "dog", False, "any tag ends an answer"),
     ("<think>a</think><answer>x < y > z</answer>", "a", "x < y > z", True, "other brackets are text"),
     ("<think>a</think><answer>é 世界</answer>", "a", "é 世界", True, "any script"),
 ]  # fmt: skip
@@ -57,6 +59,26 @@ PLAIN = st.text(st.characters(blacklist_characters="<>", blacklist_categories=["
 @given(think=PLAIN, answer=PLAIN.filter(bool))
 def test_what_is_written_is_read_back(think, answer):
     assert parse_response(format_response(think, answer)) == Response(think, answer, True)
+
+
+TAGS = ["<think>", "</think>", "<answer>", "</answer>", "<Answer>"]
+
+
+@given(
+    before=st.lists(st.sampled_from(["", "<answer>", "</answer>", " "]), max_size=3).map("".join),
+    between=st.lists(st.sampled_from(["</answer>", "</think>", "", " or "]), max_size=3).map("".join),
+    behind=st.sampled_from(["", "</answer>", "</think>"]),
+)
+def test_two_different_answers_are_never_one(before, between, behind):
+    text = f"<think>a</think>{before}<answer>dog{between}<answer>cat{behind}"
+    assert parse_response(text).answer is None
+
+
+@given(st.lists(st.sampled_from([*TAGS, "dog", "\n"]), max_size=12).map("".join))
+def test_answer_never_holds_a_tag(text):
+    response = parse_response(text)
+    assert not any(tag in (response.answer or "") for tag in TAGS)
+    assert response.answer != ""
 
 
 @given(st.text(alphabet="<>/thinkaswer \n"))

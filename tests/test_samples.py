@@ -302,6 +302,34 @@ def test_missing_file_and_folder_are_named(tmp_path):
     assert message(tmp_path) == f"{tmp_path}: Is a directory"
 
 
+BENCHMARK_ROW = {"id": "a", "audio_id": "a.wav", "question": "what?", "choices": ["cat", "cow"], "answer": "cat"}
+
+
+HOLES = [
+    ("question", "question '' is not a text"),
+    ("audio_id", "audio_path '' is not a text"),
+    ("choices", "choices [] are fewer than two"),
+    ("answer", "answer None is not one of ['cat', 'cow']"),
+]
+
+
+@pytest.mark.parametrize(("missing", "problem"), HOLES, ids=[row[0] for row in HOLES])
+def test_benchmark_row_with_a_hole_is_nothing_to_learn_from(tmp_path, missing, problem):
+    """Benchmarks are read leniently; training is not."""
+    path = write(tmp_path / "t.jsonl", BENCHMARK_ROW | {missing: None})
+    assert message(path) == f"{path}:1: {problem}"
+
+
+def test_answers_may_be_optional(tmp_path):
+    path = write(tmp_path / "t.jsonl", ROW | {"answer": None}, ROW | {"id": "b", "answer": "cow"})
+    assert [sample.answer for sample in read_samples(path, answers_optional=True)] == [None, "cow"]
+    bare = {"prompt": "listen. cat or cow?", "choices": [], "answer": None}
+    assert read_samples(write(path, ROW | bare), answers_optional=True)[0].answer is None
+    with pytest.raises(InputError) as caught:
+        read_samples(write(path, ROW | {"answer": "Dog"}), answers_optional=True)
+    assert str(caught.value) == f"{path}:1: answer 'Dog' is not one of ['cat', 'cow']"
+
+
 def test_sample_with_its_own_prompt_needs_no_choices(tmp_path):
     path = write(tmp_path / "t.jsonl", ROW | {"prompt": "listen. cat or cow?", "choices": []})
     assert read_samples(path)[0].choices == ()

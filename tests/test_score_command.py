@@ -130,6 +130,24 @@ def test_text_outside_the_locale_is_read_and_printed(meta, tmp_path):
     assert list(scores["strict"]["by"]["sub-category"]) == ["où"]
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "first_choice"), [("mmau-mini", "mmau-test-mini.json", 39.8), ("mmar", "MMAR-meta.jsonl", 28.0)]
+)
+def test_real_benchmarks_are_scored(real_data, tmp_path, name, file, first_choice):
+    path = real_data / file
+    text = path.read_text(encoding="utf-8")
+    rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+    predictions = tmp_path / "p.json"
+    predictions.write_text(json.dumps([row | {"answer_prediction": row["choices"][0]} for row in rows]))
+    result = run_score(path, predictions, "--benchmark", name, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    scores = json.loads(result.stdout)
+    assert (scores["total"], scores["official"]["accuracy"]) == (1000, first_choice)
+    for names in scores["official"]["by"].values():
+        assert sum(cell["total"] for cell in names.values()) == 1000
+        assert sum(cell["correct"] for cell in names.values()) == round(10 * first_choice)
+
+
 def test_nothing_heavy_is_imported(meta, tmp_path):
     """Scoring answers in under a second on any machine, with nothing but the standard library."""
     predictions = write_predictions(tmp_path / "p.jsonl", SAID)

@@ -250,6 +250,8 @@ def test_odd_values_of_a_benchmark_become_texts():
     sample = convert_row(row)
     assert (sample.id, sample.question, sample.choices, sample.answer) == ("5", "", ("1", "None"), "1")
     assert convert_row(row | {"choices": "cat or cow"}).choices == ()
+    assert convert_row(row | {"audio_id": None}).audio_path == ""
+    assert convert_row({"id": "v1", "audio_path": "a.wav", "modality": "speech"}).choices == ()
 
 
 def test_all_layouts_are_read_from_files(tmp_path):

@@ -56,7 +56,8 @@ class AudioInfo:
         return _resampled_length(min(self.frames, self.frame_limit(max_audio_seconds)), self.sampling_rate)
 
     def audio_tokens(self, max_audio_seconds: float | None = None) -> int:
-        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`."""
+        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`; raises `InputError` for none."""
+        _require_token(self, int(min(self.frames, self.frame_limit(max_audio_seconds))))
         return audio_token_count(mel_frame_count(self.samples(max_audio_seconds)))
 
     def frame_limit(self, max_audio_seconds: float | None) -> float:
@@ -253,10 +254,15 @@ def _mono_blocks(info: AudioInfo, blocks: Iterator[np.ndarray], limit: float) ->
             yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
         if frames >= limit:
             break
-    if not frames:
-        raise InputError(f"{info.path}: holds no audio samples")
     if not_finite:
         raise InputError(f"{info.path}: {not_finite} sample values are not finite (NaN or infinity)")
+    _require_token(info, frames)
+
+
+def _require_token(info: AudioInfo, frames: int) -> None:
+    """Raise `InputError` for a clip that has too few frames for one audio token."""
+    if not frames:
+        raise InputError(f"{info.path}: holds no audio samples")
     samples = _resampled_length(frames, info.sampling_rate)
     if samples < MIN_SAMPLES:
         raise InputError(f"{info.path}: {samples} samples at 16 kHz are too short, one audio token takes {MIN_SAMPLES}")

@@ -94,7 +94,10 @@ class BenchmarkRows:
 
 
 def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
-    """Read a benchmark's metadata; raises `InputError` only for rows that cannot be told apart or read at all."""
+    """Read a benchmark's metadata.
+
+    Raises `InputError` only for rows that cannot be told apart or read at all, and for another benchmark's file.
+    """
     benchmark = BENCHMARKS[name]
     samples: list[AudioQASample] = []
     rows: list[dict] = []
@@ -115,6 +118,8 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
         oddities += [(sample.id, what) for what in find_oddities(sample, row, benchmark)]
     if not samples:
         raise InputError(f"{meta_path}: holds no rows")
+    if not any(benchmark.groups[0] in row for row in rows):
+        raise InputError(f"{meta_path}: no row has a {benchmark.groups[0]}: is it the metadata of {name}?")
     return BenchmarkRows(benchmark, tuple(samples), tuple(rows), sha256_of_file(meta_path), tuple(oddities))
 
 
@@ -122,6 +127,10 @@ def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> lis
     """What in a row deviates from one question, distinct choices, and an answer that is one of them."""
     choices = sample.choices
     found = []
+    if not sample.audio_path.strip():
+        found.append("no clip")
+    if not sample.question.strip():
+        found.append("no question")
     if len(set(choices)) < len(choices):
         found.append("a choice stands twice")
     if any(not choice.strip() for choice in choices):

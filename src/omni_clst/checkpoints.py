@@ -136,7 +136,7 @@ def from_hub_or_folder(load: Callable, source: str):
     """Call a `from_pretrained`, turning what it raises for a missing model into an `InputError`."""
     try:
         return load(source)
-    except (OSError, SafetensorError) as error:  # SafetensorError: weights that were cut off
+    except (OSError, ImportError, SafetensorError) as error:  # SafetensorError: weights that were cut off
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 
@@ -191,13 +191,20 @@ def add_lora(
     The towers have layers of the same leaf names, hence the match on the path. `float32` keeps the adapter in float32
     over a bfloat16 model, which ZeRO-3 does not take.
     """
-    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    if not any(re.fullmatch(targets, name) for name in names):
-        raise InputError(f"lora_targets {targets!r} matches none of the model's {len(names)} linear layers")
+    lora_layers(model, targets)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
     peft_model = get_peft_model(model, config, autocast_adapter_dtype=float32)
     peft_model.peft_config["default"].base_model_name_or_path = base
     return peft_model
+
+
+def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
+    """The linear layers whose whole name matches `targets`; raises `InputError` if there are none."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    matched = [module for name, module in linear.items() if re.fullmatch(targets, name)]
+    if not matched:
+        raise InputError(f"lora_targets {targets!r} matches none of the model's {len(linear)} linear layers")
+    return matched
 
 
 def base_files(source: str, patterns: tuple[str, ...]) -> Path:
@@ -239,14 +246,28 @@ def save_omni(
 
 def _speech_weights(base: str) -> dict[str, torch.Tensor]:
     """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
+    folder = base_files(base, ("*.safetensors",))
+    require_talker(str(folder))
     found = {}
-    for path in sorted(base_files(base, ("*.safetensors",)).glob("*.safetensors")):
+    for path, names in _speech_names(folder).items():
         with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
             found |= {name: file.get_tensor(name) for name in names}
-    if not found:
-        raise InputError(f"keep_talker: {base} has no talker weights")
     return found
+
+
+def _speech_names(folder: Path) -> dict[Path, list[str]]:
+    """The names of talker and token2wav tensors by file."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+    return found
+
+
+def require_talker(base: str) -> None:
+    """Raise `InputError` for a base folder without talker weights; a Hub id is believed to have them."""
+    if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
+        raise InputError(f"keep_talker: {base} has no talker weights")
 
 
 def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:

@@ -6,7 +6,9 @@ from the caller's directory on the command line and from the repository in a YAM
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -101,6 +103,16 @@ class SFTConfig(RunConfig, ModelConfig):
         if self.save_total_limit is not None:
             found += _positive(self, "save_total_limit")
         found += _positive(self, "lora_rank", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
+        found += _positive(self, "per_device_eval_batch_size", "learning_rate")
+        found += _positive(self, "num_train_epochs") if self.max_steps <= 0 else []
+        found += _between(self, "lora_dropout", 0, 1) + _between(self, "dataloader_num_workers", 0)
+        try:
+            re.compile(self.lora_targets)
+        except re.error as error:
+            found.append(f"lora_targets {self.lora_targets!r} is no regular expression ({error})")
+        name = Path(self.run_name)
+        if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
+            found.append(f"run_name {self.run_name!r} does not name a folder below runs_dir")
         if self.train_towers and self.tuning == "lora":
             found.append("train_towers needs tuning full: LoRA freezes the towers")
         return found
@@ -136,8 +148,10 @@ class InferConfig(ModelConfig):
         for name in self.benchmarks:
             found += _one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
         found += _positive(self, "batch_size", "max_new_tokens")
-        if self.temperature < 0:
-            found.append(f"temperature {self.temperature} is negative")
+        found += _positive(self, "top_p") + _between(self, "top_p", 0, 1) + _between(self, "top_k", 0)
+        found += _between(self, "temperature", 0) + _between(self, "num_workers", 0)
+        if self.limit is not None:
+            found += _positive(self, "limit")
         return found
 
 
@@ -196,9 +210,8 @@ class ThoughtDropoutConfig:
 def _problems_of_model(config: ModelConfig) -> list[str]:
     found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
-    if config.max_audio_seconds <= 0:
-        found.append(f"max_audio_seconds {config.max_audio_seconds} is not positive")
-    return found
+    found += _one_of("attn_implementation", config.attn_implementation, ("sdpa", "flash_attention_2", "eager"))
+    return found + _positive(config, "max_audio_seconds")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:
@@ -210,7 +223,14 @@ def _existing_file(name: str, value: str | None) -> list[str]:
 
 
 def _positive(config: object, *names: str) -> list[str]:
-    return [f"{name} {getattr(config, name)} is not positive" for name in names if getattr(config, name) <= 0]
+    """A value that is no number (NaN) is not positive either."""
+    return [f"{name} {getattr(config, name)} is not positive" for name in names if not getattr(config, name) > 0]
+
+
+def _between(config: object, name: str, low: float, high: float = math.inf) -> list[str]:
+    value = getattr(config, name)
+    between = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+    return [] if low <= value <= high else [f"{name} {value} is not {between}"]
 
 
 def load_config(

@@ -139,8 +139,10 @@ class AnswerFolder:
         if overwrite:
             shutil.rmtree(self.folder, ignore_errors=True)
         require_writable(self.parts)
+        for path in self.parts.glob("*.jsonl"):
+            mend_torn_tail(path)
         file = self.folder / "settings.json"
-        if file.exists():
+        if file.exists() and self.answered():
             changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)), harmless=set())
             if changed:
                 raise InputError(
@@ -148,8 +150,6 @@ class AnswerFolder:
                     "--overwrite loses them and starts anew"
                 )
         write_json(file, self.settings)
-        for path in self.parts.glob("*.jsonl"):
-            mend_torn_tail(path)
 
     def lacks(self, ids: Iterable[str]) -> bool:
         """True if one of these ids was not answered when the folder was opened."""

@@ -4,13 +4,12 @@ Counts come from the model's shapes on the meta device; activations are an estim
 `activation_bytes`. Nothing of the weights is read.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 
 import torch
 
-from .checkpoints import load_config
+from .checkpoints import load_config, lora_layers
 from .files import require_disk
 from .modeling import OmniThinker
 from .runs import process_count, say
@@ -43,10 +42,8 @@ def measure_model(source: str, lora_targets: str | None, lora_rank: int) -> Mode
     with torch.device("meta"):
         model = OmniThinker(config)
     towers = sum(p.numel() for tower in (model.audio_tower, model.visual) for p in tower.parameters())
-    lora = 0
-    for name, module in model.named_modules():
-        if lora_targets and isinstance(module, torch.nn.Linear) and re.fullmatch(lora_targets, name):
-            lora += lora_rank * (module.in_features + module.out_features)
+    matched = lora_layers(model, lora_targets) if lora_targets else []
+    lora = sum(lora_rank * (layer.in_features + layer.out_features) for layer in matched)
     text = config.text_config
     total = sum(p.numel() for p in model.parameters())
     return ModelSize(

@@ -54,9 +54,7 @@ class OmniEncoder:
 
     def chat_text(self, user_text: str, audio_tokens: int, sample_id: str = "text") -> str:
         """The chat template around a user's text; `audio_tokens` 0 leaves the audio part out."""
-        for token in self.tokenizer.all_special_tokens:
-            if token in user_text:
-                raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
+        self._require_plain(user_text, sample_id)
         content = [{"type": "text", "text": user_text}]
         if audio_tokens:
             content.insert(0, {"type": "audio", "audio": ""})
@@ -66,6 +64,12 @@ class OmniEncoder:
         text = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         audio_token = self.processor.audio_token
         return text.replace(audio_token, audio_token * audio_tokens, 1) if audio_tokens else text
+
+    def _require_plain(self, text: str, sample_id: str) -> None:
+        """Raise `InputError` for a text of a sample that would be read as a special token (a turn's end, a clip)."""
+        for token in self.tokenizer.all_special_tokens:
+            if token in text:
+                raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a rendered text."""
@@ -92,12 +96,14 @@ class OmniEncoder:
         prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
         if response is None:
             return Example(prompt_ids, None, features)
+        self._require_plain(response, sample_id)
         response_ids = self.token_ids(response) + [self.end_of_turn_id]
         labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
         return Example(prompt_ids + response_ids, labels, features)
 
     def length(self, sample: AudioQASample, response: str | None = None) -> int:
         """Tokens of the encoded sample, known from the file's header without decoding it."""
+        self._require_plain(response or "", sample.id)
         audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
         text = self.prompt_text(sample, 1) + (response or "")
         return len(self.token_ids(text)) - 1 + audio_tokens + (response is not None)  # the end token

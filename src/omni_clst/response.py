@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<think>(.*)", re.DOTALL | re.IGNORECASE)
-_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_ANSWER = re.compile(r"<answer>(.*?)(?=</?(?:think|answer)>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 _WELL_FORMED = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 
@@ -32,8 +32,8 @@ def parse_response(text: str) -> Response:
     """Read thought and answer out of a completion; never raises.
 
     The answer is looked for behind the first thought; an answer inside a thought counts only when there is none behind
-    it. An answer that is not closed runs to the end of the text. Several answers count as one if they say the same but
-    for case and white space; else the model hedged and has given none. Nothing is forgiven in `well_formed`.
+    it. An answer runs to the next tag of either kind, or to the end of the text. Several answers count as one if they say
+    the same but for case and white space; else the model hedged and has given none. Nothing is forgiven in `well_formed`.
     """
     thought = _THINK.search(text)
     behind = text[thought.end() :] if thought else text
@@ -59,7 +59,7 @@ def format_response(think: str, answer: str) -> str:
 
 def _answers(text: str) -> list[str]:
     """Contents of the answer tags that are not empty, stripped, in order."""
-    return [content for match in _ANSWER.finditer(text) if (content := _TAG.split(match[1])[0].strip())]
+    return [content for match in _ANSWER.finditer(text) if (content := match[1].strip())]
 
 
 def _is_well_formed(text: str) -> bool:

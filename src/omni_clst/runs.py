@@ -9,9 +9,7 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
-import yaml
-
-from .config import REPOSITORY, write_config
+from .config import REPOSITORY, read_yaml, write_config
 from .errors import InputError
 from .files import require_writable, write_json
 
@@ -98,7 +96,7 @@ def _write_run(config, run_dir: Path) -> None:
     require_writable(run_dir)
     file = run_dir / "config.yaml"
     if file.exists():
-        changed = changed_settings(yaml.safe_load(file.read_text(encoding="utf-8")), dataclasses.asdict(config))
+        changed = changed_settings(read_yaml(str(file)), dataclasses.asdict(config))
         if changed:
             raise InputError(
                 f"{run_dir}: was started with other settings ({'; '.join(changed)}); "

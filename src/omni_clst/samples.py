@@ -110,12 +110,15 @@ def _starts_with_bracket(path: Path) -> bool:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
-def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list[AudioQASample]:
+def read_samples(
+    path: Path | str, audio_root: Path | str | None = None, answers_optional: bool = False
+) -> list[AudioQASample]:
     """Read training samples in the file's order; every problem is named at once, by file, line and value.
 
     Takes our own format and the foreign layouts of `sources.py`. Relative audio paths count from `audio_root`, or from
     the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
-    answer that is no choice, a tag inside thought or answer, an id that stands twice.
+    answer that is no choice, a tag inside thought or answer, an id that stands twice. With `answers_optional` a row may
+    have no answer.
     """
     from .sources import convert_row  # sources.py builds on this module
 
@@ -126,7 +129,7 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
     for place, row in read_rows(path):
         try:
             sample = convert_row(row)
-            check_trainable(sample)
+            check_trainable(sample, answers_optional)
             if sample.id in places:
                 raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
         except InputError as error:
@@ -143,12 +146,16 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
     return samples
 
 
-def check_trainable(sample: AudioQASample) -> None:
-    """Raise `InputError` for a sample that cannot be learnt from.
+def check_trainable(sample: AudioQASample, answers_optional: bool = False) -> None:
+    """Raise `InputError` for a sample that cannot be learnt from, or, with `answers_optional`, not even be asked.
 
     A sample with a prompt of its own may have no choices: its text holds them in a wording that nobody reads here.
     """
+    for name, text in (("audio_path", sample.audio_path), ("question", sample.question)):
+        if not text.strip():
+            raise InputError(f"{name} {text!r} is not a text")
     choices = list(sample.choices)
+    unanswered = answers_optional and sample.answer is None
     if choices or sample.prompt is None:
         if len(choices) < 2:
             raise InputError(f"choices {choices} are fewer than two")
@@ -156,11 +163,11 @@ def check_trainable(sample: AudioQASample) -> None:
             raise InputError(f"choices {choices} hold an empty one")
         if len(set(choices)) < len(choices):
             raise InputError(f"choices {choices} hold one twice")
-        if sample.answer not in choices:
+        if sample.answer not in choices and not unanswered:
             raise InputError(f"answer {sample.answer!r} is not one of {choices}")
-    elif not (sample.answer or "").strip():
+    elif not (sample.answer or "").strip() and not unanswered:
         raise InputError(f"answer {sample.answer!r} is not a text")
-    for name, text in (("think", sample.think or ""), ("answer", sample.answer)):
+    for name, text in (("think", sample.think or ""), ("answer", sample.answer or "")):
         if not parse_response(format_response("", f"x{text}")).well_formed:
             raise InputError(f"{name} {text!r} holds a tag of the answer's form")
 

@@ -38,29 +38,42 @@ def official_correct(prediction: str | None, answer: str | None, choices: Iterab
     return bool(said) and wanted <= said and not said & wrong
 
 
+def fold(text: str) -> str:
+    """Case, Unicode form and white space do not count; the order of the words does."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def normalise(text: str) -> str:
-    """Case, Unicode form, white space and the punctuation around a text do not count; the order of its words does."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(_EDGES)
+    """As `fold`, and the punctuation around the text does not count either."""
+    return fold(text).strip(_EDGES)
 
 
 def strict_choice(prediction: str | None, choices: Iterable[str]) -> str | None:
     """The one choice that a prediction names, None if it names none.
 
-    Equality after `normalise`. A leading "B." or "(B)" is taken off only where it is that choice's own letter; a bare
-    letter names nothing, unless a choice is that letter. Choices that are equal after `normalise` (27 rows of MMAU-mini
-    repeat one) are one choice.
+    Equality after `fold`, else after `normalise`: punctuation counts only where it tells choices apart, as in "<5" and
+    ">5". A leading "B." or "(B)" is taken off only where it is that choice's own letter; a bare letter names nothing,
+    unless a choice is that letter. Choices that are equal after `fold` (27 rows of MMAU-mini repeat one) are one choice.
     """
-    if not isinstance(prediction, str) or not normalise(prediction):
+    if not isinstance(prediction, str):
         return None
     choices = list(choices)
-    said = normalise(prediction)
-    named = [choice for choice in choices if normalise(choice) == said][:1]  # equal ones are one choice
-    if not named:
-        match = re.fullmatch(r"\s*\(?([A-Za-z])\s*[.):]\)?\s*(.+)", prediction, re.DOTALL)
-        index = ord(match[1].upper()) - ord("A") if match else len(choices)
-        if index < len(choices) and normalise(choices[index]) and normalise(choices[index]) == normalise(match[2]):
-            named = [choices[index]]
-    return named[0] if named else None
+    named = _equal_choice(prediction, choices)
+    match = re.fullmatch(r"\s*\(?([A-Za-z])\s*[.):]\)?\s*(.+)", prediction, re.DOTALL)
+    if named is not None or match is None:
+        return named
+    lettered = choices[ord(match[1].upper()) - ord("A") :][:1]
+    named = _equal_choice(match[2], choices)
+    return named if named is not None and lettered and fold(lettered[0]) == fold(named) else None
+
+
+def _equal_choice(text: str, choices: list[str]) -> str | None:
+    """The choice that equals a text, None if none does or if several do that are not one choice."""
+    for form in (fold, normalise):
+        named = [choice for choice in choices if form(text) and form(choice) == form(text)]
+        if named:
+            return named[0] if len({fold(choice) for choice in named}) == 1 else None
+    return None
 
 
 def strict_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
@@ -72,7 +85,7 @@ def strict_correct(prediction: str | None, answer: str | None, choices: Iterable
         return False
     choices = list(choices)
     named = strict_choice(prediction, choices if answer in choices else [*choices, answer])
-    return named is not None and normalise(named) == normalise(answer)
+    return named is not None and fold(named) == fold(answer)
 
 
 @dataclass

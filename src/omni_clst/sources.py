@@ -133,7 +133,7 @@ def _benchmark_sample(row: dict) -> AudioQASample:
     own = {"id", "audio_path", "question", "choices", "answer", "source"}
     return AudioQASample(
         id=str(row["id"]),
-        audio_path=str(row["audio_path"]),
+        audio_path=str(row["audio_path"] or ""),
         question=str(row.get("question") or ""),
         choices=tuple(map(str, choices)) if isinstance(choices, list) else (),
         answer=None if row.get("answer") is None else str(row["answer"]),
@@ -146,7 +146,7 @@ LAYOUTS: list[tuple[set[str], Callable[[dict], AudioQASample]]] = [
     ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, whatever else is there
     ({"messages", "audios"}, _from_published_sft),
     ({"question_text", "multi_choice", "audio_path"}, _from_published_clst),
-    ({"id", "audio_id", "question", "choices"}, _from_mmau),
-    ({"id", "audio_path", "question", "choices", "modality"}, _from_mmar),
+    ({"id", "audio_id"}, _from_mmau),
+    ({"id", "audio_path", "modality"}, _from_mmar),
     ({"audio_path", "question", "choices"}, sample_from_row),
 ]

@@ -20,6 +20,7 @@ from .checkpoints import (
     load_processor,
     load_thinker,
     read_prompt,
+    require_talker,
     save_omni,
     save_whole,
     write_prompt,
@@ -96,6 +97,8 @@ class SFTRun:
         self.config = config
         self.checkpoint = checkpoint
         self.device = device
+        if config.keep_talker:
+            require_talker(checkpoint.full_model)
         self.processor = load_processor(checkpoint)
         prompt = make_prompt(config.prompt, config.system_prompt)
         self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
