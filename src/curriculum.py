@@ -12,7 +12,8 @@ from omni_clst.config import AnswerConfig, ThoughtDropoutConfig, load_config
 from omni_clst.difficulty import read_pass_rates
 from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable
-from omni_clst.samples import read_samples, write_samples
+from omni_clst.samples import write_samples
+from omni_clst.sources import read_samples
 from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
 
 

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     chosen = trainer.state.best_model_checkpoint or newest_checkpoint(run_dir)
     say(f"training done; chosen checkpoint: {chosen}")
     if config.merge and process_rank() == 0:
-        merge_checkpoint(find_checkpoint(str(chosen)), merged, run.parameter_dtype, config.keep_talker)
+        merge_checkpoint(find_checkpoint(str(chosen)), merged, run.compute_dtype, config.keep_talker)
         say(f"merged model: {merged}")
 
 

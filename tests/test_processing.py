@@ -16,7 +16,7 @@ from omni_clst.audio import MIN_SAMPLES, audio_token_count, load_audio, mel_fram
 from omni_clst.demo.pretrain import tokenizer_corpus
 from omni_clst.demo.tiny import make_processor
 from omni_clst.errors import InputError
-from omni_clst.processing import IGNORED_LABEL, Example, OmniEncoder, collate
+from omni_clst.processing import IGNORED_LABEL, Example, OmniEncoder, collate, describe_clips
 from omni_clst.prompts import make_prompt
 from omni_clst.response import format_response
 from omni_clst.samples import AudioQASample
@@ -284,3 +284,13 @@ def test_encoder_can_be_sent_to_a_data_worker(encoder, tmp_path):
     sample = sample_of(write_clip(tmp_path / "a.wav", 4000))
     sent = pickle.loads(pickle.dumps(encoder))
     assert sent.encode(sample).input_ids == encoder.encode(sample).input_ids
+
+
+def test_clips_that_are_not_heard_as_a_whole_are_counted(tmp_path):
+    short, long, cut = (tmp_path / f"{name}.wav" for name in ("short", "long", "cut"))
+    for path, seconds in ((short, 1), (long, 3), (cut, 1)):
+        soundfile.write(path, np.full(16000 * seconds, 0.1), 16000)
+    cut.write_bytes(cut.read_bytes()[:-8000])
+    samples = [AudioQASample(path.stem, str(path), "q", ("a", "b"), "a") for path in (short, long, cut, long)]
+    assert describe_clips(samples, 2.0) == "; 1 clips cropped at 2 s, 1 clips truncated"
+    assert describe_clips(samples[:1], 2.0) == ""

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_clst.errors import InputError
-from omni_clst.samples import AudioQASample, make_sample_id, read_rows, read_samples, write_samples
+from omni_clst.samples import AudioQASample, make_sample_id, read_rows, write_samples
+from omni_clst.sources import read_samples
 
 ROW = {
     "id": "a",
@@ -318,16 +319,6 @@ def test_benchmark_row_with_a_hole_is_nothing_to_learn_from(tmp_path, missing, p
     """Benchmarks are read leniently; training is not."""
     path = write(tmp_path / "t.jsonl", BENCHMARK_ROW | {missing: None})
     assert message(path) == f"{path}:1: {problem}"
-
-
-def test_answers_may_be_optional(tmp_path):
-    path = write(tmp_path / "t.jsonl", ROW | {"answer": None}, ROW | {"id": "b", "answer": "cow"})
-    assert [sample.answer for sample in read_samples(path, answers_optional=True)] == [None, "cow"]
-    bare = {"prompt": "listen. cat or cow?", "choices": [], "answer": None}
-    assert read_samples(write(path, ROW | bare), answers_optional=True)[0].answer is None
-    with pytest.raises(InputError) as caught:
-        read_samples(write(path, ROW | {"answer": "Dog"}), answers_optional=True)
-    assert str(caught.value) == f"{path}:1: answer 'Dog' is not one of ['cat', 'cow']"
 
 
 def test_sample_with_its_own_prompt_needs_no_choices(tmp_path):

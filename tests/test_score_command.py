@@ -68,6 +68,16 @@ def test_table_is_for_reading(meta, tmp_path):
     assert len({len(line) for line in lines[1:8]}) == 1  # columns stand under each other
 
 
+def test_row_that_is_odd_twice_is_one_odd_row(meta, tmp_path):
+    rows = json.loads(meta.read_text())
+    rows[1] |= {"category": ["c", "d"], "task": ""}
+    other = tmp_path / "m.json"
+    other.write_text(json.dumps(rows))
+    lines = run_score(other, write_predictions(tmp_path / "p.jsonl", SAID)).stdout.splitlines()
+    assert lines[0].endswith(": 4 questions, 0 missing, 1 not parsed, 1 odd rows")
+    assert ["task:", "unknown", "1", "100.00", "0.00"] in [line.split() for line in lines]
+
+
 def test_output_holds_the_object_and_verdicts_a_line_a_row(meta, tmp_path):
     predictions = write_predictions(tmp_path / "p.jsonl", SAID[::-1])
     out = tmp_path / "new folder"

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: one process or two, killed or not, the same weights and losses."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,17 @@ def test_second_start_has_nothing_to_do(world, undisturbed, capsys):
     sft.main(arguments(world, "undisturbed"))
     assert "is there already: nothing to do" in capsys.readouterr().out
     assert (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_run_killed_while_merging_only_merges_again(world, undisturbed, tmp_path):
+    copied = world / "runs" / "merging"
+    shutil.copytree(undisturbed, copied, ignore=shutil.ignore_patterns("merged"))
+    config = (copied / "config.yaml").read_text().replace("run_name: undisturbed", "run_name: merging")
+    (copied / "config.yaml").write_text(config)
+    sft.main(arguments(world, "merging"))
+    expected = (undisturbed / "merged" / "model.safetensors").read_bytes()
+    assert (copied / "merged" / "model.safetensors").read_bytes() == expected
+    assert losses(copied) == losses(undisturbed)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from omni_clst.difficulty import answer_row, read_pass_rates
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
 from omni_clst.prompts import make_prompt
-from omni_clst.samples import AudioQASample, read_samples
+from omni_clst.samples import AudioQASample
+from omni_clst.sources import read_samples
 from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
 
 SAMPLES = [

@@ -14,7 +14,7 @@ from .files import write_json, write_jsonl
 from .generation import Completion, Hearing, HFEngine, Sampling
 from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
 from .plan import activation_bytes, measure_model, print_memory
-from .processing import OmniEncoder
+from .processing import OmniEncoder, describe_clips
 from .runs import process_rank, say, wait_for_all
 from .samples import AudioQASample
 from .scoring import format_table, read_predictions, score
@@ -96,7 +96,9 @@ class BenchmarkRun:
         """Answer what is open; rank 0 writes predictions and scores and prints the tables."""
         config, engine = self.config, None
         for benchmark, folder in self.jobs:
-            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio")
+            readable = [sample for sample in benchmark.samples if sample.id in benchmark.lengths]
+            remarks = describe_clips(readable, config.max_audio_seconds)
+            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{remarks}")
             if folder.lacks(benchmark.lengths):
                 engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
                 self._answer(engine, benchmark, folder)

@@ -109,6 +109,16 @@ class OmniEncoder:
         return len(self.token_ids(text)) - 1 + audio_tokens + (response is not None)  # the end token
 
 
+def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:
+    """What the headers say of clips that are not heard as a whole, as `; 2 clips cropped at 60 s, 1 truncated`."""
+    infos = [probe_audio(path) for path in sorted({sample.audio_path for sample in samples})]
+    cropped = sum(info.seconds > max_audio_seconds for info in infos)
+    truncated = sum(info.promised_frames > info.frames for info in infos)
+    words = [f"{cropped} clips cropped at {max_audio_seconds:g} s"] if cropped else []
+    words += [f"{truncated} clips truncated"] if truncated else []
+    return "; " + ", ".join(words) if words else ""
+
+
 def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> dict[str, torch.Tensor]:
     """Pad examples to one batch.
 

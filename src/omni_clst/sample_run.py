@@ -12,7 +12,8 @@ from .files import sha256_of_file
 from .generation import Completion, Hearing, Sampling
 from .inference import AnswerFolder, answer_all, answer_settings, load_engine, make_encoder, measure_lengths
 from .runs import process_rank, say, wait_for_all
-from .samples import AudioQASample, read_samples
+from .samples import AudioQASample
+from .sources import read_samples
 
 
 @dataclass

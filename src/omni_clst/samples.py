@@ -1,10 +1,12 @@
-"""`AudioQASample`, the one sample format inside the project, and its JSON Lines reader, writer and validator."""
+"""`AudioQASample`, the one sample format inside the project: its rows, its validator and its writer.
+
+Files of samples are read by `sources.read_samples`, which also takes foreign layouts.
+"""
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from .errors import InputError
@@ -12,7 +14,6 @@ from .files import read_json, read_jsonl, write_jsonl
 from .response import format_response, parse_response
 
 LEVELS = ("easy", "medium", "hard", "unknown")
-MAX_PROBLEMS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -110,44 +111,8 @@ def _starts_with_bracket(path: Path) -> bool:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
-def read_samples(
-    path: Path | str, audio_root: Path | str | None = None, answers_optional: bool = False
-) -> list[AudioQASample]:
-    """Read training samples in the file's order; every problem is named at once, by file, line and value.
-
-    Takes our own format and the foreign layouts of `sources.py`. Relative audio paths count from `audio_root`, or from
-    the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
-    answer that is no choice, a tag inside thought or answer, an id that stands twice. With `answers_optional` a row may
-    have no answer.
-    """
-    from .sources import convert_row  # sources.py builds on this module
-
-    root = os.path.abspath(audio_root or Path(path).parent)
-    samples: list[AudioQASample] = []
-    places: dict[str, str] = {}
-    problems: list[str] = []
-    for place, row in read_rows(path):
-        try:
-            sample = convert_row(row)
-            check_trainable(sample, answers_optional)
-            if sample.id in places:
-                raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
-        except InputError as error:
-            problems.append(f"{place}: {error}")
-            continue
-        places[sample.id] = place
-        samples.append(replace(sample, audio_path=os.path.normpath(os.path.join(root, sample.audio_path))))
-    if problems:
-        shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
-        more = f"\n  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more" if len(problems) > MAX_PROBLEMS_SHOWN else ""
-        raise InputError(shown + more if len(problems) == 1 else f"{len(problems)} bad rows:\n  {shown}{more}")
-    if not samples:
-        raise InputError(f"{path}: holds no samples")
-    return samples
-
-
-def check_trainable(sample: AudioQASample, answers_optional: bool = False) -> None:
-    """Raise `InputError` for a sample that cannot be learnt from, or, with `answers_optional`, not even be asked.
+def check_trainable(sample: AudioQASample) -> None:
+    """Raise `InputError` for a sample that cannot be learnt from.
 
     A sample with a prompt of its own may have no choices: its text holds them in a wording that nobody reads here.
     """
@@ -155,7 +120,6 @@ def check_trainable(sample: AudioQASample, answers_optional: bool = False) -> No
         if not text.strip():
             raise InputError(f"{name} {text!r} is not a text")
     choices = list(sample.choices)
-    unanswered = answers_optional and sample.answer is None
     if choices or sample.prompt is None:
         if len(choices) < 2:
             raise InputError(f"choices {choices} are fewer than two")
@@ -163,9 +127,9 @@ def check_trainable(sample: AudioQASample, answers_optional: bool = False) -> No
             raise InputError(f"choices {choices} hold an empty one")
         if len(set(choices)) < len(choices):
             raise InputError(f"choices {choices} hold one twice")
-        if sample.answer not in choices and not unanswered:
+        if sample.answer not in choices:
             raise InputError(f"answer {sample.answer!r} is not one of {choices}")
-    elif not (sample.answer or "").strip() and not unanswered:
+    elif not (sample.answer or "").strip():
         raise InputError(f"answer {sample.answer!r} is not a text")
     for name, text in (("think", sample.think or ""), ("answer", sample.answer or "")):
         if not parse_response(format_response("", f"x{text}")).well_formed:

@@ -198,9 +198,10 @@ def _first(ids: list[str], count: int = 3) -> str:
 def format_table(scores: Scores) -> str:
     """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
     rows = scores.rows
+    odd_rows = {sample_id for sample_id, _ in rows.oddities}
     lines = [
         f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
-        f"{len(scores.missing)} missing, {scores.parse_failed} not parsed, {len(rows.oddities)} odd rows",
+        f"{len(scores.missing)} missing, {scores.parse_failed} not parsed, {len(odd_rows)} odd rows",
         f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
         f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
     ]

@@ -5,17 +5,52 @@ A layout is a pair in `LAYOUTS`: the keys that give it away, and a converter. Ad
 
 import ast
 import json
+import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from .errors import InputError
 from .response import parse_response
-from .samples import AudioQASample, sample_from_row
+from .samples import AudioQASample, check_trainable, read_rows, sample_from_row
 
+MAX_PROBLEMS_SHOWN = 5
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LIST_LITERAL = re.compile(rf"\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*\]")
 # How a choice's letter is written: (A) A) A. A:
 _LETTER_STYLES = (r"\(([A-Z])\)", r"([A-Z])\)", r"([A-Z])\.", r"([A-Z]):")
+
+
+def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list[AudioQASample]:
+    """Read training samples in the file's order; every problem is named at once, by file, line and value.
+
+    Takes our own format and every foreign layout. Relative audio paths count from `audio_root`, or from
+    the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
+    answer that is no choice, a tag inside thought or answer, an id that stands twice.
+    """
+    root = os.path.abspath(audio_root or Path(path).parent)
+    samples: list[AudioQASample] = []
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    for place, row in read_rows(path):
+        try:
+            sample = convert_row(row)
+            check_trainable(sample)
+            if sample.id in places:
+                raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
+        except InputError as error:
+            problems.append(f"{place}: {error}")
+            continue
+        places[sample.id] = place
+        samples.append(replace(sample, audio_path=os.path.normpath(os.path.join(root, sample.audio_path))))
+    if problems:
+        shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
+        more = f"\n  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more" if len(problems) > MAX_PROBLEMS_SHOWN else ""
+        raise InputError(shown + more if len(problems) == 1 else f"{len(problems)} bad rows:\n  {shown}{more}")
+    if not samples:
+        raise InputError(f"{path}: holds no samples")
+    return samples
 
 
 def convert_row(row: dict) -> AudioQASample:

@@ -28,11 +28,12 @@ from .checkpoints import (
 from .config import SFTConfig
 from .errors import InputError
 from .plan import zero_stage
-from .processing import Example, OmniEncoder, collate
+from .processing import Example, OmniEncoder, collate, describe_clips
 from .prompts import make_prompt
 from .response import format_response
 from .runs import process_rank, say
-from .samples import AudioQASample, read_samples
+from .samples import AudioQASample
+from .sources import read_samples
 from .training import MetricsLog, StopOnNonFinite, WholeCheckpoints, prepare_deepspeed
 
 MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
@@ -82,6 +83,7 @@ def load_sft_samples(
     say(
         f"{path}: {len(kept)} rows, {thoughts} with a thought"
         + (f"; {len(samples) - len(kept)} over {max_length} tokens left out" if len(kept) < len(samples) else "")
+        + describe_clips([sample for sample, _ in kept], encoder.max_audio_seconds)
     )
     return [sample for sample, _ in kept], [length for _, length in kept]
 
@@ -113,9 +115,14 @@ class SFTRun:
             self.valid, _ = load_sft_samples(config.valid_file, config.audio_root, self.encoder, config.max_length)
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the forward computes in and the merged model is saved in."""
+        return choose_dtype(self.config.dtype, self.device)
+
+    @property
     def parameter_dtype(self) -> torch.dtype:
-        """Frozen weights as the setting says; weights that learn are float32 (bfloat16 rounds small updates away)."""
-        return choose_dtype(self.config.dtype, self.device) if self.config.tuning == "lora" else torch.float32
+        """Frozen weights as they are computed in; weights that learn in float32 (bfloat16 rounds small updates away)."""
+        return self.compute_dtype if self.config.tuning == "lora" else torch.float32
 
     def training_arguments(self) -> TrainingArguments:
         """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
@@ -132,7 +139,7 @@ class SFTRun:
             "metric_for_best_model": "eval_loss" if evaluates else None,
             "greater_is_better": False if evaluates else None,
             "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
-            "bf16": choose_dtype(config.dtype, self.device) == torch.bfloat16,
+            "bf16": self.compute_dtype == torch.bfloat16,
             "use_cpu": self.device.type == "cpu",
             "remove_unused_columns": False,
             "label_names": ["labels"],
