@@ -33,11 +33,11 @@ def main(argv: list[str]) -> None:
 
     rows = load_benchmark(arguments.benchmark, arguments.meta)
     scores = score(rows, read_predictions(arguments.predictions), arguments.allow_missing)
-    print(json.dumps(scores.to_json(), ensure_ascii=False) if arguments.json else format_table(scores))
     if arguments.output:
         write_json(arguments.output, scores.to_json())
     if arguments.verdicts:
         write_jsonl(arguments.verdicts, scores.verdicts)
+    print(json.dumps(scores.to_json(), ensure_ascii=False) if arguments.json else format_table(scores))
 
 
 if __name__ == "__main__":

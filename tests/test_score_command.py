@@ -1,6 +1,7 @@
 """`src/score.py` as its users call it: what it prints, writes and refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_output_holds_the_object_and_verdicts_a_line_a_row(meta, tmp_path):
         '{"id": "q000", "official": 0, "strict": 0}\n{"id": "q001", "official": 0, "strict": 0}\n'
         '{"id": "q002", "official": 1, "strict": 0}\n{"id": "q003", "official": 1, "strict": 1}\n'
     )
+
+
+def test_files_are_written_also_when_nobody_reads_the_table(meta, tmp_path):
+    """As in `score.py ... --output scores.json | head -1`."""
+    predictions = write_predictions(tmp_path / "p.jsonl", SAID)
+    command = [sys.executable, SCORE, "--benchmark", "mmau-mini", "--meta", meta, "--predictions", predictions]
+    command += ["--output", tmp_path / "s.json", "--verdicts", tmp_path / "v.jsonl"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run(command, stdout=writer, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    os.close(writer)
+    assert json.loads((tmp_path / "s.json").read_text())["official"]["accuracy"] == 50.0
+    assert len((tmp_path / "v.jsonl").read_text().splitlines()) == 4
 
 
 def test_missing_prediction_is_one_line_on_stderr_and_writes_nothing(meta, tmp_path):
