@@ -59,6 +59,7 @@ def test_model_is_a_folder_where_one_is_there_and_else_a_hub_id(tmp_path, monkey
     assert load_config(InferConfig, ["--model", "some/folder"]).model == str(tmp_path / "some" / "folder")
     assert load_config(InferConfig, ["--model", "Qwen/Qwen2.5-Omni-7B"]).model == "Qwen/Qwen2.5-Omni-7B"
     assert load_config(InferConfig, ["--model", "./gone/away"]).model == str(tmp_path / "gone" / "away")
+    assert load_config(InferConfig, ["--model", "some/foldre"]).model == str(tmp_path / "some" / "foldre")
 
 
 def test_bare_flag_and_equals_sign_are_understood():

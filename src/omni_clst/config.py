@@ -362,7 +362,8 @@ def _resolve(f: dataclasses.Field, value: object, base: Path) -> object:
         return absolute
     if f.metadata.get("model"):
         looks_like_id = value.count("/") == 1 and not value.startswith((".", "/", "~"))
-        return value if looks_like_id and not os.path.exists(absolute) else absolute
+        is_misspelt = os.path.isdir(os.path.dirname(absolute))  # `runs/sft_lroa` is no id: there is a folder `runs`
+        return value if looks_like_id and not is_misspelt else absolute
     return value
 
 
