@@ -25,7 +25,7 @@ def make_sft_data(argv: list[str]) -> None:
     pass_rates = read_pass_rates(config.answers_file) if config.answers_file else {}
     made = drop_thoughts(samples, pass_rates, config.mode, config.drop_from, config.seed)
     for name, part in zip(("train", "valid"), split_by_clip(made, config.valid_share, config.seed), strict=True):
-        write_samples(output / f"{name}.jsonl", part)
+        write_samples(output / f"{name}.jsonl", part, config.audio_root)
         print(f"{output / f'{name}.jsonl'}: {describe(part, samples) if part else 'no samples'}")
 
 

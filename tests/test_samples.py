@@ -324,3 +324,13 @@ def test_benchmark_row_with_a_hole_is_nothing_to_learn_from(tmp_path, missing, p
 def test_sample_with_its_own_prompt_needs_no_choices(tmp_path):
     path = write(tmp_path / "t.jsonl", ROW | {"prompt": "listen. cat or cow?", "choices": []})
     assert read_samples(path)[0].choices == ()
+
+
+def test_clips_below_the_audio_root_are_written_relative_to_it(tmp_path):
+    """A file with absolute paths breaks when its folder is moved."""
+    inside, outside = str(tmp_path / "audio" / "a.wav"), str(tmp_path / "other" / "b.wav")
+    samples = [AudioQASample(path, path, "q", ("a", "b"), "a") for path in (inside, outside)]
+    file = tmp_path / "t.jsonl"
+    write_samples(file, samples, tmp_path / "audio")
+    assert [json.loads(line)["audio_path"] for line in file.read_text().splitlines()] == ["a.wav", outside]
+    assert read_samples(file, tmp_path / "audio") == samples

@@ -136,6 +136,16 @@ def check_trainable(sample: AudioQASample) -> None:
             raise InputError(f"{name} {text!r} holds a tag of the answer's form")
 
 
-def write_samples(path: Path | str, samples: Iterable[AudioQASample]) -> None:
-    """Write samples as JSON Lines, whole or not at all."""
-    write_jsonl(path, (sample.to_row() for sample in samples))
+def write_samples(path: Path | str, samples: Iterable[AudioQASample], audio_root: Path | str | None = None) -> None:
+    """Write samples as JSON Lines, whole or not at all.
+
+    Clips below `audio_root` are written relative to it, so that the file still holds when the folder has moved.
+    """
+    rows = (sample.to_row() for sample in samples)
+    write_jsonl(path, (row | {"audio_path": _below(row["audio_path"], audio_root)} for row in rows))
+
+
+def _below(audio_path: str, audio_root: Path | str | None) -> str:
+    if audio_root is None or not Path(audio_path).is_relative_to(audio_root):
+        return audio_path
+    return str(Path(audio_path).relative_to(audio_root))
