@@ -158,7 +158,8 @@ ASKERS = {
     "second": _ask_second,
     "count": _ask_count,
 }
-TALLIED_SHARES = {"after": 0.5, "second": 0.2, "count": 0.3}  # of the questions that the base reasons over in writing
+# What the base is asked about written events; first and last with an empty thought, the others with a tally.
+WRITTEN_SHARES = {"first": 0.1, "last": 0.1, "after": 0.4, "second": 0.15, "count": 0.25}
 QUESTION_SHARES = {"first": 0.15, "last": 0.15, "most": 0.1, "after": 0.25, "second": 0.15, "count": 0.2}
 
 
