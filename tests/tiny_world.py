@@ -50,7 +50,7 @@ def write_clips(folder: Path, count: int, seed: int = 0) -> list[str]:
 
 
 def write_train_file(folder: Path, count: int, seed: int = 0) -> Path:
-    """A training file in our own format beside its clips; every other row has an empty thought."""
+    """A training file in our own format beside its clips: levels in thirds, every other row with an empty thought."""
     rows = []
     for number, name in enumerate(write_clips(folder / "clips", count, seed)):
         rows.append(
@@ -62,6 +62,7 @@ def write_train_file(folder: Path, count: int, seed: int = 0) -> Path:
                 "answer": ["hiss", "drum", "click", "beep"][number % 4],
                 "think": "" if number % 2 else "hiss drum 1",
                 "source": "test",
+                "level": ("easy", "medium", "hard")[3 * number // count],
             }
         )
     path = folder / "train.jsonl"

@@ -1,37 +1,32 @@
 """The engine that answers: samples -> completions, in planned batches, resumable, the same on one process or many.
 
-Its interface is `HFEngine.generate(examples, seed, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
+Its interface is `HFEngine.generate(examples, seeds, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from .modeling import OmniThinker
 from .processing import Example, OmniEncoder, collate
 from .samples import AudioQASample
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen; temperature 0 is greedy, top_k 0 and top_p 1 leave all tokens in."""
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
+from .sampling import Sampling, SeededSampler, derive_seed
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote for one sample; `finished` is False where `max_new_tokens` cut it off."""
+    """What the model wrote for one sample; `finished` is False where `max_new_tokens` cut it off.
+
+    `token_ids` hold the end token too; `log_probs` are theirs, as drawn (empty for greedy answers).
+    """
 
     text: str
     tokens: int
     finished: bool
+    token_ids: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,52 +49,69 @@ def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_size: i
 
 
 class HFEngine:
-    """Batched generation with transformers: left padding, a generation config of our own."""
+    """Batched generation with transformers: left padding, a generation config of our own.
 
-    def __init__(self, model: OmniThinker, encoder: OmniEncoder, sampling: Sampling):
+    `rows_at_once` bounds how many completions are written together (None: all that are asked for).
+    """
+
+    def __init__(self, model: OmniThinker, encoder: OmniEncoder, sampling: Sampling, rows_at_once: int | None = None):
         self.model = model
         self.encoder = encoder
         self.sampling = sampling
-        self.generation_config = make_generation_config(model, encoder, sampling)
+        self.rows_at_once = rows_at_once
+        self.generation_config = make_generation_config(encoder, sampling, placeholder_ids(model))
 
-    @torch.inference_mode()
-    def generate(self, examples: list[Example], seed: int, n: int = 1) -> list[list[Completion]]:
-        """`n` completions of every encoded prompt; `seed` decides what is drawn when sampling."""
-        torch.manual_seed(seed)
-        pad_token_id = self.generation_config.pad_token_id
-        batch = collate([example for example in examples for _ in range(n)], pad_token_id, "left")
-        batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        batch["input_features"] = batch["input_features"].to(self.model.dtype)
-        output = self.model.generate(**batch, generation_config=self.generation_config)
-        written = output[:, batch["input_ids"].shape[1] :].tolist()  # (prompts * n, new tokens)
-        completions = [self._completion(ids) for ids in written]
+    @torch.no_grad()
+    def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
+        """`n` completions of every encoded prompt; a prompt's seed decides what is drawn for it when sampling."""
+        rows = [(example, derive_seed(seed, copy)) for example, seed in zip(examples, seeds, strict=True)
+                for copy in range(n)]  # fmt: skip
+        step = self.rows_at_once or max(len(rows), 1)
+        completions = [done for start in range(0, len(rows), step) for done in self._write(rows[start : start + step])]
         return [completions[start : start + n] for start in range(0, len(completions), n)]
 
-    def _completion(self, ids: list[int]) -> Completion:
+    def _write(self, rows: list[tuple[Example, int]]) -> list[Completion]:
+        device = self.model.device
+        batch = collate([example for example, _ in rows], self.generation_config.pad_token_id, "left")
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        batch["input_features"] = batch["input_features"].to(self.model.dtype)
+        sampler = None
+        if self.sampling.temperature > 0:
+            sampler = SeededSampler(self.sampling, placeholder_ids(self.model), [seed for _, seed in rows], device)
+        output = self.model.generate(
+            **batch,
+            generation_config=self.generation_config,
+            logits_processor=LogitsProcessorList([sampler] if sampler else []),
+        )
+        written = output[:, batch["input_ids"].shape[1] :].tolist()  # (rows, new tokens)
+        drawn = torch.stack(sampler.drawn, dim=1).tolist() if sampler else [[]] * len(rows)
+        return [self._completion(ids, log_probs) for ids, log_probs in zip(written, drawn, strict=True)]
+
+    def _completion(self, ids: list[int], log_probs: list[float]) -> Completion:
         ends = [index for index, token in enumerate(ids) if token in self.generation_config.eos_token_id]
-        tokens = ids[: ends[0]] if ends else ids
-        text = self.encoder.tokenizer.decode(tokens, skip_special_tokens=True)
-        return Completion(text, len(tokens) + bool(ends), bool(ends))
+        length = ends[0] + 1 if ends else len(ids)
+        text = self.encoder.tokenizer.decode(ids[: length - bool(ends)], skip_special_tokens=True)
+        return Completion(text, length, bool(ends), tuple(ids[:length]), tuple(log_probs[:length]))
 
 
-def make_generation_config(model: OmniThinker, encoder: OmniEncoder, sampling: Sampling) -> GenerationConfig:
+def placeholder_ids(model: OmniThinker) -> list[int]:
+    """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
+    return [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]
+
+
+def make_generation_config(encoder: OmniEncoder, sampling: Sampling, suppressed: list[int]) -> GenerationConfig:
     """Everything that generation depends on, stated: nothing is inherited from the released settings.
 
-    The audio, image and video placeholders are never drawn: one in a completion would ask for a clip that is not there.
+    Sampling is `SeededSampler`'s; what transformers does on top of it is greedy.
     """
-    end_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
-    placeholders = [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]
-    settings = {
-        "max_new_tokens": sampling.max_new_tokens,
-        "do_sample": sampling.temperature > 0,
-        "eos_token_id": end_ids,
-        "pad_token_id": encoder.tokenizer.pad_token_id,
-        "suppress_tokens": placeholders,
-        "repetition_penalty": 1.0,
-    }
-    if sampling.temperature > 0:
-        settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
-    return GenerationConfig(**settings)
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        eos_token_id=[encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")],
+        pad_token_id=encoder.tokenizer.pad_token_id,
+        suppress_tokens=suppressed,
+        repetition_penalty=1.0,
+    )
 
 
 class PromptDataset(torch.utils.data.Dataset):

@@ -27,12 +27,13 @@ from .files import (
     write_json,
     write_jsonl,
 )
-from .generation import Completion, Hearing, HFEngine, Sampling, encoded_batches, plan_batches
+from .generation import Completion, Hearing, HFEngine, encoded_batches, plan_batches
 from .processing import OmniEncoder
 from .prompts import Prompt, make_prompt
 from .response import answer_of, parse_response
 from .runs import changed_settings, process_count, process_rank, say, wait_for_all
 from .samples import AudioQASample
+from .sampling import Sampling, derive_seed
 
 PROGRESS_SECONDS = 5.0
 
@@ -191,7 +192,8 @@ def answer_all(
         say(f"  {total} of {len(readable)} samples to answer here, {len(folder.done)} are there already")
     progress = Progress(total)
     for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
-        completions = engine.generate(examples, engine.sampling.seed * 1_000_003 + batch.index, num_completions)
+        seeds = [derive_seed(engine.sampling.seed, sample.id) for sample in batch.samples]
+        completions = engine.generate(examples, seeds, num_completions)
         rows = [make_row(sample, done_) for sample, done_ in zip(batch.samples, completions, strict=True)]
         folder.append([row for row in rows if row["id"] not in folder.done])
         progress.advance(len(rows))

@@ -1,0 +1,83 @@
+"""How tokens are drawn, and the log-probability of what was drawn: one distribution for the rollout and for the loss.
+
+The published code samples with temperature 1.2 and top-k 50 and takes log-probabilities of neither. Here both sides call
+`token_log_probs`, and the difference that is left is logged as `sampling/logp_difference`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from transformers import LogitsProcessor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy, top_k 0, top_p 1 and min_p 0 leave all tokens in."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int = 0
+
+
+def token_log_probs(
+    logits: torch.Tensor, sampling: Sampling, suppressed: list[int], sampled: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Log-probabilities (rows, vocabulary) of the distribution that tokens are drawn from; -inf where none is drawn.
+
+    `suppressed` tokens are never drawn. `sampled` (rows,) names the tokens that were: with a policy that has moved on
+    since, one may have left the top-k or the nucleus and would have probability 0; it is always counted in.
+    """
+    logits = logits.float() / sampling.temperature
+    if suppressed:
+        logits = logits.index_fill(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
+    if not (sampling.top_k or sampling.top_p < 1.0 or sampling.min_p > 0.0):
+        return logits.log_softmax(dim=-1)
+    left_out = torch.zeros_like(logits, dtype=torch.bool)
+    if sampling.top_k:
+        smallest = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1).values[:, -1:]  # (rows, 1)
+        left_out |= logits < smallest
+    probs = logits.masked_fill(left_out, -torch.inf).softmax(dim=-1)
+    if sampling.top_p < 1.0:
+        falling, order = probs.sort(dim=-1, descending=True)
+        before = falling.cumsum(dim=-1) - falling  # the mass in front of each token: the first one always stays
+        left_out |= torch.zeros_like(left_out).scatter(-1, order, before >= sampling.top_p)
+    if sampling.min_p > 0.0:
+        left_out |= probs < sampling.min_p * probs.amax(dim=-1, keepdim=True)
+    if sampled is not None:
+        left_out = left_out.scatter(-1, sampled.unsqueeze(-1), False)
+    return logits.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed of 63 bits from numbers and texts; the same everywhere and at every start."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class SeededSampler(LogitsProcessor):
+    """Draws every row's tokens from a random stream of its own, so that neither the other rows of a batch nor the
+    number of processes changes what is drawn.
+
+    Works by the Gumbel-max rule (Gumbel 1954): the largest of log-probabilities plus Gumbel noise is a draw from them,
+    so that greedy generation over what this returns samples. Keeps the drawn tokens' log-probabilities in `drawn`, one
+    tensor (rows,) a step.
+    """
+
+    def __init__(self, sampling: Sampling, suppressed: list[int], seeds: list[int], device: torch.device):
+        self.sampling = sampling
+        self.suppressed = suppressed
+        self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.drawn: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        log_probs = token_log_probs(scores, self.sampling, self.suppressed)  # (rows, vocabulary)
+        waits = torch.stack(  # exponential; minus its logarithm is Gumbel noise
+            [torch.empty(scores.shape[-1], device=scores.device).exponential_(generator=s) for s in self.streams]
+        )
+        noisy = log_probs - waits.log()
+        self.drawn.append(log_probs.gather(-1, noisy.argmax(dim=-1, keepdim=True)).squeeze(-1))
+        return noisy
