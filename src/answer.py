@@ -5,14 +5,14 @@ Reads a sample file and a checkpoint; writes answers.jsonl into --answers_dir. A
     python src/answer.py runs/demo/base --samples runs/demo/data/train.jsonl --answers_dir runs/demo/answers/base
 """
 
-from omni_clst.config import AnswerConfig, ThoughtDropoutConfig, load_config
+from omni_clst.config import AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
 from omni_clst.errors import run_main
 
 
 def main(argv: list[str]) -> None:
     if argv and not argv[0].startswith("--"):
         argv = ["--model", *argv]
-    config = load_config(AnswerConfig, argv, shared_with=ThoughtDropoutConfig)
+    config = load_config(AnswerConfig, argv, shared_with=(ThoughtDropoutConfig, CurriculumConfig))
 
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device

@@ -1,17 +1,25 @@
-"""Turn a model's answers into training data.
+"""Turn models' answers into training data.
 
 `sft` drops the thoughts of samples that the base answers right: reads a sample file and the base's answers.jsonl, writes
 train.jsonl and valid.jsonl into --output.
 
     python src/curriculum.py sft --samples source.jsonl --answers_dir runs/answers/base --output data/sft
+
+`clst` draws and orders the curriculum for GRPO: reads a sample file and the answers.jsonl of the base and of the SFT model,
+writes the training file --output, what became of the samples beside it (.txt, .png), and --valid_output if one is held out.
+
+    python src/curriculum.py clst --samples source.jsonl --base_answers_dir runs/answers/base \
+        --answers_dir runs/answers/sft_lora --output data/CLST_15k.jsonl
 """
 
 from pathlib import Path
 
-from omni_clst.config import AnswerConfig, ThoughtDropoutConfig, load_config
+from omni_clst.config import AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
+from omni_clst.curriculum import make_curriculum
+from omni_clst.curriculum_report import describe_curriculum, draw_curriculum
 from omni_clst.difficulty import read_pass_rates
 from omni_clst.errors import InputError, run_main
-from omni_clst.files import require_writable
+from omni_clst.files import require_writable, write_text
 from omni_clst.samples import write_samples
 from omni_clst.sources import read_samples
 from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
@@ -29,7 +37,25 @@ def make_sft_data(argv: list[str]) -> None:
         print(f"{output / f'{name}.jsonl'}: {describe(part, samples) if part else 'no samples'}")
 
 
-SUBCOMMANDS = {"sft": make_sft_data}
+def make_clst_data(argv: list[str]) -> None:
+    """The `clst` subcommand: grade by both models' answers, draw, order; a table and a picture of what came of it."""
+    config = load_config(CurriculumConfig, argv, shared_with=AnswerConfig)
+    output = Path(config.output)
+    for path in (config.output, config.valid_output) if config.valid_size else (config.output,):
+        require_writable(Path(path).parent)
+    samples = read_samples(config.samples, config.audio_root)
+    base_pass_rates, sft_pass_rates = read_pass_rates(config.base_answers_file), read_pass_rates(config.answers_file)
+    curriculum = make_curriculum(samples, base_pass_rates, sft_pass_rates, config)
+    if config.valid_size:
+        write_samples(config.valid_output, curriculum.held_out, config.audio_root)
+    write_samples(output, curriculum.chosen, config.audio_root)
+    text = describe_curriculum(curriculum, config)
+    write_text(output.with_suffix(".txt"), text + "\n")
+    draw_curriculum(curriculum, output.with_suffix(".png"))
+    print(f"{text}\n\n{output}: {len(curriculum.chosen)} samples, easy to hard")
+
+
+SUBCOMMANDS = {"sft": make_sft_data, "clst": make_clst_data}
 
 
 def main(argv: list[str]) -> None:

@@ -61,31 +61,25 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
-class SFTConfig(RunConfig, ModelConfig):
-    """Stage 1, supervised fine-tuning (arXiv 2509.12275, section 3.2). Also takes every `TrainingArguments` field."""
+class TuningConfig(RunConfig, ModelConfig):
+    """What both training stages have: data, which weights learn, checkpoints, logs."""
 
-    run_name: str = "sft_lora"
     train_file: str = path_field()
-    valid_file: str | None = path_field(None)  # None: no evaluation, the last checkpoint is merged
+    valid_file: str | None = path_field(None)  # None: no evaluation
     audio_root: str | None = path_field(None)  # relative audio paths count from here; None: from the file's folder
     tuning: str = "lora"  # lora | full (float32 master weights: 16 bytes a parameter instead of 2)
     lora_rank: int = 8  # higher learns more and costs memory in proportion
     lora_alpha: float = 32.0  # the update is scaled by alpha / rank
-    lora_dropout: float = 0.0
     lora_targets: str = LANGUAGE_MODEL_LINEAR  # a regex over whole layer names
     train_towers: bool = False  # True (with tuning full) also trains the audio and vision towers
-    max_length: int = 2048  # tokens; longer rows are dropped and counted, never cut
-    merge: bool = True  # write <run>/merged at the end
-    keep_talker: bool = False  # True copies talker and token2wav into merged checkpoints (about 4 GB for 7B)
-    learning_rate: float = 1.0e-4
-    num_train_epochs: float = 2.0
+    learning_rate: float
+    num_train_epochs: float
     max_steps: int = -1  # -1: as many as the epochs take
-    warmup_steps: float = 0.05  # below 1: a share of all steps
-    per_device_train_batch_size: int = 6  # memory grows with it; times accumulation times processes = 96 on 4 GPUs
-    gradient_accumulation_steps: int = 4
-    per_device_eval_batch_size: int = 6
-    eval_steps: float = 200
-    save_steps: float = 200
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    per_device_eval_batch_size: int
+    eval_steps: float
+    save_steps: float
     save_total_limit: int | None = 2  # newest ones kept besides the best
     logging_steps: float = 5
     gradient_checkpointing: bool = True  # a third more time for a fraction of the activations
@@ -93,7 +87,7 @@ class SFTConfig(RunConfig, ModelConfig):
     deepspeed: str | None = path_field(None)  # configs/zero2.json or zero3.json
     report_to: str = "tensorboard"
     seed: int = 42
-    trainer: dict = field(default_factory=dict)  # other TrainingArguments fields, filled from the flat keys
+    trainer: dict = field(default_factory=dict)  # other settings of the library's trainer, filled from the flat keys
 
     def problems(self) -> list[str]:
         found = _problems_of_model(self)
@@ -102,10 +96,10 @@ class SFTConfig(RunConfig, ModelConfig):
             found += _existing_file(name, getattr(self, name))
         if self.save_total_limit is not None:
             found += _positive(self, "save_total_limit")
-        found += _positive(self, "lora_rank", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
+        found += _positive(self, "lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps")
         found += _positive(self, "per_device_eval_batch_size", "learning_rate")
         found += _positive(self, "num_train_epochs") if self.max_steps <= 0 else []
-        found += _between(self, "lora_dropout", 0, 1) + _between(self, "dataloader_num_workers", 0)
+        found += _between(self, "dataloader_num_workers", 0)
         try:
             re.compile(self.lora_targets)
         except re.error as error:
@@ -115,6 +109,96 @@ class SFTConfig(RunConfig, ModelConfig):
             found.append(f"run_name {self.run_name!r} does not name a folder below runs_dir")
         if self.train_towers and self.tuning == "lora":
             found.append("train_towers needs tuning full: LoRA freezes the towers")
+        return found
+
+
+@dataclass(kw_only=True)
+class SFTConfig(TuningConfig):
+    """Stage 1, supervised fine-tuning (arXiv 2509.12275, section 3.2). Also takes every `TrainingArguments` field."""
+
+    run_name: str = "sft_lora"
+    lora_dropout: float = 0.0
+    max_length: int = 2048  # tokens; longer rows are dropped and counted, never cut
+    merge: bool = True  # write <run>/merged at the end
+    keep_talker: bool = False  # True copies talker and token2wav into merged checkpoints (about 4 GB for 7B)
+    learning_rate: float = 1.0e-4
+    num_train_epochs: float = 2.0
+    warmup_steps: float = 0.05  # below 1: a share of all steps
+    per_device_train_batch_size: int = 6  # memory grows with it; times accumulation times processes = 96 on 4 GPUs
+    gradient_accumulation_steps: int = 4
+    per_device_eval_batch_size: int = 6
+    eval_steps: float = 200
+    save_steps: float = 200
+
+    def problems(self) -> list[str]:
+        return super().problems() + _positive(self, "max_length") + _between(self, "lora_dropout", 0, 1)
+
+
+@dataclass(kw_only=True)
+class CLSTConfig(TuningConfig):
+    """Stage 2, GRPO in the order of the curriculum (arXiv 2509.12275, section 3.3). Also takes every setting of
+    `trl.GRPOConfig` that a rollout over audio can follow; the others are refused by name."""
+
+    run_name: str = "clst_15k"
+    tuning: str = "full"
+    order: str = "file"  # the curriculum as it stands; shuffled | shuffled_within_level | overlapping, to compare
+    overlap: float = 0.2  # of `overlapping`: 0 is the file's order, 1 is nearly shuffled
+    rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 2.0, "format": 1.0})  # name: weight
+    over_limit: str = "drop"  # drop | crop: clips over max_audio_seconds; prompts over max_prompt_length are dropped
+    max_audio_seconds: float = 60.0
+    max_prompt_length: int = 2048  # tokens, audio included (25 a second); never cut
+    num_generations: int = 4  # completions a prompt: more find a difference more often and cost in proportion
+    max_completion_length: int = 256  # tokens
+    temperature: float = 1.2
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    beta: float = 0.04  # weight of the KL to the starting model; 0 needs no reference
+    num_iterations: int = 1  # updates a generation is used for
+    loss_type: str = "grpo"  # averaged over each completion, then over completions; also dapo, dr_grpo, bnpo, ...
+    dynamic_sampling: bool = False  # True replaces groups whose rewards are all equal by the next samples
+    max_redraws: int = 4  # of dynamic sampling: how often in one generation
+    completions_per_forward: int | None = None  # where memory is short: rows whose activations are kept together
+    completions_per_rollout: int | None = None  # where memory is short: rows that are written together
+    early_stopping_patience: int | None = None  # evaluations without a better accuracy until the run ends
+    print_run_dir: bool = False  # True prints where the run is and does nothing else; nothing for a dry run
+    learning_rate: float = 1.0e-6
+    num_train_epochs: float = 1.0
+    warmup_steps: float = 0.0
+    per_device_train_batch_size: int = 4  # completions: a multiple of num_generations, so that a group stays whole
+    gradient_accumulation_steps: int = 1
+    per_device_eval_batch_size: int = 16
+    eval_steps: float = 375
+    save_steps: float = 375
+
+    def problems(self) -> list[str]:
+        from .curriculum import ORDERS
+        from .grpo.settings import LOSS_TYPES, refused
+        from .rewards import REWARDS
+
+        found = super().problems() + refused(self.trainer)
+        found += _one_of("loss_type", self.loss_type, LOSS_TYPES)
+        found += _one_of("order", self.order, ORDERS) + _one_of("over_limit", self.over_limit, ("drop", "crop"))
+        found += _positive(self, "max_prompt_length", "max_completion_length", "temperature", "top_p", "num_iterations")
+        found += _between(self, "top_p", 0, 1) + _between(self, "top_k", 0) + _between(self, "beta", 0)
+        found += _between(self, "overlap", 0) + _between(self, "max_redraws", 0) + _between(self, "num_generations", 2)
+        for name in ("completions_per_forward", "completions_per_rollout", "early_stopping_patience"):
+            found += _positive(self, name) if getattr(self, name) is not None else []
+        for name in self.rewards:
+            found += _one_of("rewards", name, tuple(REWARDS))
+        if not any(self.rewards.values()):
+            found.append(f"rewards {self.rewards} weigh nothing")
+        if self.num_generations > 0 and self.per_device_train_batch_size % self.num_generations:
+            found.append(
+                f"per_device_train_batch_size {self.per_device_train_batch_size} is not a multiple of "
+                f"num_generations {self.num_generations}"
+            )
+        if self.valid_file and self.eval_steps % self.save_steps:
+            found.append(
+                f"eval_steps {self.eval_steps} is not a multiple of save_steps {self.save_steps}: "
+                "the best checkpoint could not be kept"
+            )
+        if self.early_stopping_patience and not self.valid_file:
+            found.append("early_stopping_patience needs valid_file")
         return found
 
 
@@ -207,6 +291,57 @@ class ThoughtDropoutConfig:
         return found
 
 
+@dataclass(kw_only=True)
+class CurriculumConfig:
+    """The error-aware curriculum: which samples GRPO meets, and in which order (arXiv 2509.12275, section 3.3)."""
+
+    samples: str = path_field()
+    audio_root: str | None = path_field(None)
+    base_answers_dir: str = path_field()  # holds the base's answers.jsonl
+    answers_dir: str = path_field()  # holds the SFT model's
+    output: str = path_field()  # the training file (.jsonl); table and picture go beside it
+    size: int = 15000  # samples to draw; with fewer there, all are taken
+    mix: dict[str, float] = field(default_factory=lambda: {"easy": 0.2, "medium": 0.4, "hard": 0.4})  # shares, any scale
+    right_from: float = 0.5  # pass rate from which on a model is right; higher makes more samples hard
+    min_sft_pass_rate: float = 0.0  # with k > 1 answers, 0.1 leaves out what is never right and gives no difference
+    max_sft_pass_rate: float = 1.0  # and 0.9 what is always right
+    valid_size: int = 0  # held out for GRPO's evaluation: each costs training the other samples of its clip
+    valid_output: str | None = path_field(None)  # where the held-out samples go
+    seed: int = 0
+
+    @property
+    def base_answers_file(self) -> str:
+        return str(Path(self.base_answers_dir) / "answers.jsonl")
+
+    @property
+    def answers_file(self) -> str:
+        return str(Path(self.answers_dir) / "answers.jsonl")
+
+    def problems(self) -> list[str]:
+        from .curriculum import problems_of_mix
+
+        found = _existing_file("samples", self.samples)
+        for line in _existing_file("base_answers_dir", self.base_answers_file):
+            found.append(f"{line}; `bash script/build_sft.sh` makes it: the base answers the samples")
+        for line in _existing_file("answers_dir", self.answers_file):
+            found.append(f"{line}; `bash script/build_clst.sh` makes it: the SFT model answers the samples")
+        if self.base_answers_dir == self.answers_dir:
+            found.append(f"base_answers_dir and answers_dir are one folder, {self.answers_dir}")
+        outputs = [self.output] if self.valid_output is None else [self.output, self.valid_output]
+        found += [f"output {path} does not end in .jsonl" for path in outputs if not path.endswith(".jsonl")]
+        found += [f"output {path} is a folder" for path in outputs if Path(path).is_dir()]
+        if len({self.samples, *outputs}) <= len(outputs):
+            found.append("samples, output and valid_output are not different files")
+        if self.valid_size > 0 and self.valid_output is None:
+            found.append(f"valid_size {self.valid_size} needs valid_output")
+        found += _positive(self, "size") + _between(self, "valid_size", 0) + problems_of_mix(self.mix)
+        found += _positive(self, "right_from") + _between(self, "right_from", 0, 1)
+        if not 0 <= self.min_sft_pass_rate <= self.max_sft_pass_rate <= 1:
+            window = f"[{self.min_sft_pass_rate}, {self.max_sft_pass_rate}]"
+            found.append(f"min_sft_pass_rate, max_sft_pass_rate: {window} is no window in [0, 1]")
+        return found
+
+
 def _problems_of_model(config: ModelConfig) -> list[str]:
     found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
@@ -237,12 +372,12 @@ def load_config(
     config_class: type,
     argv: list[str],
     passthrough: Callable[[], set[str]] | None = None,
-    shared_with: type | None = None,
+    shared_with: type | tuple[type, ...] | None = None,
 ):
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
     `passthrough` names the keys of another library's settings; they are collected in the config's `trainer` field. Keys
-    that only the stage `shared_with` knows are left to it: both read one YAML and one command line.
+    that only another stage knows (`shared_with`, or several) are left to it: they read one YAML and one command line.
     """
     given, problems = parse_arguments(argv)
     settings: dict[str, tuple[object, str, Path]] = {}  # key -> (value, place, where relative paths count from)
@@ -253,7 +388,8 @@ def load_config(
     known = {f.name: f for f in dataclasses.fields(config_class) if f.name != "trainer"}
     hints = typing.get_type_hints(config_class)
     foreign = passthrough() if passthrough else set()
-    left_out = {f.name for f in dataclasses.fields(shared_with)} - known.keys() if shared_with else set()
+    stages = shared_with if isinstance(shared_with, tuple) else (shared_with,) if shared_with else ()
+    left_out = {f.name for stage in stages for f in dataclasses.fields(stage)} - known.keys()
     arguments: dict[str, object] = {}
     others: dict[str, object] = {}
     for key, (value, place, base) in settings.items():
@@ -337,10 +473,24 @@ def _coerce(value: object, hint: object) -> object:
     if kind is str:
         return str(value) if isinstance(value, (str, int, float)) else _no()
     if kind in (int, float):
-        return _no() if isinstance(value, bool) else kind(value)
+        return kind(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else _no()
+    if typing.get_origin(kind) is dict:
+        return _coerce_mapping(value, typing.get_args(kind)[1])
     if typing.get_origin(kind) is list:
         return [str(item) for item in value] if isinstance(value, list) else str(value).split(",")
     return value
+
+
+def _coerce_mapping(value: object, hint: object) -> dict[str, object]:
+    """A YAML mapping, or its text on a command line (`a: 1, b: 0.5`, in braces or not); it replaces the whole default."""
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load("{" + value.strip().removeprefix("{").removesuffix("}") + "}")
+        except yaml.YAMLError:
+            _no()
+    if not isinstance(value, dict):
+        _no()
+    return {str(name): _coerce(item, hint) for name, item in value.items()}
 
 
 def _no():
@@ -349,6 +499,7 @@ def _no():
 
 def _describe(hint: object) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    names[dict[str, float]] = "names with numbers (a: 0.5, b: 1)"
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return " or ".join("none" if option is type(None) else names.get(option, str(option)) for option in options)
 

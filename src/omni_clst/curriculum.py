@@ -1,0 +1,213 @@
+"""The error-aware curriculum (arXiv 2509.12275, section 3.3): whom a sample defeats says when it is to be learnt.
+
+`make_curriculum` is the whole idea, one step a line, and each step is a pure function that can be exchanged: how hard a
+sample is (`level_of`), which ones teach nothing (`why_left_out`), how many of each level are drawn (`share_out`), in
+which order they stand (`put_in_order`). `arrange` is the order in which a training run then visits the file.
+"""
+
+import math
+import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .samples import AudioQASample
+
+if TYPE_CHECKING:
+    from .config import CurriculumConfig
+
+EASY_TO_HARD = ("easy", "medium", "hard")
+FILL_ORDER = ("medium", "hard", "easy")  # who takes the places that another level leaves open
+ORDERS = ("file", "shuffled", "shuffled_within_level", "overlapping")
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The training file, `chosen` in its order, and what else became of the samples: each stands in `graded` once."""
+
+    graded: list[AudioQASample]  # all, with level, `base_pass_rate` and `sft_pass_rate`
+    left_out: dict[str, str]  # sample id -> reason
+    held_out: list[AudioQASample]  # for evaluation, easy to hard
+    available: list[AudioQASample]  # left to draw from: neither left out nor on a clip that is held out
+    chosen: list[AudioQASample]
+
+
+def make_curriculum(
+    samples: list[AudioQASample],
+    base_pass_rates: dict[str, float],
+    sft_pass_rates: dict[str, float],
+    config: "CurriculumConfig",
+) -> Curriculum:
+    """Grade, leave out, hold out, draw and order; what comes out depends on the seed and not on the samples' order."""
+    graded = grade(samples, base_pass_rates, sft_pass_rates, config.right_from)
+    reasons = {s.id: why_left_out(s, config.min_sft_pass_rate, config.max_sft_pass_rate) for s in graded}
+    usable = [sample for sample in graded if reasons[sample.id] is None]
+    held_out, available = hold_out(usable, config.valid_size, config.size, config.mix, config.seed)
+    chosen = draw(available, config.size, config.mix, config.seed)
+    return Curriculum(
+        graded,
+        {sample_id: reason for sample_id, reason in reasons.items() if reason is not None},
+        put_in_order(held_out, config.seed),
+        available,
+        put_in_order(chosen, config.seed),
+    )
+
+
+def level_of(base_pass_rate: float, sft_pass_rate: float, right_from: float) -> str:
+    """The rule: easy if the base is right, medium if only the SFT model is, hard if neither; right from `right_from` on."""
+    if base_pass_rate >= right_from:
+        return "easy"
+    return "medium" if sft_pass_rate >= right_from else "hard"
+
+
+def grade(
+    samples: list[AudioQASample], base_pass_rates: dict[str, float], sft_pass_rates: dict[str, float], right_from: float
+) -> list[AudioQASample]:
+    """The samples with their level; `extra` notes both pass rates. Raises `InputError` for samples without an answer."""
+    problems = []
+    for model, rates in (("base", base_pass_rates), ("SFT model", sft_pass_rates)):
+        missing = [sample.id for sample in samples if sample.id not in rates]
+        if missing:
+            first = ", ".join(missing[:3])
+            problems.append(f"{len(missing)} of {len(samples)} samples have no answer of the {model}: {first}")
+    if problems:
+        raise InputError("; ".join(problems))
+    graded = []
+    for sample in samples:
+        base, sft = base_pass_rates[sample.id], sft_pass_rates[sample.id]
+        extra = sample.extra | {"base_pass_rate": base, "sft_pass_rate": sft}
+        graded.append(replace(sample, level=level_of(base, sft, right_from), extra=extra))
+    return graded
+
+
+def why_left_out(sample: AudioQASample, min_sft_pass_rate: float, max_sft_pass_rate: float) -> str | None:
+    """Why a graded sample cannot teach, None if it can.
+
+    GRPO learns from the differences in reward within a group. Where the SFT model was sampled k > 1 times, a sample that
+    it always or never gets right will mostly give groups without one, and a window such as [0.1, 0.9] leaves it out. One
+    greedy answer says little about that: the default window, [0, 1], leaves nothing out.
+    """
+    if not sample.answer:
+        return "no answer to compare with"
+    if sample.extra["sft_pass_rate"] < min_sft_pass_rate:
+        return f"SFT pass rate below {min_sft_pass_rate:g}"
+    if sample.extra["sft_pass_rate"] > max_sft_pass_rate:
+        return f"SFT pass rate above {max_sft_pass_rate:g}"
+    return None
+
+
+def problems_of_mix(mix: dict[str, float]) -> list[str]:
+    """What is wrong with the shares of the levels, in words; they need not sum to 1."""
+    found = [f"mix: {level!r} is not one of {', '.join(EASY_TO_HARD)}" for level in mix if level not in EASY_TO_HARD]
+    found += [f"mix: {level} {share} is not a share" for level, share in mix.items() if not 0 <= share < math.inf]
+    return found or ([] if any(mix.values()) else ["mix: no level has a share"])
+
+
+def quotas(mix: dict[str, float], size: int) -> dict[str, int]:
+    """Places by level: `size` in the shares of `mix`, in whole numbers by largest remainder (equal ones: easy first)."""
+    if problems := problems_of_mix(mix):
+        raise InputError("; ".join(problems))
+    exact = {level: size * mix.get(level, 0.0) / sum(mix.values()) for level in EASY_TO_HARD}
+    places = {level: math.floor(exact[level]) for level in EASY_TO_HARD}
+    by_remainder = sorted(EASY_TO_HARD, key=lambda level: places[level] - exact[level])
+    for level in by_remainder[: size - sum(places.values())]:
+        places[level] += 1
+    return places
+
+
+def share_out(available: dict[str, int], mix: dict[str, float], size: int) -> dict[str, int]:
+    """How many samples of each level are taken: `size` in all, or all there are.
+
+    A level with too few gives its open places to the others: to medium as far as it goes, then to hard, then to easy. A
+    level without a share in the mix takes none.
+    """
+    places = quotas(mix, size)
+    taken = {level: min(places[level], available.get(level, 0)) for level in EASY_TO_HARD}
+    for level in FILL_ORDER:
+        if mix.get(level):
+            taken[level] += min(size - sum(taken.values()), available.get(level, 0) - taken[level])
+    return taken
+
+
+def hold_out(
+    samples: list[AudioQASample], valid_size: int, size: int, mix: dict[str, float], seed: int
+) -> tuple[list[AudioQASample], list[AudioQASample]]:
+    """`valid_size` samples for evaluation, and those whose clips are not among theirs.
+
+    The held-out samples have the mix of both files together, so that a scarce level is found in both. Clips are drawn; of
+    each, the samples go whose level still has open places, and the rest of the clip's samples go nowhere.
+    """
+    if not valid_size:
+        return [], samples
+    both = share_out(Counter(sample.level for sample in samples), mix, size + valid_size)
+    if sum(both.values()) <= valid_size:
+        raise InputError(f"valid_size {valid_size} leaves nothing to train on: {sum(both.values())} samples are there")
+    places = quotas(both, valid_size)  # never more than `both` has: it holds more than valid_size samples
+    by_clip = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: sample.id):
+        by_clip[sample.audio_path].append(sample)
+    held_out = []
+    for clip in _shuffled(list(by_clip), f"hold out {seed}"):
+        for sample in by_clip[clip]:
+            if places[sample.level]:
+                places[sample.level] -= 1
+                held_out.append(sample)
+    clips = {sample.audio_path for sample in held_out}
+    return held_out, [sample for sample in samples if sample.audio_path not in clips]
+
+
+def draw(samples: list[AudioQASample], size: int, mix: dict[str, float], seed: int) -> list[AudioQASample]:
+    """`size` samples by `share_out`, drawn level by level; a larger draw holds the smaller one."""
+    taken = share_out(Counter(sample.level for sample in samples), mix, size)
+    if not any(taken.values()):
+        raise InputError(f"nothing to draw: {len(samples)} samples are left, none of a level in the mix {mix}")
+    chosen = []
+    for level in EASY_TO_HARD:
+        of_level = sorted((sample for sample in samples if sample.level == level), key=lambda sample: sample.id)
+        chosen += _shuffled(of_level, f"draw {level} {seed}")[: taken[level]]
+    return chosen
+
+
+def put_in_order(samples: list[AudioQASample], seed: int) -> list[AudioQASample]:
+    """Easy, medium, hard; inside a level by falling mean of the two pass rates, equal ones in a seeded random order.
+
+    With one answer a model, all medium and all hard ones are equal; of easy ones, those that SFT unlearnt come last.
+    """
+    mixed = _shuffled(sorted(samples, key=lambda sample: sample.id), f"order {seed}")
+    return sorted(mixed, key=lambda sample: (EASY_TO_HARD.index(sample.level), -mean_pass_rate(sample)))
+
+
+def mean_pass_rate(sample: AudioQASample) -> float:
+    """The mean of both models' pass rates, rounded so that equal ones are equal: 0.1 + 0.2 is not 0.3."""
+    return round((sample.extra["base_pass_rate"] + sample.extra["sft_pass_rate"]) / 2, 9)
+
+
+def _shuffled(items: list, seed: str) -> list:
+    """A shuffled copy; a text as seed gives the same order in every process, whatever PYTHONHASHSEED."""
+    return random.Random(seed).sample(items, len(items))
+
+
+def arrange(levels: list[str], order: str, seed: int, overlap: float) -> list[int]:
+    """The order in which a run visits a curriculum file of N rows with these levels: a permutation of 0..N-1.
+
+    `file`: as it stands. `shuffled`: no curriculum. `shuffled_within_level`: easy, medium, hard, shuffled inside; raises
+    `InputError` where a level is unknown. `overlapping`: the shares of the levels shift over the run; each row is sorted
+    by its place, as a share of the file's length, plus Gaussian noise of standard deviation `overlap` (0 is the file's
+    order, much above 1 is shuffled).
+    """
+    places = list(range(len(levels)))
+    rng = random.Random(seed)
+    if order == "file":
+        return places
+    if order == "overlapping":
+        noisy = [place / len(levels) + rng.gauss(0.0, overlap) for place in places]
+        return sorted(places, key=noisy.__getitem__)
+    rng.shuffle(places)
+    if order == "shuffled":
+        return places
+    if order != "shuffled_within_level":
+        raise InputError(f"order {order!r} is not one of {', '.join(ORDERS)}")
+    if unknown := sum(level not in EASY_TO_HARD for level in levels):
+        raise InputError(f"order shuffled_within_level needs levels: {unknown} of {len(levels)} samples have none")
+    return sorted(places, key=lambda place: EASY_TO_HARD.index(levels[place]))
