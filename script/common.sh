@@ -70,6 +70,16 @@ processes_per_node() {
     echo $((gpus > 0 ? gpus : 1))
 }
 
+# split_at_dashes ARGS...: what stands before a lone -- into BEFORE, what stands behind it into BEHIND.
+split_at_dashes() {
+    BEFORE=() BEHIND=()
+    while [[ $# -gt 0 && $1 != -- ]]; do
+        BEFORE+=("$1")
+        shift
+    done
+    BEHIND=("${@:2}")
+}
+
 free_port() {
     "$PYTHON_BIN" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }

@@ -13,7 +13,7 @@ from omni_clst.errors import run_main
 def main(argv: list[str]) -> None:
     from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
-    from omni_clst.plan import print_sft_plan, require_disk_for_sft
+    from omni_clst.plan import print_sft_plan, require_disk_for
     from omni_clst.runs import open_run, process_rank, quiet_libraries, say
     from omni_clst.supervised import SFTRun, merge_checkpoint, trainer_keys
     from omni_clst.training import newest_checkpoint, step_of
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     device = choose_device(config.device)
     run = SFTRun(config, checkpoint, device)
     run.load_samples()
-    require_disk_for_sft(run)
+    require_disk_for(run)
     if config.dry_run:
         print_sft_plan(run)
         return

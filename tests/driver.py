@@ -1,11 +1,12 @@
 """Runs an entry point in a process of its own, with a death or a look inside built in.
 
-    python tests/driver.py sft|infer HOOK [entry point arguments]
+    python tests/driver.py sft|grpo|infer HOOK[+HOOK...] [entry point arguments]
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
-dump_weights:FOLDER
+dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N
 """
 
+import json
 import os
 import signal
 import sys
@@ -34,13 +35,89 @@ def call_then(function, count: int, before: bool):
     return wrapped
 
 
+def spelling(sample, text: str) -> float:
+    """A reward that a random model's noise earns now and then, so that there is something to learn."""
+    return sum(text.encode()) % 5 / 4
+
+
+def reward_spelling() -> None:
+    from omni_clst import rewards
+
+    rewards.REWARDS["spelling"] = spelling
+
+
+def hash_clips(input_features, feature_attention_mask) -> list[str]:
+    """One hash a clip, of its valid mel frames."""
+    import hashlib
+
+    clips = zip(input_features, feature_attention_mask.bool(), strict=True)
+    return [hashlib.sha256(clip[:, valid].numpy().tobytes()).hexdigest()[:12] for clip, valid in clips]
+
+
+def write_what_is_heard(file: Path) -> None:
+    """Append to `file`, one line a call, the hashes of the clips that the model's audio tower is given."""
+    from omni_clst.generation import HFEngine
+    from omni_clst.modeling import OmniThinker
+
+    encode, write, score = OmniThinker.get_audio_features, HFEngine._write, OmniThinker.score_completions
+    phases = []
+
+    def during(phase: str, function, *arguments, **keywords):
+        phases.append(phase)
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            phases.pop()
+
+    def written(self, rows):
+        return during("rollout", write, self, rows)
+
+    def scored(self, *arguments, **keywords):
+        import torch
+
+        phase = "policy" if torch.is_grad_enabled() else "score"
+        return during(phase, score, self, *arguments, **keywords)
+
+    def heard(self, input_features, feature_attention_mask=None, *arguments, **keywords):
+        row = {"phase": phases[-1], "clips": hash_clips(input_features, feature_attention_mask)}
+        with open(file.with_suffix(f".rank{os.environ.get('RANK', '0')}"), "a") as log:
+            log.write(json.dumps(row) + "\n")
+        return encode(self, input_features, feature_attention_mask, *arguments, **keywords)
+
+    OmniThinker.get_audio_features, HFEngine._write, OmniThinker.score_completions = heard, written, scored
+
+
+def run_out_of_memory(count: int) -> None:
+    """Let the last process of the launch run out of memory in its rollout number `count`."""
+    from omni_clst.generation import HFEngine
+
+    write, calls = HFEngine._write, [0]
+
+    def failing(self, rows):
+        import torch
+
+        calls[0] += 1
+        is_last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
+        if is_last and calls[0] == count:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return write(self, rows)
+
+    HFEngine._write = failing
+
+
 def install(hook: str) -> None:
     name, _, value = hook.partition(":")
     if name == "none":
         return
     from omni_clst import inference, training
 
-    if name == "kill_before_marker":
+    if name == "spell":
+        reward_spelling()
+    elif name == "hear":
+        write_what_is_heard(Path(value))
+    elif name == "out_of_memory":
+        run_out_of_memory(int(value))
+    elif name == "kill_before_marker":
         training.mark_complete = call_then(training.mark_complete, int(value), before=True)
     elif name == "kill_while_saving":
         from transformers import Trainer
@@ -71,7 +148,8 @@ def install(hook: str) -> None:
 
 if __name__ == "__main__":
     entry, hook, *arguments = sys.argv[1:]
-    install(hook)
+    for part in hook.split("+"):
+        install(part)
     from omni_clst.errors import run_main
 
     sys.argv[1:] = arguments

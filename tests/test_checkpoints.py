@@ -18,6 +18,7 @@ from omni_clst.checkpoints import (
     find_checkpoint,
     load_config,
     load_thinker,
+    make_lora,
     save_omni,
 )
 from omni_clst.config import LANGUAGE_MODEL_LINEAR
@@ -35,7 +36,7 @@ def adapter(base, tmp_path_factory):
     """An adapter folder whose B matrices are not zero."""
     folder = tmp_path_factory.mktemp("adapter") / "checkpoint-7"
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
-    peft_model = add_lora(model, str(base), 4, 8.0, 0.0, LANGUAGE_MODEL_LINEAR, float32=True)
+    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
@@ -48,7 +49,7 @@ def adapter(base, tmp_path_factory):
 
 def test_lora_sits_in_the_language_model_and_nowhere_else(base):
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
-    peft_model = add_lora(model, str(base), 4, 8.0, 0.0, LANGUAGE_MODEL_LINEAR, float32=True)
+    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
     learning = [name for name, parameter in peft_model.named_parameters() if parameter.requires_grad]
     assert len(learning) == 2 * 7 * 2  # A and B for seven linear layers in each of two decoder layers
     assert all(".model.layers." in name and "lora" in name for name in learning)
@@ -57,7 +58,7 @@ def test_lora_sits_in_the_language_model_and_nowhere_else(base):
 def test_lora_targets_that_match_nothing_are_an_error(base):
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
     with pytest.raises(InputError, match=r"lora_targets 'nothing' matches none of the model's \d+ linear layers"):
-        add_lora(model, str(base), 4, 8.0, 0.0, "nothing", float32=True)
+        make_lora(model, 4, 8.0, "nothing")
 
 
 def test_merged_folder_gives_base_plus_adapter_in_plain_transformers(base, adapter, tmp_path):

@@ -1,14 +1,18 @@
 """Settings: precedence, paths, and every problem of a configuration named at once."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from omni_clst.ablation import AblationConfig
 from omni_clst.config import (
     REPOSITORY,
     AnswerConfig,
+    CLSTConfig,
+    CurriculumConfig,
     InferConfig,
     SFTConfig,
     ThoughtDropoutConfig,
@@ -160,6 +164,11 @@ SHIPPED_FOR = {
     "sft_lora": [(SFTConfig, None, [])],
     "infer": [(InferConfig, None, ["--model", "a/b"])],
     "build_sft": [(AnswerConfig, ThoughtDropoutConfig, []), (ThoughtDropoutConfig, AnswerConfig, [])],
+    "build_clst": [(AnswerConfig, CurriculumConfig, []), (CurriculumConfig, AnswerConfig, [])],
+    "clst": [(CLSTConfig, None, [])],
+    "clst_15k": [(CLSTConfig, None, [])],
+    "clst_15k_lora": [(CLSTConfig, None, [])],
+    "ablation": [(AblationConfig, None, [])],
 }
 SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 
@@ -167,12 +176,49 @@ SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     """Missing data files are no fault of the YAML: only its keys and values are checked here."""
+    from omni_clst.grpo.run import grpo_keys
     from omni_clst.supervised import trainer_keys
 
     monkeypatch.setattr("omni_clst.config._existing_file", lambda name, value: [])
     for config_class, shared_with, more in SHIPPED_FOR[path.stem]:
-        passthrough = trainer_keys if config_class is SFTConfig else None
+        passthrough = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
         load_config(config_class, ["--config", str(path), *more], passthrough, shared_with)
+
+
+class SettingsRead(ast.NodeVisitor):
+    """Names read as `config.NAME`, `*.config.NAME` or, in a config's own properties, `self.NAME`; checks do not count."""
+
+    def __init__(self):
+        self.names: set[str] = set()
+
+    def visit_FunctionDef(self, node):
+        if node.name != "problems":
+            self.generic_visit(node)
+
+    def visit_Attribute(self, node):
+        owner = getattr(node.value, "id", getattr(node.value, "attr", None))
+        if owner in ("config", "self"):
+            self.names.add(node.attr)
+        self.generic_visit(node)
+
+
+def test_every_key_of_every_shipped_yaml_is_read_by_something():
+    """Ours are read as attributes of a config; the others are fields of the library's trainer, which are handed on."""
+    from omni_clst.grpo.run import grpo_keys
+    from omni_clst.supervised import trainer_keys
+
+    reader = SettingsRead()
+    for file in REPOSITORY.glob("src/**/*.py"):
+        reader.visit(ast.parse(file.read_text(encoding="utf-8")))
+    handed_on = {"sft_lora": trainer_keys(), "clst": grpo_keys(), "clst_15k": grpo_keys(), "clst_15k_lora": grpo_keys()}
+    unread = [
+        f"{path.relative_to(REPOSITORY)}: {key}"
+        for path in SHIPPED
+        for key in yaml.safe_load(path.read_text(encoding="utf-8"))
+        if key not in reader.names | handed_on.get(path.stem, set())
+    ]
+    assert not unread
+    assert "no_such_setting" not in reader.names
 
 
 def test_yaml_floats_carry_a_point():

@@ -208,6 +208,12 @@ def test_rows_over_the_length_limit_are_left_out_and_counted(world, capsys):
 def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
     sft.main([*arguments(world, "dry"), "--dry_run"])
     out = capsys.readouterr().out
-    for word in ("samples      24 (unknown 24)", "steps        6, 4 rows each", "parameters ", "memory ", "disk "):
+    for word in (
+        "samples      24 (easy 8, medium 8, hard 8)",
+        "steps        6, 4 rows each",
+        "parameters ",
+        "memory ",
+        "disk ",
+    ):
         assert word in out
     assert not (world / "runs" / "dry").exists()

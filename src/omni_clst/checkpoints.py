@@ -31,6 +31,7 @@ from .prompts import Prompt
 
 MARKER = "COMPLETE"  # written last: a training checkpoint without it was torn by a kill
 PROMPT_FILE = "prompt.json"
+CHOSEN_FILE = "chosen.json"  # in a finished run's folder: the checkpoint that it stands for
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PROCESSOR_FILES = (
     "preprocessor_config.json",
@@ -71,7 +72,10 @@ class Checkpoint:
 
 
 def find_checkpoint(source: str) -> Checkpoint:
-    """Check a folder or Hub id without loading weights; raises `InputError` that says what is wrong with it."""
+    """Check a folder or Hub id without loading weights; raises `InputError` that says what is wrong with it.
+
+    The folder of a finished GRPO run stands for the checkpoint that the run chose.
+    """
     folder = Path(source)
     if not folder.exists():
         if HUB_ID.fullmatch(source):
@@ -79,6 +83,8 @@ def find_checkpoint(source: str) -> Checkpoint:
         raise InputError(f"{source}: no such checkpoint")
     if not folder.is_dir():
         raise InputError(f"{source}: a checkpoint is a folder, this is a file")
+    if (folder / CHOSEN_FILE).exists():
+        return find_checkpoint(str(folder / read_json(folder / CHOSEN_FILE)["checkpoint"]))
     if is_training_checkpoint(folder) and not is_complete(folder):
         raise InputError(f"{source}: torn checkpoint (no {MARKER} in it: the run died while it was written)")
     if (folder / "adapter_config.json").exists():
@@ -183,17 +189,21 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
     return DTYPES[setting]
 
 
-def add_lora(
-    model: OmniThinker, base: str, rank: int, alpha: float, dropout: float, targets: str, float32: bool
-) -> PeftModel:
-    """Freeze the thinker and add LoRA (Hu et al. 2021) to the linear layers whose whole name matches `targets`.
+def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str, dropout: float = 0.0) -> LoraConfig:
+    """LoRA (Hu et al. 2021) on the linear layers whose whole name matches `targets`; raises `InputError` if none does.
 
-    The towers have layers of the same leaf names, hence the match on the path. `float32` keeps the adapter in float32
-    over a bfloat16 model, which ZeRO-3 does not take.
+    The towers have layers of the same leaf names, hence the match on the path.
     """
     lora_layers(model, targets)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
-    peft_model = get_peft_model(model, config, autocast_adapter_dtype=float32)
+    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
+
+
+def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> PeftModel:
+    """Freeze the thinker and add an adapter, which names `base` as what it belongs to.
+
+    `float32` keeps the adapter in float32 over a bfloat16 model, which ZeRO-3 does not take.
+    """
+    peft_model = get_peft_model(model, lora, autocast_adapter_dtype=float32)
     peft_model.peft_config["default"].base_model_name_or_path = base
     return peft_model
 

@@ -76,7 +76,7 @@ def memory_table(size: ModelSize, trainable: int, width: int, activations: int, 
     }
 
 
-def _sft_size(run) -> tuple[ModelSize, int, int]:
+def _size_of(run) -> tuple[ModelSize, int, int]:
     """The model's size, its trainable parameters, bytes a weight."""
     config = run.config
     lora = config.tuning == "lora"
@@ -85,36 +85,61 @@ def _sft_size(run) -> tuple[ModelSize, int, int]:
     return size, trainable, run.parameter_dtype.itemsize
 
 
-def _sft_disk(run) -> tuple[int, int]:
+def _disk_of(run) -> tuple[int, int]:
     """Bytes of one checkpoint and of all that the run keeps."""
-    size, trainable, width = _sft_size(run)
+    size, trainable, width = _size_of(run)
     weights = trainable * 4 if run.config.tuning == "lora" else size.total * width
     checkpoint = weights + trainable * 8 + 2**20
     kept = (run.config.save_total_limit or 10) + 2  # the best one, and the one being written
-    return checkpoint, kept * checkpoint + (size.total * width if run.config.merge else 0)
+    return checkpoint, kept * checkpoint + (size.total * width if getattr(run.config, "merge", False) else 0)
 
 
-def require_disk_for_sft(run) -> None:
+def require_disk_for(run) -> None:
     """Raise `InputError` when the disk cannot hold the run's checkpoints and merged model."""
-    require_disk(run.config.run_dir, _sft_disk(run)[1], "this run")
+    require_disk(run.config.run_dir, _disk_of(run)[1], "this run")
 
 
 def print_sft_plan(run) -> None:
     """Print samples by level, steps, tokens a step, bytes per device and disk of a supervised run."""
     config = run.config
-    size, trainable, width = _sft_size(run)
+    size, _, width = _size_of(run)
     batch = config.per_device_train_batch_size
     rows = batch * config.gradient_accumulation_steps * process_count()
     steps = config.max_steps if config.max_steps > 0 else int(-(-len(run.train) // rows) * config.num_train_epochs)
     mean = sum(run.train_lengths) / len(run.train_lengths)
     longest = max(run.train_lengths)
-    checkpoint, disk = _sft_disk(run)
-    stage = zero_stage(config.deepspeed)
     activations = activation_bytes(size, batch * longest, batch * longest // 4, config.gradient_checkpointing, width)
-    memory = memory_table(size, trainable, width, activations, stage)
     say(f"samples      {len(run.train)} ({levels_in_words(run.train)})")
     say(f"steps        {steps}, {rows} rows each on {process_count()} processes")
     say(f"tokens       {rows * mean:,.0f} a step, {mean:.0f} a row, the longest row {longest}")
+    _print_size(run, activations, reference=False)
+
+
+def print_grpo_plan(run, arguments) -> None:
+    """Print samples by level, steps, tokens a step, bytes per device and disk of a GRPO run."""
+    config = run.config
+    size, _, width = _size_of(run)
+    prompts, copies = run.prompts_a_generation(arguments), config.num_generations
+    rows = min(config.per_device_train_batch_size, config.completions_per_forward or config.per_device_train_batch_size)
+    longest = max(run.train_lengths) + config.max_completion_length
+    mean = sum(run.train_lengths) / len(run.train_lengths)
+    scored = rows * config.max_completion_length
+    activations = activation_bytes(size, rows * longest, scored, config.gradient_checkpointing, width)
+    say(f"samples      {len(run.train)} ({levels_in_words(run.train)}), order {config.order}")
+    say(f"steps        {arguments.max_steps}, {prompts} prompts x {copies} completions a generation on "
+        f"{process_count()} processes")  # fmt: skip
+    say(f"tokens       {prompts * mean:,.0f} of prompts and up to {prompts * copies * config.max_completion_length:,} "
+        f"written a generation; the longest row {longest}")  # fmt: skip
+    _print_size(run, activations, reference=config.tuning == "full" and config.beta > 0)
+
+
+def _print_size(run, activations: int, reference: bool) -> None:
+    size, trainable, width = _size_of(run)
+    checkpoint, disk = _disk_of(run)
+    memory = memory_table(size, trainable, width, activations, zero_stage(run.config.deepspeed))
+    if reference:
+        shards = process_count() if zero_stage(run.config.deepspeed) == 3 else 1
+        memory["reference"] = size.total * run.compute_dtype.itemsize // shards
     say(f"parameters   {size.total / 1e6:,.1f} M, {trainable / 1e6:,.2f} M learn")
     print_memory(memory)
     say(f"disk         {checkpoint / GIB:.2f} GiB a checkpoint, {disk / GIB:.2f} GiB in all")

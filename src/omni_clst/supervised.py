@@ -15,10 +15,9 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from .checkpoints import (
     Checkpoint,
     add_lora,
-    choose_dtype,
     load_config,
-    load_processor,
     load_thinker,
+    make_lora,
     read_prompt,
     require_talker,
     save_omni,
@@ -29,12 +28,11 @@ from .config import SFTConfig
 from .errors import InputError
 from .plan import zero_stage
 from .processing import Example, OmniEncoder, collate, describe_clips
-from .prompts import make_prompt
 from .response import format_response
 from .runs import process_rank, say
 from .samples import AudioQASample
 from .sources import read_samples
-from .training import MetricsLog, StopOnNonFinite, WholeCheckpoints, prepare_deepspeed
+from .training import MetricsLog, StopOnNonFinite, TrainingRun, WholeCheckpoints
 
 MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
 
@@ -92,21 +90,15 @@ class SFTTrainer(WholeCheckpoints, Trainer):
     """transformers' trainer with whole checkpoints."""
 
 
-class SFTRun:
+class SFTRun(TrainingRun):
     """One supervised fine-tuning, from a checked config to a merged model."""
 
-    def __init__(self, config: SFTConfig, checkpoint: Checkpoint, device: torch.device):
-        self.config = config
-        self.checkpoint = checkpoint
-        self.device = device
-        if config.keep_talker:
-            require_talker(checkpoint.full_model)
-        self.processor = load_processor(checkpoint)
-        prompt = make_prompt(config.prompt, config.system_prompt)
-        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
+    config: SFTConfig
 
     def load_samples(self) -> None:
         config = self.config
+        if config.keep_talker:
+            require_talker(self.checkpoint.full_model)
         self.train, self.train_lengths = load_sft_samples(
             config.train_file, config.audio_root, self.encoder, config.max_length
         )
@@ -114,43 +106,19 @@ class SFTRun:
         if config.valid_file:
             self.valid, _ = load_sft_samples(config.valid_file, config.audio_root, self.encoder, config.max_length)
 
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """What the forward computes in and the merged model is saved in."""
-        return choose_dtype(self.config.dtype, self.device)
-
-    @property
-    def parameter_dtype(self) -> torch.dtype:
-        """Frozen weights as they are computed in; weights that learn in float32 (bfloat16 rounds small updates away)."""
-        return self.compute_dtype if self.config.tuning == "lora" else torch.float32
-
     def training_arguments(self) -> TrainingArguments:
         """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
         config = self.config
-        if config.deepspeed:
-            prepare_deepspeed(self.device)
         evaluates = self.valid is not None
-        shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name in trainer_keys()}
-        shared |= {
-            "output_dir": str(config.run_dir),
-            "save_total_limit": None,
-            "eval_strategy": "steps" if evaluates else "no",
-            "save_strategy": "steps",
+        settings = self.shared_arguments(trainer_keys()) | {
             "metric_for_best_model": "eval_loss" if evaluates else None,
             "greater_is_better": False if evaluates else None,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
-            "bf16": self.compute_dtype == torch.bfloat16,
-            "use_cpu": self.device.type == "cpu",
-            "remove_unused_columns": False,
             "label_names": ["labels"],
             "prediction_loss_only": True,
-            "ddp_find_unused_parameters": False,
             "dataloader_persistent_workers": config.dataloader_num_workers > 0,
-            "logging_first_step": True,
-            "disable_tqdm": True,
         }
         try:
-            return TrainingArguments(**(shared | config.trainer))
+            return TrainingArguments(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
 
@@ -158,22 +126,11 @@ class SFTRun:
         """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
         config = self.config
         set_seed(config.seed)  # LoRA's A matrices are drawn
-        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
-        model.config.text_config.use_cache = False
-        if config.tuning == "lora":
-            return add_lora(
-                model,
-                self.checkpoint.full_model,
-                config.lora_rank,
-                config.lora_alpha,
-                config.lora_dropout,
-                config.lora_targets,
-                float32=zero_stage(config.deepspeed) != 3,
-            )
-        model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
-        model.audio_tower.requires_grad_(config.train_towers)
-        model.audio_tower.audio_bos_eos_token.requires_grad_(False)
-        return model
+        model = self.load_model()
+        if config.tuning == "full":
+            return model
+        lora = make_lora(model, config.lora_rank, config.lora_alpha, config.lora_targets, config.lora_dropout)
+        return add_lora(model, self.checkpoint.full_model, lora, float32=zero_stage(config.deepspeed) != 3)
 
     def build_trainer(
         self, arguments: TrainingArguments, resumed_step: int, callbacks: list[TrainerCallback] = ()

@@ -1,5 +1,6 @@
 """What every trainer of the project shares: whole checkpoints, resume, logs."""
 
+import dataclasses
 import math
 import os
 import shutil
@@ -9,10 +10,28 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from .checkpoints import complete_checkpoints, is_complete, load_config, mark_complete, save_omni, write_prompt
-from .files import append_jsonl, mend_torn_tail, read_jsonl, write_jsonl
-from .prompts import Prompt
+from .checkpoints import (
+    CHOSEN_FILE,
+    Checkpoint,
+    choose_dtype,
+    complete_checkpoints,
+    is_complete,
+    load_config,
+    load_processor,
+    load_thinker,
+    mark_complete,
+    save_omni,
+    write_prompt,
+)
+from .config import TuningConfig
+from .errors import InputError
+from .files import append_jsonl, mend_torn_tail, read_jsonl, write_json, write_jsonl
+from .modeling import OmniThinker
+from .processing import OmniEncoder
+from .prompts import Prompt, make_prompt
 from .runs import say
+
+SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
 
 
 class WholeCheckpoints:
@@ -34,10 +53,14 @@ class WholeCheckpoints:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            write_prompt(folder, self.prompt)
+            self._write_beside_weights(folder)
             mark_complete(folder)
             self._delete_old_checkpoints()
         self.accelerator.wait_for_everyone()
+
+    def _write_beside_weights(self, folder: Path) -> None:
+        """What else belongs to a checkpoint, on rank 0, before it counts as whole."""
+        write_prompt(folder, self.prompt)
 
     def _delete_old_checkpoints(self) -> None:
         """Keep the newest `keep_checkpoints` whole checkpoints and the best one."""
@@ -64,11 +87,12 @@ class WholeCheckpoints:
 
 
 class MetricsLog(TrainerCallback):
-    """Write what the trainer logs to `metrics.jsonl`, one line a step, and print it."""
+    """Write what the trainer logs to `metrics.jsonl`, one line a step, and print the figures named in `shown`."""
 
-    def __init__(self, run_dir: Path, resumed_step: int):
+    def __init__(self, run_dir: Path, resumed_step: int, shown: tuple[str, ...] = SHOWN):
         self.path = Path(run_dir) / "metrics.jsonl"
         self.resumed_step = resumed_step
+        self.shown = shown
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Drop the lines of steps that a kill undid: they will be made again."""
@@ -81,7 +105,7 @@ class MetricsLog(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         append_jsonl(self.path, [{"step": state.global_step, **logs}])
-        shown = {name: logs[name] for name in ("loss", "eval_loss", "grad_norm", "learning_rate") if name in logs}
+        shown = {name: logs[name] for name in self.shown if logs.get(name) is not None}
         if shown:
             words = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
             say(f"  step {state.global_step}/{state.max_steps}: {words}")
@@ -102,6 +126,11 @@ def newest_checkpoint(run_dir: Path | str) -> Path | None:
     return found[-1] if found else None
 
 
+def write_chosen(run_dir: Path, checkpoint: Path) -> None:
+    """Note which checkpoint a finished run stands for; `find_checkpoint` takes the run's folder for it."""
+    write_json(run_dir / CHOSEN_FILE, {"checkpoint": checkpoint.name})
+
+
 def step_of(checkpoint: Path | None) -> int:
     """The step in a checkpoint's name, 0 for None."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
@@ -117,3 +146,61 @@ def prepare_deepspeed(device: torch.device) -> None:
         import deepspeed
 
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+
+
+class TrainingRun:
+    """What the training stages share: a checked config, a checkpoint to start from, a processor, precision."""
+
+    def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
+        self.config = config
+        self.checkpoint = checkpoint
+        self.device = device
+        if config.tuning == "lora" and checkpoint.is_adapter:
+            raise InputError(
+                f"{checkpoint.source}: an adapter; LoRA starts from a whole model, as sft.py leaves it in <run>/merged"
+            )
+        self.processor = load_processor(checkpoint)
+        prompt = make_prompt(config.prompt, config.system_prompt)
+        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the forward computes in and a merged model is saved in."""
+        return choose_dtype(self.config.dtype, self.device)
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Frozen weights as they are computed in; weights that learn in float32 (bfloat16 rounds small updates away)."""
+        return self.compute_dtype if self.config.tuning == "lora" else torch.float32
+
+    def load_model(self) -> OmniThinker:
+        """The thinker to be trained; in full fine-tuning only the weights that learn keep a gradient."""
+        config = self.config
+        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
+        model.config.text_config.use_cache = False
+        if config.tuning == "full":
+            model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
+            model.audio_tower.requires_grad_(config.train_towers)
+            model.audio_tower.audio_bos_eos_token.requires_grad_(False)
+        return model
+
+    def shared_arguments(self, known: set[str]) -> dict:
+        """Trainer settings that both stages take from the config (those in `known`) or fix."""
+        config = self.config
+        if config.deepspeed:
+            prepare_deepspeed(self.device)
+        own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in known}
+        return own | {
+            "output_dir": str(config.run_dir),
+            "save_total_limit": None,  # old checkpoints are deleted once a new one is whole
+            "eval_strategy": "steps" if config.valid_file else "no",
+            "save_strategy": "steps",
+            "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+            "bf16": self.compute_dtype == torch.bfloat16,
+            "use_cpu": self.device.type == "cpu",
+            "remove_unused_columns": False,
+            "ddp_find_unused_parameters": False,
+            "logging_first_step": True,
+            "logging_nan_inf_filter": False,  # a loss that is no number ends the run
+            "disable_tqdm": True,
+        }

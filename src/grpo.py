@@ -1,0 +1,53 @@
+"""Stage 2: GRPO over a curriculum of audio questions, in the order of its file.
+
+Reads the curriculum and the SFT model that the config names; writes runs/<run_name>/ with checkpoints that infer.py takes
+as they are, metrics.jsonl and completions.jsonl. A second start goes on where the first stopped.
+
+    python src/grpo.py --config configs/clst_15k.yaml --model runs/sft_lora/merged
+"""
+
+from pathlib import Path
+
+from omni_clst.config import CLSTConfig, load_config
+from omni_clst.errors import run_main
+
+
+def main(argv: list[str]) -> None:
+    from omni_clst.checkpoints import CHOSEN_FILE, find_checkpoint
+    from omni_clst.devices import choose_device
+    from omni_clst.grpo.run import GRPORun, grpo_keys
+    from omni_clst.plan import print_grpo_plan, require_disk_for
+    from omni_clst.runs import open_run, process_rank, quiet_libraries, say
+    from omni_clst.training import newest_checkpoint, write_chosen
+
+    config = load_config(CLSTConfig, argv, passthrough=grpo_keys)
+    if config.print_run_dir:
+        print("" if config.dry_run else config.run_dir)
+        return
+    quiet_libraries()
+    run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
+    run.load_samples()  # every clip's header is read: an unreadable one ends the run here
+    require_disk_for(run)
+    arguments = run.training_arguments()
+    if config.dry_run:
+        print_grpo_plan(run, arguments)
+        return
+
+    run_dir = open_run(config)
+    if (run_dir / CHOSEN_FILE).exists():
+        say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
+        return
+    newest = newest_checkpoint(run_dir)
+    trainer = run.build_trainer(arguments, newest)
+    if newest:
+        say(f"going on from {newest}, {trainer.feed.cursor} samples into the curriculum")
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    chosen = Path(trainer.state.best_model_checkpoint or newest_checkpoint(run_dir))
+    if process_rank() == 0:
+        write_chosen(run_dir, chosen)
+    say(f"training done; chosen checkpoint: {chosen}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,27 @@
+"""Checkpoints between generations, and the end of the curriculum."""
+
+from transformers import TrainerCallback
+
+
+class GenerationBoundaries(TrainerCallback):
+    """Puts off saving and evaluating until a generation is used up, and ends the run with the curriculum.
+
+    With several optimiser steps a generation, a checkpoint in the middle would have to hold the completions too.
+    """
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.waiting: set[str] = set()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        at_boundary = state.global_step % self.trainer.steps_a_generation == 0
+        if at_boundary and self.trainer.feed.remaining < self.trainer.rollouts.slots.total:
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = bool(self.trainer.valid)
+        for name in ("should_save", "should_evaluate"):
+            if getattr(control, name) and not at_boundary:
+                setattr(control, name, False)
+                self.waiting.add(name)
+            elif at_boundary and name in self.waiting:
+                setattr(control, name, True)
+                self.waiting.discard(name)

@@ -1,0 +1,19 @@
+"""Greedy answers to the held-out slice during training: what `infer.py` would find, before it is run."""
+
+from ..generation import Hearing, HFEngine, encoded_batches, plan_batches
+from ..runs import process_count, process_rank
+from ..samples import AudioQASample
+from .journal import outcome
+
+
+def answer_greedily(
+    engine: HFEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
+) -> list[dict]:
+    """This process's share of the samples, answered: rows as in `completions.jsonl`."""
+    batches = plan_batches(samples, lengths, batch_size)[process_rank() :: process_count()]
+    hearing = Hearing.plan("real", samples)
+    rows = []
+    for batch, examples in encoded_batches(batches, engine.encoder, hearing, num_workers):
+        answers = engine.generate(examples, [0] * len(examples))
+        rows += [outcome(sample, done.text) for sample, [done] in zip(batch.samples, answers, strict=True)]
+    return rows

@@ -1,0 +1,176 @@
+"""One GRPO run, from a checked config to a trainer."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+from trl import GRPOConfig
+
+from ..audio import probe_audio
+from ..checkpoints import load_thinker, make_lora
+from ..config import CLSTConfig
+from ..errors import InputError
+from ..plan import levels_in_words
+from ..processing import OmniEncoder, describe_clips
+from ..runs import process_rank, say
+from ..samples import AudioQASample
+from ..sources import read_samples
+from ..training import MetricsLog, StopOnNonFinite, TrainingRun, step_of
+from .feed import CurriculumFeed, Sequence
+from .journal import Journal
+from .settings import MANAGED
+from .trainer import AudioGRPOTrainer
+
+SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
+         "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
+
+
+def grpo_keys() -> set[str]:
+    """The `trl.GRPOConfig` fields that a YAML or the command line may name; some are refused with a reason."""
+    return {f.name for f in dataclasses.fields(GRPOConfig)} - MANAGED
+
+
+def load_grpo_samples(
+    path: str, audio_root: str | None, encoder: OmniEncoder, config: CLSTConfig
+) -> tuple[list[AudioQASample], list[int]]:
+    """Read a curriculum in its order, without the samples over a limit, which are counted; raises `InputError`.
+
+    Returns the samples and their prompts' lengths in tokens. A prompt is never cut: over `max_prompt_length` the sample
+    goes; a clip over `max_audio_seconds` is cropped at its end or the sample goes, as `over_limit` says.
+    """
+    samples = read_samples(path, audio_root)
+
+    def measure(sample: AudioQASample) -> tuple[int, bool]:
+        length = encoder.length(sample)
+        return length, probe_audio(sample.audio_path).seconds > config.max_audio_seconds
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(measure, samples)
+        bar = tqdm(found, total=len(samples), desc=Path(path).name, unit="row", disable=process_rank() != 0, delay=5)
+        measured = list(zip(samples, bar, strict=True))
+    too_long_clips = [s for s, (_, is_long) in measured if is_long and config.over_limit == "drop"]
+    dropped = {s.id for s in too_long_clips}
+    too_long_prompts = [s for s, (length, _) in measured if s.id not in dropped and length > config.max_prompt_length]
+    dropped |= {s.id for s in too_long_prompts}
+    kept = [(sample, length) for sample, (length, _) in measured if sample.id not in dropped]
+    if not kept:
+        raise InputError(f"{path}: none of {len(samples)} rows is inside the limits")
+    words = [f"{path}: {len(kept)} samples ({levels_in_words([sample for sample, _ in kept])})"]
+    if too_long_clips:
+        words.append(f"{len(too_long_clips)} with clips over {config.max_audio_seconds:g} s left out")
+    if too_long_prompts:
+        words.append(f"{len(too_long_prompts)} with prompts over {config.max_prompt_length} tokens left out")
+    say("; ".join(words) + describe_clips([sample for sample, _ in kept], encoder.max_audio_seconds))
+    return [sample for sample, _ in kept], [length for _, length in kept]
+
+
+class GRPORun(TrainingRun):
+    """One run of stage 2."""
+
+    config: CLSTConfig
+
+    def load_samples(self) -> None:
+        config = self.config
+        if not self.encoder.prompt.asks_for_tags:
+            raise InputError(f"prompt {config.prompt!r} asks for no tags: there would be no thought to learn about")
+        self.train, self.train_lengths = load_grpo_samples(config.train_file, config.audio_root, self.encoder, config)
+        self.valid = None
+        if config.valid_file:
+            self.valid, _ = load_grpo_samples(config.valid_file, config.audio_root, self.encoder, config)
+        self.sequence = Sequence(self.train, config.order, config.overlap, config.seed)
+        self.sequence.sample_at(0)  # an order that needs levels says so now
+
+    def training_arguments(self) -> GRPOConfig:
+        """TRL's settings from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
+        config = self.config
+        evaluates = self.valid is not None
+        settings = self.shared_arguments(grpo_keys()) | {
+            "per_device_eval_batch_size": config.num_generations,  # TRL samples groups there; we answer greedily
+            "reward_weights": list(config.rewards.values()),
+            "shuffle_dataset": False,
+            "metric_for_best_model": "eval_accuracy" if evaluates else None,
+            "greater_is_better": True if evaluates else None,
+        }
+        try:
+            arguments = GRPOConfig(**(settings | config.trainer))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"training settings: {error}") from None
+        if config.deepspeed and not arguments.ds3_gather_for_generation and config.dynamic_sampling:
+            raise InputError("dynamic_sampling needs ds3_gather_for_generation: processes draw different numbers")
+        arguments.max_steps = self._count_steps(arguments)
+        return arguments
+
+    def prompts_a_generation(self, arguments: GRPOConfig) -> int:
+        """Prompts that all processes answer before they learn from them."""
+        return arguments.generation_batch_size // arguments.num_generations
+
+    def _count_steps(self, arguments: GRPOConfig) -> int:
+        """Optimiser steps of the run: whole generations, each used up by whole steps."""
+        micro_steps = arguments.steps_per_generation * arguments.num_iterations
+        accumulated = arguments.gradient_accumulation_steps
+        if micro_steps % accumulated:
+            raise InputError(
+                f"steps_per_generation {arguments.steps_per_generation} x num_iterations {arguments.num_iterations} is "
+                f"not a multiple of gradient_accumulation_steps {accumulated}: a generation would end inside a step"
+            )
+        steps_a_generation = micro_steps // accumulated
+        if arguments.max_steps > 0:
+            if arguments.max_steps % steps_a_generation:
+                raise InputError(
+                    f"max_steps {arguments.max_steps} is not a multiple of the {steps_a_generation} steps a generation"
+                )
+            return arguments.max_steps
+        prompts = self.prompts_a_generation(arguments)
+        generations, left = divmod(self.sequence_length, prompts)
+        if not generations:
+            raise InputError(f"{self.config.train_file}: {len(self.train)} samples do not fill a step of {prompts} prompts")
+        if left:
+            say(f"the last {left} samples do not fill a step and are left out")
+        return generations * steps_a_generation
+
+    @property
+    def sequence_length(self) -> int | None:
+        """Samples that the run goes through; None where max_steps decides."""
+        return None if self.config.max_steps > 0 else int(len(self.train) * self.config.num_train_epochs)
+
+    def build_trainer(self, arguments: GRPOConfig, resumed: Path | None) -> AudioGRPOTrainer:
+        """The trainer, its curriculum where the checkpoint left it."""
+        config = self.config
+        set_seed(config.seed)
+        model = self.load_model()
+        lora = reference = None
+        if config.tuning == "lora":
+            lora = make_lora(model, config.lora_rank, config.lora_alpha, config.lora_targets)
+        elif config.beta > 0:
+            reference = load_thinker(self.checkpoint, self.compute_dtype, "cpu", config.attn_implementation)
+            reference.requires_grad_(False)
+        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN), StopOnNonFinite()]
+        if config.early_stopping_patience:
+            callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
+        trainer = AudioGRPOTrainer(
+            model=model,
+            args=arguments,
+            encoder=self.encoder,
+            feed=CurriculumFeed(self.sequence, self.encoder, self.sequence_length, config.dataloader_num_workers),
+            rewards=config.rewards,
+            journal=Journal(config.run_dir, step_of(resumed)),
+            valid=self.valid,
+            eval_batch_size=config.per_device_eval_batch_size,
+            peft_config=lora,
+            reference=reference,
+            redraws=config.max_redraws if config.dynamic_sampling else 0,
+            rows_per_forward=config.completions_per_forward,
+            rows_per_rollout=config.completions_per_rollout,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
+        trainer.base_model = self.checkpoint.full_model
+        trainer.prompt = self.encoder.prompt
+        trainer.keep_checkpoints = config.save_total_limit
+        if lora is not None:
+            trainer.model.peft_config["default"].base_model_name_or_path = self.checkpoint.full_model
+        if resumed:
+            trainer.resume_feed(resumed)
+        return trainer

@@ -1,0 +1,66 @@
+"""Which settings of TRL reach the trainer, which are ours, and which would do nothing or lose the audio."""
+
+MANAGED = {  # set by the run itself
+    "output_dir",
+    "resume_from_checkpoint",
+    "use_cpu",
+    "remove_unused_columns",
+    "label_names",
+    "reward_weights",
+    "shuffle_dataset",
+    "eval_strategy",
+    "save_strategy",
+    "metric_for_best_model",
+    "greater_is_better",
+}
+_NO_AUDIO = "it is handed token ids without audio"
+_OURS = "rollouts are made by the project's own engine"
+_FEED = "the curriculum's feed decides what is read"
+_LOADED = "the model is loaded by the project"
+REFUSED = {  # setting: (the values that are no request for it, why it is refused)
+    "use_vllm": ((False,), _NO_AUDIO),
+    "use_transformers_continuous_batching": ((False,), _NO_AUDIO),
+    "use_transformers_paged": ((False,), _NO_AUDIO),
+    "transformers_continuous_batching_config": ((None,), _NO_AUDIO),
+    "repetition_penalty": ((1.0,), "it would change what is drawn and not its log-probability"),
+    "generation_kwargs": ((None,), "they would change what is drawn and not its log-probability"),
+    "cache_implementation": ((None,), _OURS),
+    "chat_template_kwargs": ((None,), "the prompt is written by prompts.py"),
+    "max_tool_calling_iterations": ((None,), "there are no tools"),
+    "log_multimodal": ((True, False), "it logs images"),
+    "num_generations_eval": ((None,), "evaluation answers greedily, as inference does"),
+    "model_init_kwargs": ((None,), _LOADED),
+    "trust_remote_code": ((False,), _LOADED),
+    "router_aux_loss_coef": ((None,), "the thinker has no experts"),
+    "use_liger_kernel": ((False,), "the policy's forward is the project's own"),
+    "label_smoothing_factor": ((0.0,), "there are no labels"),
+    "neftune_noise_alpha": ((None,), "it would change the policy and not the rollout"),
+    "train_sampling_strategy": (("random",), _FEED),
+    "data_seed": ((None,), "seed decides the order"),
+    "ignore_data_skip": ((False,), "a resumed run goes on where the curriculum was"),
+    "dataloader_drop_last": ((False,), _FEED),
+    "dataloader_prefetch_factor": ((None,), _FEED),
+    "dataloader_persistent_workers": ((False, True), _FEED),
+    "load_best_model_at_end": ((False,), "the best checkpoint is kept and chosen by CLST.sh"),
+    "save_only_model": ((False,), "a run must be able to go on"),
+    "auto_find_batch_size": ((False,), "a group must stay whole"),
+}
+CHOICES = {  # what TRL would find out in the first loss
+    "importance_sampling_level": ("token", "sequence"),
+    "scale_rewards": ("group", "batch", "none", True, False),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+}
+LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+
+
+def refused(settings: dict[str, object]) -> list[str]:
+    """What is wrong with these further settings of TRL, one line each."""
+    problems = []
+    for name, value in settings.items():
+        if name.startswith("vllm_"):
+            problems.append(f"{name} {value!r}: vLLM is not used for rollouts, {_NO_AUDIO}")
+        elif name in REFUSED and value not in REFUSED[name][0]:
+            problems.append(f"{name} {value!r} is not supported: {REFUSED[name][1]}")
+        elif name in CHOICES and value not in CHOICES[name]:
+            problems.append(f"{name} {value!r} is not one of {', '.join(map(str, CHOICES[name]))}")
+    return problems

@@ -1,0 +1,54 @@
+"""`script/CLST.sh`: trains, then scores the checkpoint that the run chose, and nothing where training failed."""
+
+import os
+import subprocess
+
+import pytest
+from test_grpo import REPOSITORY, arguments
+from tiny_world import make_base, write_mmau, write_train_file
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launcher world")
+    make_base(folder / "base")
+    write_train_file(folder, 12)
+    write_mmau(folder / "data", 4)
+    return folder
+
+
+def launch(world, *words: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"NPROC_PER_NODE": "1"}
+    command = ["bash", str(REPOSITORY / "script" / "CLST.sh"), *words]
+    return subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=180)
+
+
+def inference(world) -> list[str]:
+    return ["--", "--data_root", "data", "--benchmarks", "mmau-mini", "--max_new_tokens", "4", "--num_workers", "0",
+            "--device", "cpu"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_training_is_followed_by_inference_on_the_chosen_checkpoint(world):
+    argv = arguments(world, "launched", rewards="format: 1.0", max_steps=2)
+    result = launch(world, *argv, *inference(world))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (world / "runs" / "launched" / "checkpoint-2" / "infer" / "mmau-mini" / "scores.json").exists()
+
+
+@pytest.mark.slow
+def test_failed_training_is_not_followed_by_inference(world):
+    argv = arguments(world, "failed", rewards="format: 1.0", model=world / "nowhere")
+    result = launch(world, *argv, *inference(world))
+    assert result.returncode == 2
+    assert "no such checkpoint" in result.stderr
+    assert not list(world.glob("runs/failed/**/scores.json"))
+    assert "mmau-mini" not in result.stdout
+
+
+@pytest.mark.slow
+def test_dry_run_is_not_followed_by_inference(world):
+    result = launch(world, *arguments(world, "dry", rewards="format: 1.0"), "--dry_run", *inference(world))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "samples      12" in result.stdout
+    assert not (world / "runs" / "dry").exists()

@@ -1,0 +1,509 @@
+"""GRPO: the curriculum's order is what the model hears, one process or two, killed or not; the numbers are GRPO's."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from driver import hash_clips, reward_spelling
+from safetensors.torch import load_file
+from tiny_world import free_port, make_base, write_mmau, write_train_file
+
+import grpo
+from omni_clst.checkpoints import MARKER, find_checkpoint, load_processor
+from omni_clst.config import REPOSITORY
+from omni_clst.errors import InputError
+from omni_clst.processing import OmniEncoder, collate
+from omni_clst.prompts import make_prompt
+from omni_clst.sources import read_samples
+
+DRIVER = Path(__file__).with_name("driver.py")
+ROWS = 36
+reward_spelling()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grpo world")  # a space in every path
+    make_base(folder / "base")
+    write_train_file(folder, ROWS)
+    return folder
+
+
+def arguments(world: Path, run_name: str, **changes) -> list[str]:
+    """Two prompts of two completions a step, one process; two steps a checkpoint."""
+    settings = {
+        "model": world / "base",
+        "train_file": world / "train.jsonl",
+        "runs_dir": world / "runs",
+        "run_name": run_name,
+        "prompt": "demo_selective",
+        "system_prompt": "",
+        "tuning": "lora",
+        "rewards": "spelling: 1.0",
+        "num_generations": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "max_completion_length": 6,
+        "beta": 0.1,
+        "gradient_checkpointing": "false",
+        "max_steps": 4,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "dataloader_num_workers": 0,
+        "learning_rate": 0.01,
+        "lr_scheduler_type": "constant",
+        "device": "cpu",
+        "report_to": "none",
+    } | changes
+    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+
+
+def run_driver(hook: str, argv: list[str], processes: int = 1) -> subprocess.CompletedProcess:
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
+    command += [str(DRIVER), "grpo", f"spell+{hook}", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180)
+
+
+def succeeds(hook: str, argv: list[str], processes: int = 1) -> None:
+    result = run_driver(hook, argv, processes)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def is_killed(hook: str, argv: list[str]) -> None:
+    result = run_driver(hook, argv)
+    assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def losses(run_dir: Path) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in rows_of(run_dir / "metrics.jsonl") if "loss" in row}
+
+
+def metric(run_dir: Path, name: str) -> list[float]:
+    return [row[name] for row in rows_of(run_dir / "metrics.jsonl") if name in row]
+
+
+def completions(run_dir: Path) -> list[tuple]:
+    return [(r["step"], r["position"], r["id"], r["completion"]) for r in rows_of(run_dir / "completions.jsonl")]
+
+
+def hashes_of_the_file(world: Path) -> list[str]:
+    """The hash of every row's clip, in the file's order."""
+    encoder = OmniEncoder(load_processor(find_checkpoint(str(world / "base"))), make_prompt("demo_selective", ""), 30.0)
+    found = []
+    for sample in read_samples(str(world / "train.jsonl"), None):
+        batch = collate([encoder.encode(sample)], 0, "left")
+        found += hash_clips(batch["input_features"], batch["feature_attention_mask"])
+    assert len(set(found)) == ROWS
+    return found
+
+
+def heard(file: Path, phase: str, rank: int = 0) -> list[str]:
+    """Hashes of the clips that reached the model in a phase; a group's copies in the rollout count once."""
+    clips = [row["clips"] for row in rows_of(file.with_suffix(f".rank{rank}")) if row["phase"] == phase]
+    return [hash_ for call in clips for hash_ in dict.fromkeys(call)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world):
+    grpo.main(arguments(world, "undisturbed"))
+    return world / "runs" / "undisturbed"
+
+
+# The order
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_model_hears_the_file_in_its_order(world, workers):
+    log = world / f"order {workers}"
+    succeeds(f"hear:{log}", arguments(world, log.name, max_steps=5, dataloader_num_workers=workers))
+    expected = hashes_of_the_file(world)[:10]
+    for phase in ("rollout", "score", "policy"):
+        assert heard(log, phase) == expected
+    by_row = [row["id"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")]
+    assert by_row == [f"row{number}" for number in range(10) for _ in range(2)]
+
+
+def test_accumulation_keeps_the_order(world):
+    log = world / "accumulated"
+    argv = arguments(world, log.name, max_steps=2, gradient_accumulation_steps=3, per_device_train_batch_size=2)
+    succeeds(f"hear:{log}", argv)
+    expected = hashes_of_the_file(world)[:6]
+    assert heard(log, "rollout") == heard(log, "policy") == expected
+
+
+def test_two_processes_share_the_file_in_its_order(world):
+    """Two micro-batches of two prompts a process: rows 0 1 | 4 5 on the first, 2 3 | 6 7 on the second, then 8 9 ..."""
+    log = world / "two in order"
+    argv = arguments(world, log.name, max_steps=2, gradient_accumulation_steps=2, per_device_train_batch_size=4)
+    succeeds(f"hear:{log}", argv, processes=2)
+    file = hashes_of_the_file(world)
+    for rank, places in enumerate(([0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15])):
+        for phase in ("rollout", "score", "policy"):
+            assert heard(log, phase, rank) == [file[place] for place in places], (rank, phase)
+    assert [row["position"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")] == [
+        position for position in range(16) for _ in range(2)
+    ]
+
+
+def test_killed_run_hears_on_where_the_file_was(world):
+    log = world / "killed in order"
+    argv = arguments(world, log.name, max_steps=6)
+    is_killed(f"hear:{log}+kill_after_step:5", argv)
+    assert heard(log, "rollout") == hashes_of_the_file(world)[:10]
+    log.with_suffix(".rank0").unlink()
+    succeeds(f"hear:{log}", argv)
+    assert heard(log, "rollout") == hashes_of_the_file(world)[8:12]  # from the checkpoint of step 4 on
+    assert [row["position"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")][::2] == list(range(12))
+
+
+def test_dynamic_sampling_replaces_uninformative_groups_by_the_next_rows(world):
+    """The format reward is 0 for a random model's noise, so that every group must be drawn again, in order."""
+    log = world / "dynamic"
+    argv = arguments(world, log.name, rewards="format: 1.0", dynamic_sampling="true", max_redraws=2, max_steps=2)
+    succeeds(f"hear:{log}", argv)
+    expected = hashes_of_the_file(world)
+    assert heard(log, "rollout") == expected[:12]
+    assert heard(log, "policy") == [*expected[4:6], *expected[10:12]]
+    assert metric(world / "runs" / log.name, "groups/uninformative") == [6, 6]
+    assert metric(world / "runs" / log.name, "groups/drawn") == [6, 6]
+
+
+def test_dynamic_sampling_trains_on_informative_groups_on_one_process_or_two(world):
+    """Some groups differ in reward and some do not; both launches hear the same rows and learn from the same."""
+    settings = {"dynamic_sampling": "true", "max_redraws": 9, "max_steps": 4}
+    one, two = world / "dynamic one", world / "dynamic two"
+    succeeds(f"hear:{one}", arguments(world, one.name, **settings))
+    succeeds(f"hear:{two}", arguments(world, two.name, per_device_train_batch_size=2, **settings), processes=2)
+    file = hashes_of_the_file(world)
+    drawn = int(sum(metric(world / "runs" / one.name, "groups/drawn")))
+    assert drawn > 8  # something was replaced
+    assert heard(one, "rollout") == file[:drawn]
+    assert sorted(heard(two, "rollout") + heard(two, "rollout", 1)) == sorted(file[:drawn])
+    assert completions(world / "runs" / one.name) == completions(world / "runs" / two.name)
+    trained = rows_of(world / "runs" / one.name / "completions.jsonl")
+    assert len(trained) == 16
+    for first, second in zip(trained[::2], trained[1::2], strict=True):
+        assert first["id"] == second["id"]
+        assert first["rewards"] != second["rewards"]
+
+
+def test_dynamic_sampling_ends_with_the_curriculum(world):
+    argv = arguments(world, "ends", rewards="format: 1.0", dynamic_sampling="true", max_redraws=3, max_steps=-1)
+    grpo.main(argv)
+    positions = {row["position"] for row in rows_of(world / "runs" / "ends" / "completions.jsonl")}
+    assert metric(world / "runs" / "ends", "curriculum/epoch")[-1] <= 1.0
+    assert max(positions) >= ROWS - 8
+    assert find_checkpoint(str(world / "runs" / "ends")).source.endswith("checkpoint-5")  # 36 rows, 8 a step
+
+
+@pytest.mark.parametrize("order", ["shuffled", "shuffled_within_level", "overlapping"])
+def test_other_orders_are_permutations_that_keep_what_they_promise(world, order):
+    grpo.main(arguments(world, order, order=order, max_steps=-1, num_train_epochs=1))
+    rows = rows_of(world / "runs" / order / "completions.jsonl")[::2]
+    assert sorted(row["id"] for row in rows) == sorted(f"row{number}" for number in range(ROWS))
+    assert [row["id"] for row in rows] != [f"row{number}" for number in range(ROWS)]
+    levels = [row["level"] for row in rows]
+    assert (levels == sorted(levels, key=["easy", "medium", "hard"].index)) == (order == "shuffled_within_level")
+
+
+# The numbers
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_k": 10}, {"top_p": 0.8}], ids=["all tokens", "top-k", "top-p"])
+def test_sampling_and_log_probs_agree(world, filters):
+    name = "agrees " + "".join(filters)
+    grpo.main(arguments(world, name, temperature=1.2, **filters))
+    apart = metric(world / "runs" / name, "sampling/logp_difference")
+    assert len(apart) == 4
+    assert max(apart) < 1e-3
+
+
+def test_advantages_kl_and_loss_equal_a_plain_computation(world, monkeypatch):
+    """GRPO (arXiv 2402.03300, equations 3 and 4) from the log-probabilities alone, by hand."""
+    from omni_clst.grpo.trainer import AudioGRPOTrainer
+
+    seen = []
+    compute = AudioGRPOTrainer._compute_loss
+
+    def spy(self, model, inputs):
+        loss = compute(self, model, inputs)
+        mask = inputs["completion_mask"]
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        full = torch.cat([inputs["prompt_mask"], mask], dim=1)
+        with torch.no_grad():
+            policy = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
+            with model.disable_adapter():
+                reference = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
+        earned = [value for group in inputs["groups"] for value in group.totals({"spelling": 1.0})]
+        seen.append((loss.item(), inputs["advantages"], policy, reference, mask, torch.tensor(earned)))
+        return loss
+
+    monkeypatch.setattr(AudioGRPOTrainer, "_compute_loss", spy)
+    grpo.main(arguments(world, "plain", num_generations=4, per_device_train_batch_size=8, max_steps=3))
+    assert any(earned.std() > 0 for *_, earned in seen)
+    for loss, advantages, policy, reference, mask, earned in seen:
+        for group, found in zip(earned.view(-1, 4), advantages.view(-1, 4), strict=True):
+            expected = (group - group.mean()) / (group.std() + 1e-4)
+            assert torch.allclose(found, expected, atol=1e-5)
+        total = 0.0
+        for row in range(len(policy)):
+            terms = []
+            for token in range(int(mask[row].sum())):
+                ratio = (reference[row, token] - policy[row, token]).item()
+                kl = torch.tensor(ratio).exp().item() - ratio - 1
+                terms.append(-advantages[row].item() + 0.1 * kl)  # the ratio to the sampling policy is 1
+            total += sum(terms) / len(terms)
+        assert loss == pytest.approx(total / len(policy), abs=1e-5)
+    kl = metric(world / "runs" / "plain", "kl")
+    assert kl[0] == pytest.approx(0.0, abs=1e-6)
+    assert kl[2] > 1e-6
+
+
+def test_unweighted_rewards_are_logged_and_weights_apply(world):
+    grpo.main(arguments(world, "weights", rewards="spelling: 3.0, format: 1.0", max_steps=1, save_steps=1))
+    rows = rows_of(world / "runs" / "weights" / "completions.jsonl")
+    mean = sum(row["rewards"]["spelling"] for row in rows) / len(rows)
+    assert metric(world / "runs" / "weights", "reward/spelling") == [pytest.approx(mean)]
+    assert metric(world / "runs" / "weights", "reward") == [pytest.approx(3.0 * mean)]
+
+
+def test_log_tells_by_level_what_the_model_does(undisturbed):
+    row = rows_of(undisturbed / "metrics.jsonl")[0]
+    for name in ("think_rate/easy", "accuracy/easy", "think_words/easy", "kl", "entropy", "completions/clipped_ratio",
+                 "time/rollout", "time/score", "time/update", "speed/tokens_per_second", "memory/peak_gib",
+                 "speed/audio_seconds_per_second", "groups/uninformative", "reward/spelling"):  # fmt: skip
+        assert name in row, name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"completions_per_forward": 1}, {"completions_per_rollout": 1}, {"gradient_checkpointing": "true"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_saves_memory_does_not_change_the_losses(world, undisturbed, change):
+    name = f"with {next(iter(change))}"
+    grpo.main(arguments(world, name, **change))
+    assert completions(world / "runs" / name) == completions(undisturbed)
+    assert losses(world / "runs" / name) == pytest.approx(losses(undisturbed), abs=1e-5)
+
+
+def test_lora_holds_no_second_model_for_the_reference(world, monkeypatch):
+    from omni_clst.grpo.trainer import AudioGRPOTrainer
+
+    found = {}
+
+    def look(self, *_, **__):
+        tensors = {p.data_ptr(): p for p in self.model.parameters()}
+        found.update(
+            reference=self.ref_model,
+            frozen=sum(p.numel() for p in tensors.values() if not p.requires_grad),
+            learnt=sum(p.numel() for p in tensors.values() if p.requires_grad),
+            adapters=list(self.model.peft_config),
+        )
+
+    monkeypatch.setattr(AudioGRPOTrainer, "train", look)
+    with pytest.raises((AttributeError, TypeError)):  # no checkpoint was made
+        grpo.main(arguments(world, "lean"))
+    weights = load_file(world / "base" / "model.safetensors")
+    assert found["frozen"] == sum(tensor.numel() for tensor in weights.values())
+    assert found["adapters"] == ["default"]
+    assert found["reference"] is None
+    assert 0 < found["learnt"] < found["frozen"]
+
+
+# Kills, processes, shards
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
+    """Killed before a marker, inside the saving of a checkpoint, and between two steps."""
+    argv = arguments(world, "killed")
+    is_killed("kill_before_marker:1", argv)
+    is_killed("kill_while_saving:2", argv)
+    run_dir = world / "runs" / "killed"
+    assert (run_dir / "checkpoint-2" / MARKER).exists()
+    assert not (run_dir / "checkpoint-4" / MARKER).exists()
+    is_killed("kill_after_step:3", argv)
+    succeeds("none", argv)
+    assert completions(run_dir) == completions(undisturbed)
+    assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_run_with_several_inner_steps_goes_on_as_if_nothing_had_happened(world):
+    """Two generations of two micro-batches, each used twice: a checkpoint due inside one waits for its end."""
+    settings = {"num_iterations": 2, "steps_per_generation": 2, "max_steps": 8, "save_steps": 3, "dynamic_sampling": "true"}
+    succeeds("none", arguments(world, "inner", **settings))
+    argv = arguments(world, "inner killed", **settings)
+    is_killed("kill_after_step:7", argv)
+    whole, killed = world / "runs" / "inner", world / "runs" / "inner killed"
+    assert [path.name for path in sorted(killed.glob("checkpoint-*"))] == ["checkpoint-4"]
+    succeeds("none", argv)
+    assert completions(killed) == completions(whole)
+    assert losses(killed) == pytest.approx(losses(whole), abs=1e-5)
+    assert len(losses(whole)) == 8
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(world, tmp_path):
+    """Five steps of four prompts: two processes of two against one that adds up two batches of two."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, processes, accumulated in zip(folders, (1, 2), (2, 1), strict=True):
+        folder.mkdir()
+        argv = arguments(
+            world, f"{processes} processes", max_steps=5, save_steps=100, gradient_accumulation_steps=accumulated
+        )
+        succeeds(f"dump_weights:{folder}", argv, processes)
+    single, *ranks = (torch.load(path) for path in (folders[0] / "rank0.pt", *sorted(folders[1].glob("*.pt"))))
+    assert len(ranks) == 2
+    assert completions(world / "runs" / "1 processes") == completions(world / "runs" / "2 processes")
+    assert any(tensor.abs().max() > 1e-3 for name, tensor in single.items() if "lora_B" in name)
+    for name, tensor in single.items():
+        assert torch.equal(ranks[0][name], ranks[1][name])
+        assert torch.allclose(ranks[0][name], tensor, atol=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "tuning"), [(2, "full"), (3, "full"), (3, "lora")])
+def test_shipped_zero_settings_learn_what_plain_training_does(world, stage, tuning):
+    """Two gloo processes through DeepSpeed against one plain process, with a reference."""
+    common = {"tuning": tuning, "learning_rate": 0.001, "max_steps": 3, "save_steps": 3}
+    plain = world / "runs" / f"plain {tuning}"
+    if not plain.exists():
+        succeeds("none", arguments(world, plain.name, **common))
+    zero = {"deepspeed": REPOSITORY / "configs" / f"zero{stage}.json", "per_device_train_batch_size": 2}
+    succeeds("none", arguments(world, f"zero{stage} {tuning}", **common, **zero), processes=2)
+    run_dir = world / "runs" / f"zero{stage} {tuning}"
+    assert completions(run_dir) == completions(plain)
+    assert losses(run_dir) == pytest.approx(losses(plain), abs=1e-5)
+    name = "adapter_model.safetensors" if tuning == "lora" else "model.safetensors"
+    found, expected = (load_file(folder / "checkpoint-3" / name) for folder in (run_dir, plain))
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert torch.allclose(found[key].float(), tensor.float(), atol=1e-5), key
+
+
+@pytest.mark.slow
+def test_out_of_memory_on_one_process_ends_all_and_says_what_to_lower(world):
+    argv = arguments(world, "oom", max_steps=20, save_steps=20)
+    result = run_driver("out_of_memory:3", argv, processes=2)
+    assert result.returncode not in (0, None)
+    assert "error: out of memory in the rollout of 'row" in result.stderr
+    assert "lower completions_per_rollout" in result.stderr
+
+
+# What comes out
+
+
+def test_finished_run_has_nothing_to_do_and_stands_for_its_checkpoint(world, undisturbed, capsys):
+    grpo.main(arguments(world, "undisturbed"))
+    assert "is finished: nothing to do" in capsys.readouterr().out
+    assert find_checkpoint(str(undisturbed)).source.endswith("checkpoint-4")
+
+
+def test_infer_takes_the_run_as_it_is(world, undisturbed, tmp_path):
+    import infer
+
+    write_mmau(tmp_path, 4)
+    infer.main([str(undisturbed), "--data_root", str(tmp_path), "--benchmarks", "mmau-mini", "--max_new_tokens", "4",
+                "--device", "cpu", "--num_workers", "0", "--output", str(tmp_path / "out")])  # fmt: skip
+    assert len(rows_of(tmp_path / "out" / "mmau-mini" / "predictions.jsonl")) == 4
+
+
+def test_full_fine_tuning_is_saved_in_the_omni_layout(world):
+    grpo.main(arguments(world, "full", tuning="full", learning_rate=0.001, max_steps=2))
+    checkpoint = find_checkpoint(str(world / "runs" / "full"))
+    assert not checkpoint.is_adapter
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (world / "base", checkpoint.source))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "thinker.lm_head.weight" in changed
+    assert not any(name.startswith(("thinker.audio_tower", "thinker.visual")) for name in changed)
+
+
+def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
+    """Nothing is ever right, so the first evaluation stays the best and patience runs out at the third."""
+    settings = {"valid_file": world / "train.jsonl", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
+    grpo.main(arguments(world, "stops", max_steps=9, early_stopping_patience=2, **settings))
+    run_dir = world / "runs" / "stops"
+    assert {path.name for path in run_dir.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-3"}
+    assert find_checkpoint(str(run_dir)).source.endswith("checkpoint-1")
+    assert metric(run_dir, "eval_accuracy") == [0.0, 0.0, 0.0]
+    assert "eval_think_rate/hard" in rows_of(run_dir / "metrics.jsonl")[1]
+
+
+# What is refused, and what is left out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_device_train_batch_size": 3}, "per_device_train_batch_size 3 is not a multiple of num_generations 2"),
+        ({"use_vllm": "true"}, "use_vllm True is not supported: it is handed token ids without audio"),
+        ({"use_transformers_continuous_batching": "true"}, "is handed token ids without audio"),
+        ({"vllm_mode": "server"}, "vllm_mode 'server': vLLM is not used for rollouts"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty 1.1 is not supported"),
+        ({"shuffle_dataset": "true"}, "unknown key 'shuffle_dataset'"),
+        ({"num_generation": 2}, "unknown key 'num_generation' (did you mean 'num_generations'?)"),
+        ({"rewards": "acuracy: 1.0"}, "rewards 'acuracy' is not one of"),
+        ({"rewards": "accuracy: 0"}, "weigh nothing"),
+        ({"order": "random"}, "order 'random' is not one of"),
+        ({"prompt": "demo_direct"}, "asks for no tags"),
+        ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps a generation"),
+        ({"gradient_accumulation_steps": 4, "steps_per_generation": 2}, "a generation would end inside a step"),
+        ({"loss_type": "nothing"}, "loss_type 'nothing' is not one of grpo, dr_grpo"),
+        ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
+        ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
+        ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
+        ({"early_stopping_patience": 2}, "early_stopping_patience needs valid_file"),
+    ],
+    ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
+)
+def test_setting_that_would_do_harm_or_nothing_is_refused(world, change, message):
+    change = {key: world / "train.jsonl" if value == "TRAIN" else value for key, value in change.items()}
+    with pytest.raises(InputError) as caught:
+        grpo.main(arguments(world, "refused", **change))
+    assert message in str(caught.value)
+    assert not (world / "runs" / "refused").exists()
+
+
+def test_lora_on_an_adapter_is_refused(world, undisturbed):
+    with pytest.raises(InputError, match="an adapter; LoRA starts from a whole model"):
+        grpo.main(arguments(world, "refused", model=undisturbed))
+
+
+def test_resuming_with_other_settings_is_refused_by_name(world, undisturbed):
+    with pytest.raises(InputError, match="beta: 0.1 -> 0.2"):
+        grpo.main(arguments(world, "undisturbed", beta=0.2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_audio_seconds": 1.0}, "with clips over 1 s left out"),
+        ({"max_audio_seconds": 1.0, "over_limit": "crop"}, "clips cropped at 1 s"),
+        ({"max_prompt_length": 60}, "with prompts over 60 tokens left out"),
+    ],
+    ids=["dropped", "cropped", "long prompts"],
+)
+def test_what_is_over_a_limit_is_counted(world, capsys, settings, said):
+    grpo.main([*arguments(world, "dry", **settings), "--dry_run"])
+    assert said in capsys.readouterr().out
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
+    grpo.main([*arguments(world, "dry", tuning="full", max_steps=-1), "--dry_run"])
+    out = capsys.readouterr().out
+    for word in ("samples      36 (easy 12, medium 12, hard 12), order file", "steps        18, 2 prompts x 2 completions",
+                 "reference 0.00", "parameters ", "disk "):  # fmt: skip
+        assert word in out
+    assert not (world / "runs" / "dry").exists()
