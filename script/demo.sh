@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# The embedded default end to end on the CPU: base model -> answers -> guided thought dropout -> LoRA SFT -> merge ->
-# inference -> scores -> runs/demo/report.
+# The embedded default end to end on the CPU: base model -> answers -> guided thought dropout -> LoRA SFT -> answers ->
+# curriculum -> GRPO -> inference -> scores -> runs/demo/report.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 demo="$REPO/runs/demo"
+stages="$REPO/configs/demo"
 export NPROC_PER_NODE=1
-infer() { launch infer.py "$1" --config "$REPO/configs/demo/infer.yaml" --device cpu "${@:2}"; }
+infer() { launch infer.py "$1" --config "$stages/infer.yaml" --device cpu "${@:2}"; }
 
 launch demo.py --out "$demo"
 infer "$demo/base"
-bash "$REPO/script/build_sft.sh" --config "$REPO/configs/demo/build_sft.yaml" --device cpu
-launch sft.py --config "$REPO/configs/demo/sft_lora.yaml" --device cpu
+bash "$REPO/script/build_sft.sh" --config "$stages/build_sft.yaml" --device cpu
+launch sft.py --config "$stages/sft_lora.yaml" --device cpu
 infer "$demo/sft_lora/merged"
-infer "$demo/sft_lora/merged" --audio silence
-infer "$demo/sft_lora/merged" --audio other
+bash "$REPO/script/build_clst.sh" --config "$stages/build_clst.yaml" --device cpu
+launch grpo.py --config "$stages/clst.yaml" --device cpu
+infer "$demo/grpo" --output "$demo/grpo/infer"
+infer "$demo/grpo" --output "$demo/grpo/infer" --thought empty
+infer "$demo/grpo" --output "$demo/grpo/infer" --audio silence
+infer "$demo/grpo" --output "$demo/grpo/infer" --audio other
 launch report.py "$demo"

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)
     quiet_libraries()
-    encoder = make_encoder(config, checkpoint)
+    encoder = make_encoder(config, checkpoint, config.thought)
     benchmarks = find_benchmarks(config, encoder)
     if config.dry_run:
         print_infer_plan(config, checkpoint, benchmarks)

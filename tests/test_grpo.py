@@ -1,6 +1,7 @@
 """GRPO: the curriculum's order is what the model hears, one process or two, killed or not; the numbers are GRPO's."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -295,6 +296,35 @@ def test_what_saves_memory_does_not_change_the_losses(world, undisturbed, change
     grpo.main(arguments(world, name, **change))
     assert completions(world / "runs" / name) == completions(undisturbed)
     assert losses(world / "runs" / name) == pytest.approx(losses(undisturbed), abs=1e-5)
+
+
+TRL_SETTINGS = [
+    *({"loss_type": name} for name in ("dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo")),
+    {"loss_type": "luspo", "importance_sampling_level": "sequence"},
+    {"epsilon_high": 0.28},
+    {"delta": 2.0},
+    {"beta": 0.0},
+    {"scale_rewards": "batch"},
+    {"scale_rewards": "none"},
+    {"multi_objective_aggregation": "normalize_then_sum"},
+    {"mask_truncated_completions": "true"},
+    {"top_entropy_quantile": 0.5},
+    {"entropy_coef": 0.01},
+    {"off_policy_mask_threshold": 0.5},
+    {"disable_dropout": "true"},
+    {"log_completions": "true"},
+    {"tuning": "full", "sync_ref_model": "true", "ref_model_sync_steps": 1},
+]
+
+
+@pytest.mark.parametrize("settings", TRL_SETTINGS, ids=str)
+def test_settings_of_trl_stay_usable(world, settings):
+    """Two updates a generation, so that what depends on the ratio to the sampling policy is used as well."""
+    name = "trl " + " ".join(f"{key} {value}" for key, value in settings.items())
+    grpo.main(arguments(world, name, num_iterations=2, max_steps=2, save_steps=2, **settings))
+    found = losses(world / "runs" / name)
+    assert len(found) == 2
+    assert all(math.isfinite(value) for value in found.values())
 
 
 def test_lora_holds_no_second_model_for_the_reference(world, monkeypatch):

@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_world import free_port, make_base, write_mmau
 
 import infer
+from omni_clst.benchmark_run import folder_name
 from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
+from omni_clst.config import InferConfig
+from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
 from omni_clst.generation import HFEngine, Sampling, plan_batches
-from omni_clst.inference import prediction_row
+from omni_clst.inference import make_encoder, prediction_row
 from omni_clst.processing import OmniEncoder
 from omni_clst.prompts import make_prompt
+from omni_clst.response import EMPTY_THOUGHT_OPENING, format_response
 from omni_clst.samples import AudioQASample
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -109,12 +115,13 @@ def test_two_processes_answer_what_one_does(world, undisturbed):
 
 
 def test_adapter_folder_answers_like_its_merged_model(world, tmp_path):
-    from omni_clst.checkpoints import MARKER, add_lora, write_prompt
+    from omni_clst.checkpoints import MARKER, add_lora, make_lora, write_prompt
     from omni_clst.config import LANGUAGE_MODEL_LINEAR
     from omni_clst.supervised import merge_checkpoint
 
     base = str(world / "base")
-    model = add_lora(load_thinker(find_checkpoint(base), torch.float32), base, 4, 8.0, 0.0, LANGUAGE_MODEL_LINEAR, True)
+    thinker = load_thinker(find_checkpoint(base), torch.float32)
+    model = add_lora(thinker, base, make_lora(thinker, 4, 8.0, LANGUAGE_MODEL_LINEAR), True)
     torch.manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -144,6 +151,139 @@ def test_other_hearing_changes_answers_and_goes_to_its_own_folder(world, undistu
         deaf = rows(world / "undisturbed" / f"mmau-mini.{audio}" / "predictions.jsonl")
         assert [row["id"] for row in deaf] == [row["id"] for row in heard]
         assert [row["model_output_raw"] for row in deaf] != [row["model_output_raw"] for row in heard]
+
+
+@pytest.fixture(scope="module")
+def thoughtless(world):
+    infer.main(arguments(world, "thoughtless", prompt="demo_selective", thought="empty"))
+    return world / "thoughtless" / "mmau-mini.empty_thought"
+
+
+def test_answers_with_the_thought_forced_empty_begin_with_it_and_go_on_from_there(world, thoughtless):
+    infer.main(arguments(world, "thoughtless", prompt="demo_selective"))
+    free = rows(world / "thoughtless" / "mmau-mini" / "predictions.jsonl")
+    forced = rows(thoughtless / "predictions.jsonl")
+    assert [row["id"] for row in forced] == [row["id"] for row in free]
+    assert all(row["model_output_raw"].startswith("<think>\n\n</think><answer") for row in forced)
+    assert len({row["model_output_raw"] for row in forced}) > 5
+    assert not any(row["think"] for row in forced)
+    assert not any(row["model_output_raw"].startswith("<think>") for row in free)  # a random model, left to itself
+    opening = 6  # tokens: "<think" ">\n\n" "</" "think" "><" "answer"
+    assert max(row["tokens"] for row in forced) == opening + 8  # max_new_tokens counts what the model writes
+    assert max(row["tokens"] for row in free) == 8
+    assert json.loads((thoughtless / "scores.json").read_text())["answered"] == QUESTIONS
+
+
+def test_forced_answer_is_what_the_model_writes_behind_that_beginning(world, thoughtless):
+    """Against the plain way: one sample, the whole text's tokens without a cache, the likeliest token each time."""
+    checkpoint = find_checkpoint(str(world / "base"))
+    model = load_thinker(checkpoint, torch.float32)
+    encoder = OmniEncoder(load_processor(checkpoint), make_prompt("demo_selective", ""), 300.0)
+    clip = world / "data" / "MMAU" / "test-mini-audios" / "clip004.wav"
+    sample = AudioQASample("q004", str(clip), "what sound comes first ?", ("hiss", "drum", "click", "beep"), "drum")
+    example = encoder.encode(sample)
+    ids = example.input_ids + encoder.token_ids(EMPTY_THOUGHT_OPENING)
+    clips = example.input_features[None]
+    mask = torch.ones(clips.shape[0], clips.shape[2], dtype=torch.long)
+    written = []
+    for _ in range(8):
+        with torch.no_grad():
+            logits = model(
+                input_ids=torch.tensor([ids + written]), input_features=clips, feature_attention_mask=mask
+            ).logits[0, -1]
+        written.append(int(logits.argmax()))
+        if written[-1] == encoder.end_of_turn_id:
+            break
+    text = encoder.tokenizer.decode(written, skip_special_tokens=True)
+    assert rows(thoughtless / "predictions.jsonl")[4]["model_output_raw"] == EMPTY_THOUGHT_OPENING + text
+
+
+def test_forced_answers_in_batches_equal_those_one_by_one(world, thoughtless):
+    infer.main(arguments(world, "thoughtless alone", prompt="demo_selective", thought="empty", batch_size=1))
+    one_by_one = rows(world / "thoughtless alone" / "mmau-mini.empty_thought" / "predictions.jsonl")
+    assert one_by_one == rows(thoughtless / "predictions.jsonl")
+
+
+def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
+    with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the bare answer"):
+        infer.main(arguments(world, "refused", thought="empty"))
+    assert not (world / "refused").exists()
+
+
+def test_free_and_forced_answers_do_not_mix(world, thoughtless, tmp_path):
+    shutil.copytree(thoughtless, tmp_path / "out" / "mmau-mini")
+    with pytest.raises(InputError, match="made with other settings .*thought: empty -> None"):
+        infer.main(arguments(world, "", prompt="demo_selective", output=tmp_path / "out"))
+    assert "thought" not in json.loads((world / "undisturbed" / "mmau-mini" / "settings.json").read_text())
+
+
+def test_forced_answers_go_on_where_they_stopped(world, thoughtless, tmp_path):
+    folder = tmp_path / "out" / "mmau-mini.empty_thought"
+    shutil.copytree(thoughtless, folder)
+    part = folder / "parts" / "rank0.jsonl"
+    part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:8]))
+    infer.main(arguments(world, "", prompt="demo_selective", thought="empty", output=tmp_path / "out"))
+    assert (folder / "predictions.jsonl").read_bytes() == (thoughtless / "predictions.jsonl").read_bytes()
+
+
+FOLDERS = [
+    ({}, "mmar"),
+    ({"audio": "silence"}, "mmar.silence"),
+    ({"thought": "empty"}, "mmar.empty_thought"),
+    ({"audio": "other", "thought": "empty"}, "mmar.other.empty_thought"),
+    ({"audio": "other", "thought": "empty", "limit": 5}, "mmar.other.empty_thought.first5"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name"), FOLDERS, ids=[row[-1] for row in FOLDERS])
+def test_every_variant_has_a_folder_of_its_own(changes, name):
+    assert folder_name(InferConfig(model="m", **changes), "mmar") == name
+
+
+@pytest.fixture(scope="module")
+def encoders(world):
+    """The plain encoder and one that opens every turn with an empty thought."""
+    checkpoint = find_checkpoint(str(world / "base"))
+    config = InferConfig(model=str(world / "base"), prompt="demo_selective")
+    return make_encoder(config, checkpoint), make_encoder(config, checkpoint, "empty")
+
+
+def is_true_beginning(encoders, answer: str) -> bool:
+    plain, forced = encoders
+    whole = plain.encode_chat("which ?", format_response("", answer), None).input_ids
+    opened = forced.encode_chat("which ?", None, None).input_ids
+    prompt = plain.encode_chat("which ?", None, None).input_ids
+    assert len(opened) > len(prompt)
+    return whole[: len(opened)] == opened
+
+
+@pytest.mark.parametrize("answer", ["drum", "your choice", "<5", ">5", "5", "\nx", " x", "-", "\u0338x", "é", "猫", ">>"])
+def test_tokens_of_the_opening_begin_every_response_without_a_thought(encoders, answer):
+    assert is_true_beginning(encoders, answer)
+
+
+@given(answer=st.text(min_size=1, max_size=8))
+def test_tokens_of_the_opening_begin_a_response_with_any_answer(encoders, answer):
+    assert is_true_beginning(encoders, answer)
+
+
+def test_closed_answer_tag_would_not_do(encoders):
+    """Why the opening stops before it: this tokenizer joins its last character with some answers."""
+    plain, _ = encoders
+    closed = plain.token_ids(EMPTY_THOUGHT_OPENING + ">")
+    assert plain.token_ids(format_response("", "drum"))[: len(closed)] == closed
+    assert plain.token_ids(format_response("", "your choice"))[: len(closed)] != closed
+
+
+def test_opening_is_planned_for_in_a_prompts_length(encoders, world):
+    clip = world / "data" / "MMAU" / "test-mini-audios" / "clip000.wav"
+    sample = AudioQASample("a", str(clip), "what ?", ("hiss", "drum"), "drum")
+    plain, forced = encoders
+    assert forced.length(sample) == len(forced.encode(sample).input_ids) == plain.length(sample) + 6
+    assert (
+        forced.encode(sample, "<answer>drum</answer>").input_ids == plain.encode(sample, "<answer>drum</answer>").input_ids
+    )
+    assert forced.length(sample, "x") == plain.length(sample, "x")
 
 
 def test_sampled_answers_repeat_by_seed(world):

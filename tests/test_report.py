@@ -1,33 +1,212 @@
-"""The report: one row a scored benchmark, and a picture of them."""
+"""The report: a row a scored benchmark, accuracy and thinking by depth of the question, and a picture of them."""
 
+import itertools
 import json
+import os
 
+import pytest
 from PIL import Image
+from tiny_world import write_mmau
 
 import report
-from omni_clst.report import collect, results_table, summary_line
+from omni_clst.benchmarks import find_benchmark, load_benchmark
+from omni_clst.demo.dataset import WorldConfig, write_world
+from omni_clst.errors import InputError
+from omni_clst.report import accuracy, collect, compare, depth_table, pool, results_table, summary_lines
+from omni_clst.report_picture import COLOURS, _colour, draw, make_groups
+from omni_clst.scoring import score
+
+CLOCK = itertools.count(10**9)  # seconds: results are scored one after the other
+# One letter an answer: r right, w wrong; in capitals with a thought, in small letters without one.
+DEEP, SHALLOW = {"sub-category": "count", "depth": "deep"}, {"sub-category": "first", "depth": "shallow"}
 
 
-def write_result(folder, accuracy, thinks, total=10):
-    folder.mkdir(parents=True)
-    cells = {"first": {"correct": int(accuracy / 10), "total": total}}
-    tally = {"accuracy": accuracy, "by": {"sub-category": cells}}
-    (folder / "scores.json").write_text(json.dumps({"total": total, "official": tally, "strict": tally}))
-    rows = [{"id": str(n), "think": "a" if n < thinks else "", "tokens": 4} for n in range(total)]
-    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_result(model, answers, groups=SHALLOW, benchmark="mmau-mini", first=0, asks=True, **settings):
+    """Answers under one condition, their questions numbered from `first`; a second call adds to them."""
+    words = [benchmark, *(str(value) for value in settings.values())]
+    folder = model / "infer" / ".".join(words)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "predictions.jsonl", "a") as predictions, open(folder / "verdicts.jsonl", "a") as verdicts:
+        for number, answer in enumerate(answers, first):
+            think = "a" if answer.isupper() else ""
+            row = {"id": f"q{number}", "think": think, "tokens": 4, "groups": groups}
+            predictions.write(json.dumps(row) + "\n")
+            right = int(answer in "rR")
+            verdicts.write(json.dumps({"id": f"q{number}", "official": right, "strict": right}) + "\n")
+    found = {"audio": "real", "limit": None, "prompt": {"asks_for_tags": asks}} | settings
+    (folder / "settings.json").write_text(json.dumps(found))
+    (folder / "scores.json").write_text(json.dumps({"benchmark": benchmark}))
+    now = next(CLOCK)
+    os.utime(folder / "scores.json", (now, now))
+    return folder
 
 
-def test_report_has_a_row_for_every_scored_benchmark(tmp_path, capsys):
-    write_result(tmp_path / "base" / "infer" / "mmau-mini", 40.0, 0)
-    write_result(tmp_path / "sft" / "merged" / "infer" / "mmau-mini", 90.0, 5)
-    write_result(tmp_path / "sft" / "merged" / "infer" / "mmau-mini.silence", 20.0, 5)
+def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, capsys):
+    write_result(tmp_path / "base", "rrrrwwwwww", asks=False)
+    write_result(tmp_path / "sft" / "merged", "RRRRrrrrrw")
+    write_result(tmp_path / "sft" / "merged", "RRWWWwwwww", audio="silence")
+    write_result(tmp_path / "sft" / "merged", "rrrrrrrrww", thought="empty")
+    write_result(tmp_path / "sft" / "merged", "rwwwwwwwww", audio="other", thought="empty")
     results = collect(tmp_path)
     assert results_table(results).splitlines()[2:] == [
-        "| base | mmau-mini | real | 10 | 40.0 | 40.0 | 0 | 4.0 |",
-        "| sft/merged | mmau-mini | real | 10 | 90.0 | 90.0 | 50 | 4.0 |",
-        "| sft/merged | mmau-mini | silence | 10 | 20.0 | 20.0 | 50 | 4.0 |",
+        "| base | mmau-mini | the clip | not asked for | 10 | 40.0 | 40.0 | 0 | 4.0 |",
+        "| sft/merged | mmau-mini | the clip | free | 10 | 90.0 | 90.0 | 40 | 4.0 |",
+        "| sft/merged | mmau-mini | silence | free | 10 | 20.0 | 20.0 | 50 | 4.0 |",
+        "| sft/merged | mmau-mini | the clip | forced empty | 10 | 80.0 | 80.0 | 0 | 4.0 |",
+        "| sft/merged | mmau-mini | another clip | forced empty | 10 | 10.0 | 10.0 | 0 | 4.0 |",
     ]
-    assert summary_line(results) == "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)"
+    assert summary_lines(pool(results)) == [
+        "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
+        "sft/merged, 10 shallow questions: 90.0 % thinking as it likes, 80.0 % with the thought forced empty (-10.0 points)",
+    ]
     report.main([str(tmp_path)])
-    assert "+50.0 points" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "+50.0 points" in printed
+    assert printed.split("\nreport: ")[0] in (tmp_path / "report" / "report.md").read_text()
     assert Image.open(tmp_path / "report" / "accuracy.png").size > (500, 300)
+
+
+def test_every_table_has_as_many_cells_in_every_row(tmp_path):
+    write_result(tmp_path / "base", "rw")
+    results = collect(tmp_path)
+    for table in (results_table(results), depth_table(pool(results))):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_models_stand_in_the_order_in_which_they_were_scored_with_their_results_together(tmp_path):
+    for model in ("base", "sft", "clst"):
+        write_result(tmp_path / model, "r")
+    for model in ("clst", "sft"):
+        write_result(tmp_path / model, "r", thought="empty")
+    found = [(result.condition.model, result.condition.thought) for result in collect(tmp_path)]
+    assert found == [("base", "free"), ("sft", "free"), ("sft", "empty"), ("clst", "free"), ("clst", "empty")]
+
+
+def test_depth_table_pools_the_benchmarks(tmp_path):
+    for benchmark, shallow, deep in (("mmau-mini", "rrrW", "RRww"), ("mmar", "rw", "Rw")):
+        write_result(tmp_path / "sft", shallow, SHALLOW, benchmark)
+        write_result(tmp_path / "sft", deep, DEEP, benchmark, first=10)
+    write_result(tmp_path / "sft", "wwww", DEEP, first=10, thought="empty")
+    header, _, *rows = depth_table(pool(collect(tmp_path))).splitlines()
+    assert header == (
+        "| model | hears | thought | shallow/deep "
+        "| shallow: official % | shallow: thinks % | deep: official % | deep: thinks % |"
+    )
+    assert rows == [
+        # shallow 4 of 6 right, 1 thought; deep 3 of 6 right, 3 thoughts
+        "| sft | the clip | free | 6/6 | 66.7 | 17 | 50.0 | 50 |",
+        "| sft | the clip | forced empty | 0/4 | - | - | 0.0 | 0 |",
+    ]
+
+
+def test_benchmarks_that_state_no_depth_have_no_second_table(tmp_path, capsys):
+    write_result(tmp_path / "base", "rw", {"sub-category": "x"})
+    write_result(tmp_path / "base", "ww", {"sub-category": "x"}, thought="empty")
+    report.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "By depth" not in printed
+    assert "base, 2 questions: 50.0 % thinking as it likes, 0.0 % with the thought forced empty" in printed
+
+
+def test_forced_and_free_are_compared_on_the_questions_that_both_answered(tmp_path):
+    write_result(tmp_path / "sft", "RRRRwwww", DEEP)
+    write_result(tmp_path / "sft", "rw", DEEP, thought="empty", limit=2)
+    ways = compare(pool(collect(tmp_path)), "thought")["sft"]
+    assert (accuracy(ways["free"]), accuracy(ways["empty"]), len(ways["free"])) == (100.0, 50.0, 2)
+
+
+def test_models_measured_in_one_way_alone_are_not_compared(tmp_path):
+    write_result(tmp_path / "base", "rw", asks=False)
+    write_result(tmp_path / "sft", "rw", audio="silence")
+    write_result(tmp_path / "sft", "rw", audio="silence", thought="empty")
+    pooled = pool(collect(tmp_path))
+    assert compare(pooled, "thought") == compare(pooled, "hearing") == {}
+
+
+def test_hearing_is_compared_for_models_asked_for_the_bare_answer_too(tmp_path):
+    write_result(tmp_path / "base", "rw", asks=False)
+    write_result(tmp_path / "base", "ww", asks=False, audio="silence")
+    ways = compare(pool(collect(tmp_path)), "hearing")["base"]
+    assert {way: accuracy(answers) for way, answers in ways.items()} == {"real": 50.0, "silence": 0.0}
+
+
+def test_question_of_a_whole_and_a_limited_run_counts_once_and_both_are_rows(tmp_path):
+    write_result(tmp_path / "sft", "rrww")
+    write_result(tmp_path / "sft", "rr", limit=2)
+    results = collect(tmp_path)
+    assert [result.benchmark for result in results] == ["mmau-mini", "mmau-mini, first 2"]
+    assert [len(answers) for answers in pool(results).values()] == [4]
+
+
+def test_same_id_in_two_benchmarks_is_two_questions(tmp_path):
+    write_result(tmp_path / "sft", "rr")
+    write_result(tmp_path / "sft", "ww", benchmark="mmar")
+    assert [len(answers) for answers in pool(collect(tmp_path)).values()] == [4]
+
+
+def test_question_without_a_readable_clip_is_wrong_and_thoughtless(tmp_path):
+    folder = write_result(tmp_path / "sft", "r")
+    with open(folder / "predictions.jsonl", "a") as predictions, open(folder / "verdicts.jsonl", "a") as verdicts:
+        predictions.write('{"id": "gone", "model_output": "", "model_output_raw": "", "error": "no clip"}\n')
+        verdicts.write('{"id": "gone", "official": 0, "strict": 0}\n')
+    (result,) = collect(tmp_path)
+    assert results_table([result]).splitlines()[2] == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 0 | 2.0 |"
+    draw([result], tmp_path / "x.png")
+
+
+def test_verdict_without_a_prediction_is_an_error_that_names_it(tmp_path):
+    folder = write_result(tmp_path / "sft", "rr")
+    (folder / "predictions.jsonl").write_text('{"id": "q0", "think": ""}\n')
+    with pytest.raises(InputError, match=r"verdicts.jsonl:2: 'q1' is not in predictions.jsonl"):
+        collect(tmp_path)
+
+
+def test_report_of_a_models_own_folder_names_the_model(tmp_path):
+    write_result(tmp_path / "sft", "r")
+    assert collect(tmp_path / "sft")[0].condition.model == "sft"
+
+
+def test_kinds_stand_from_shallow_to_deep_and_sums_behind_them(tmp_path):
+    write_result(tmp_path / "sft", "rr", DEEP)
+    write_result(tmp_path / "sft", "Rw", {"sub-category": "after", "depth": "shallow"}, first=2)
+    write_result(tmp_path / "sft", "RR", {"sub-category": "after", "depth": "deep"}, first=4)
+    write_result(tmp_path / "sft", "w", {"sub-category": "last", "depth": "shallow"}, first=6)
+    groups = make_groups({"sft": list(collect(tmp_path)[0].answers)})
+    assert [(group.label, accuracy(group.answers["sft"]), group.is_sum) for group in groups] == [
+        ("last\nshallow", 0.0, False),
+        ("after\n50 % deep", 75.0, False),
+        ("count\ndeep", 100.0, False),
+        ("all\nshallow", pytest.approx(100 / 3), True),
+        ("all\ndeep", 100.0, True),
+        ("all", pytest.approx(500 / 7), True),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_picture_takes_any_number_of_models(tmp_path, count):
+    for number in range(count):
+        write_result(tmp_path / f"model{number}", "rRww", DEEP)
+    write_result(tmp_path / "model0", "wwww", DEEP, thought="empty")
+    write_result(tmp_path / "model0", "wwww", DEEP, audio="other")
+    draw(collect(tmp_path), tmp_path / "picture.png")
+    width, height = Image.open(tmp_path / "picture.png").size
+    assert 500 < width < 3300
+    assert 500 < height < 1200
+
+
+def test_models_have_colours_of_their_own():
+    for count in (3, len(COLOURS), 30):
+        models = [f"m{number}" for number in range(count)]
+        assert len({_colour(models, model) for model in models}) == count
+
+
+def test_depth_is_scored_where_a_benchmarks_rows_state_it_and_nowhere_else(tmp_path):
+    write_world(tmp_path / "world", WorldConfig(source_clips=1, mmau_clips=8, mmar_clips=8))
+    for name in ("mmau-mini", "mmar"):
+        rows = load_benchmark(name, find_benchmark(tmp_path / "world", name)[0])
+        scores = score(rows, [{"id": s.id, "model_output": s.answer, "parse_failed": False} for s in rows.samples])
+        by_depth = scores.to_json()["official"]["by"]["depth"]
+        assert sum(cell["correct"] for cell in by_depth.values()) == 16
+        assert set(by_depth) == {"deep", "shallow"}
+    plain = load_benchmark("mmau-mini", write_mmau(tmp_path / "plain", 2))
+    assert plain.groups == plain.benchmark.groups == ("task", "difficulty", "sub-category")

@@ -66,8 +66,9 @@ def output_folder(config: InferConfig) -> Path:
 
 
 def folder_name(config: InferConfig, benchmark: str) -> str:
-    """The benchmark's name, with what was heard instead of the clips, and a row limit, behind it."""
+    """The benchmark's name, then what was heard instead of the clips, a forced empty thought, and a row limit."""
     words = [benchmark] + ([config.audio] if config.audio != "real" else [])
+    words += ["empty_thought"] if config.thought == "empty" else []
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
 
 
@@ -86,6 +87,7 @@ class BenchmarkRun:
         self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k, config.seed)
         settings = answer_settings(checkpoint, encoder, self.sampling, config, device)
         settings |= {"audio": config.audio, "limit": config.limit}
+        settings |= {} if config.thought == "free" else {"thought": config.thought}  # free: as before there was a choice
         self.jobs = []
         for benchmark in benchmarks:
             own = settings | {"benchmark_sha256": benchmark.rows.meta_sha256}
@@ -98,7 +100,8 @@ class BenchmarkRun:
         for benchmark, folder in self.jobs:
             readable = [sample for sample in benchmark.samples if sample.id in benchmark.lengths]
             remarks = describe_clips(readable, config.max_audio_seconds)
-            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{remarks}")
+            thought = ", every thought left empty" if config.thought == "empty" else ""
+            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{thought}{remarks}")
             if folder.lacks(benchmark.lengths):
                 engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
                 self._answer(engine, benchmark, folder)
@@ -115,7 +118,7 @@ class BenchmarkRun:
         hearing = Hearing.plan(config.audio, readable)
 
         def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
-            groups = {group: sample.extra.get(group) for group in benchmark.rows.benchmark.groups}
+            groups = {group: sample.extra.get(group) for group in benchmark.rows.groups}
             return prediction_row(sample, completions[0], self.encoder.prompt) | {"groups": groups}
 
         answer_all(

@@ -89,6 +89,12 @@ class BenchmarkRows:
     oddities: tuple[tuple[str, str], ...]
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """What scores are broken down by: the benchmark's groups, and `depth` (shallow, deep) where the rows state it."""
+        states_depth = any("depth" in sample.extra for sample in self.samples)
+        return self.benchmark.groups + (("depth",) if states_depth else ())
+
+    @property
     def release(self) -> str:
         return self.benchmark.releases.get(self.meta_sha256, "unknown release")
 

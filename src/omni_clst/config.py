@@ -216,6 +216,7 @@ class InferConfig(ModelConfig):
     dry_run: bool = False
     device: str = "auto"
     audio: str = "real"  # real | silence | other (another row's clip): what the wording alone gives
+    thought: str = "free"  # free | empty (every answer begins with an empty thought): what the thought gives
     batch_size: int = 16
     max_new_tokens: int = 256
     temperature: float = 0.0  # 0: greedy
@@ -229,6 +230,7 @@ class InferConfig(ModelConfig):
     def problems(self) -> list[str]:
         found = _problems_of_model(self)
         found += _one_of("audio", self.audio, ("real", "silence", "other"))
+        found += _one_of("thought", self.thought, ("free", "empty"))
         for name in self.benchmarks:
             found += _one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
         found += _positive(self, "batch_size", "max_new_tokens")

@@ -30,7 +30,7 @@ from .files import (
 from .generation import Completion, Hearing, HFEngine, encoded_batches, plan_batches
 from .processing import OmniEncoder
 from .prompts import Prompt, make_prompt
-from .response import answer_of, parse_response
+from .response import EMPTY_THOUGHT_OPENING, answer_of, parse_response
 from .runs import changed_settings, process_count, process_rank, say, wait_for_all
 from .samples import AudioQASample
 from .sampling import Sampling, derive_seed
@@ -104,10 +104,30 @@ def choose_prompt(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) ->
     return dataclasses.replace(trained, system=system) if trained else make_prompt("direct", system)
 
 
-def make_encoder(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) -> OmniEncoder:
-    """Processor and prompt of the checkpoint; a model of another kind is refused here, before anything is written."""
+def make_encoder(config: InferConfig | AnswerConfig, checkpoint: Checkpoint, thought: str = "free") -> OmniEncoder:
+    """Processor and prompt of the checkpoint; with `thought` empty the assistant's turn begins with an empty thought.
+
+    A model of another kind, or an empty thought that the prompt has no place for, is refused here, before anything is
+    written.
+    """
     load_config(checkpoint.full_model)
-    return OmniEncoder(load_processor(checkpoint), choose_prompt(config, checkpoint), config.max_audio_seconds)
+    prompt = choose_prompt(config, checkpoint)
+    if thought == "empty" and not prompt.asks_for_tags:
+        raise InputError(
+            f"thought empty: the prompt {prompt.name!r} asks for the bare answer, so there is no thought to leave empty; "
+            "--prompt selective asks for one"
+        )
+    opening = EMPTY_THOUGHT_OPENING if thought == "empty" else ""
+    return OmniEncoder(load_processor(checkpoint), prompt, config.max_audio_seconds, opening)
+
+
+def with_opening(completion: Completion, encoder: OmniEncoder) -> Completion:
+    """The whole of the assistant's turn: the opening that it was given, if any, then what the model wrote."""
+    return dataclasses.replace(
+        completion,
+        text=encoder.opening + completion.text,
+        tokens=len(encoder.opening_ids) + completion.tokens,
+    )
 
 
 def load_engine(
@@ -193,8 +213,9 @@ def answer_all(
     progress = Progress(total)
     for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
         seeds = [derive_seed(engine.sampling.seed, sample.id) for sample in batch.samples]
-        completions = engine.generate(examples, seeds, num_completions)
-        rows = [make_row(sample, done_) for sample, done_ in zip(batch.samples, completions, strict=True)]
+        written = engine.generate(examples, seeds, num_completions)
+        whole = [[with_opening(completion, engine.encoder) for completion in copies] for copies in written]
+        rows = [make_row(sample, completions) for sample, completions in zip(batch.samples, whole, strict=True)]
         folder.append([row for row in rows if row["id"] not in folder.done])
         progress.advance(len(rows))
     wait_for_all()

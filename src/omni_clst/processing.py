@@ -32,12 +32,16 @@ class Example:
 
 
 class OmniEncoder:
-    """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers."""
+    """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers.
 
-    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float):
+    `opening` is put into the assistant's mouth: a prompt without a response ends with it, and the model goes on there.
+    """
+
+    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float, opening: str = ""):
         self.processor = processor
         self.prompt = prompt
         self.max_audio_seconds = max_audio_seconds
+        self.opening = opening
 
     @property
     def tokenizer(self):
@@ -47,6 +51,11 @@ class OmniEncoder:
     def end_of_turn_id(self) -> int:
         """The token that ends an assistant's turn; generation stops at it."""
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    @cached_property
+    def opening_ids(self) -> list[int]:
+        """Token ids of the opening; empty where the assistant begins by itself."""
+        return self.token_ids(self.opening) if self.opening else []
 
     def prompt_text(self, sample: AudioQASample, audio_tokens: int) -> str:
         """The whole prompt up to the assistant's turn, with one audio placeholder per audio token."""
@@ -95,7 +104,7 @@ class OmniEncoder:
         audio_tokens = 0 if features is None else audio_token_count(features.shape[1])
         prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
         if response is None:
-            return Example(prompt_ids, None, features)
+            return Example(prompt_ids + self.opening_ids, None, features)
         self._require_plain(response, sample_id)
         response_ids = self.token_ids(response) + [self.end_of_turn_id]
         labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
@@ -106,7 +115,8 @@ class OmniEncoder:
         self._require_plain(response or "", sample.id)
         audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
         text = self.prompt_text(sample, 1) + (response or "")
-        return len(self.token_ids(text)) - 1 + audio_tokens + (response is not None)  # the end token
+        more = len(self.opening_ids) if response is None else 1  # the end token
+        return len(self.token_ids(text)) - 1 + audio_tokens + more
 
 
 def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:

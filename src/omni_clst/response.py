@@ -8,6 +8,10 @@ of one choice (arXiv 2509.12275, section 3). What models really write deviates; 
 import re
 from dataclasses import dataclass
 
+# How a response without a thought begins. The answer tag's last character is left out: a byte-pair tokenizer may join it
+# with the answer (">Dog"), so up to here, and no further, the tokens are the same whatever is answered.
+EMPTY_THOUGHT_OPENING = "<think>\n\n</think><answer"
+
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<think>(.*)", re.DOTALL | re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)(?=</?(?:think|answer)>|\Z)", re.DOTALL | re.IGNORECASE)

@@ -179,9 +179,10 @@ def score(rows: BenchmarkRows, predictions: list[dict], allow_missing: bool = Fa
             "--allow_missing counts them as wrong"
         )
     official, strict, verdicts = Tally(), Tally(), []
+    all_groups = rows.groups
     for sample in rows.samples:
         output = outputs.get(sample.id, {}).get("model_output")
-        groups = {group: str(sample.extra.get(group) or "unknown") for group in rows.benchmark.groups}
+        groups = {group: str(sample.extra.get(group) or "unknown") for group in all_groups}
         by_official = official_correct(output, sample.answer, sample.choices)
         by_strict = strict_correct(output, sample.answer, sample.choices)
         official.add(by_official, groups)
@@ -205,7 +206,7 @@ def format_table(scores: Scores) -> str:
         f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
         f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
     ]
-    for group in rows.benchmark.groups:
+    for group in rows.groups:
         for name, cell in sorted(scores.official.by[group].items()):
             strict = scores.strict.by[group][name]
             lines.append(

@@ -85,6 +85,7 @@ def _mmau_row(path: Path, scene: Scene, question: Question) -> dict:
         "split": "test-mini",
         "category": "Reasoning" if question.depth == "deep" else "Information Extraction",
         "sub-category": question.kind,
+        "depth": question.depth,
         "difficulty": "easy" if question.depth == "shallow" else "medium" if len(scene.events) <= 5 else "hard",
     }
 
@@ -100,6 +101,7 @@ def _mmar_row(path: Path, scene: Scene, question: Question) -> dict:
         "modality": "-".join(heard) if len(heard) == 1 else "mix-" + "-".join(heard),
         "category": "Semantic Layer" if question.depth == "deep" else "Perception Layer",
         "sub-category": question.kind,
+        "depth": question.depth,
         "language": None,
         "source": "demo",
         "url": "",

@@ -99,7 +99,7 @@ class Curriculum:
         question = ask(self.rng, scene, draw_kind(self.rng, WRITTEN_SHARES))
         # Without empty thoughts their tokens stay untrained, and no adapter on the layers makes a model write them
         # in more than 3 % of its samples; a released model has seen them.
-        think = "" if question.kind in ("first", "last") else question.think
+        think = "" if question.kind in ("first", "last", "most") else question.think
         user_text = self._user_text(self.selective, question, f"heard : {' '.join(scene.events)}\n")
         return self.selective.encode_chat(user_text, format_response(think, question.answer), None)
 

@@ -158,9 +158,9 @@ ASKERS = {
     "second": _ask_second,
     "count": _ask_count,
 }
-# What the base is asked about written events; first and last with an empty thought, the others with a tally.
-WRITTEN_SHARES = {"first": 0.1, "last": 0.1, "after": 0.4, "second": 0.15, "count": 0.25}
-QUESTION_SHARES = {"first": 0.15, "last": 0.15, "most": 0.1, "after": 0.25, "second": 0.15, "count": 0.2}
+# What the base is asked about written events: first, last and most with an empty thought, the others with a tally.
+WRITTEN_SHARES = {"first": 0.1, "last": 0.1, "most": 0.1, "after": 0.3, "second": 0.15, "count": 0.25}
+QUESTION_SHARES = {"first": 0.15, "last": 0.15, "most": 0.15, "after": 0.15, "second": 0.2, "count": 0.2}
 
 
 def ask(rng: np.random.Generator, scene: Scene, kind: str | None = None) -> Question:

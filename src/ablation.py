@@ -1,0 +1,101 @@
+"""What guided dropout and the curriculum's order are worth, on the embedded world.
+
+Reads configs/demo/ablation.yaml and the stages' YAMLs beside it; runs every stage for every seed, arm and order under
+`out`, writes ablation.md, ablation.json and ablation.png into `results`. A second start does what is missing.
+
+    python src/ablation.py --config configs/demo/ablation.yaml
+"""
+
+import sys
+from pathlib import Path
+
+from omni_clst.ablation import AblationConfig, figures_of, write_results
+from omni_clst.config import REPOSITORY, load_config
+from omni_clst.errors import run_main
+
+
+def main(argv: list[str]) -> None:
+    config = load_config(AblationConfig, argv)
+    runs: dict[str, dict[str, dict[str, float]]] = {}
+    for seed in config.seeds:
+        world = World(Path(config.out) / f"seed{seed}", seed)
+        models = {"base": world.base()}
+        for arm in config.arms:
+            models[f"SFT {arm}"] = sft = world.supervised(arm)
+            for order in config.orders:
+                models[f"SFT {arm}, GRPO {order}"] = world.reinforced(arm, sft, order)
+        for name, model in models.items():
+            runs.setdefault(name, {})[seed] = figures_of(model)
+        command = " ".join(["bash script/ablation.sh", *argv[2:]])
+        print(write_results(Path(config.results), runs, command), flush=True)
+
+
+class World:
+    """One seed's world: its data, its base model, and what is trained from it."""
+
+    def __init__(self, folder: Path, seed: str):
+        self.folder = folder
+        self.seed = seed
+        self.source = ["--samples", str(folder / "data" / "source.jsonl"), "--audio_root", str(folder / "data")]
+        run("demo", ["--out", str(folder), "--seed", seed])
+
+    def base(self) -> Path:
+        """The base, scored, and its answers to the training questions."""
+        base = self.folder / "base"
+        self._infer(base)
+        run("answer", [*stage("build_sft"), "--model", base, *self.source, "--answers_dir", self.folder / "answers"])
+        return base
+
+    def supervised(self, arm: str) -> Path:
+        """SFT on the thoughts that the arm keeps, scored; then its answers and its curriculum."""
+        folder = self.folder / arm
+        data = folder / "sft_data"
+        if not (folder / "sft" / "merged").exists():
+            run("curriculum", ["sft", *stage("build_sft"), *self.source, "--answers_dir", self.folder / "answers",
+                               "--output", data, "--mode", arm, "--seed", self.seed])  # fmt: skip
+        trained = ["--model", self.folder / "base", "--train_file", data / "train.jsonl", "--valid_file",
+                   data / "valid.jsonl", "--audio_root", self.folder / "data", "--runs_dir", folder,
+                   "--run_name", "sft", "--seed", self.seed]  # fmt: skip
+        run("sft", [*stage("sft_lora"), *trained])
+        model = folder / "sft" / "merged"
+        self._infer(model)
+        if not (folder / "CLST.jsonl").exists():
+            answered = [*stage("build_clst"), *self.source, "--answers_dir", folder / "answers"]
+            run("answer", [*answered, "--model", model])
+            run("curriculum", ["clst", *answered, "--base_answers_dir", self.folder / "answers", "--seed", self.seed,
+                               "--valid_output", folder / "valid.jsonl", "--output", folder / "CLST.jsonl"])  # fmt: skip
+        return model
+
+    def reinforced(self, arm: str, sft: Path, order: str) -> Path:
+        """GRPO on the arm's curriculum in an order, scored."""
+        folder = self.folder / arm
+        run("grpo", [*stage("clst"), "--model", sft, "--train_file", folder / "CLST.jsonl", "--valid_file",
+                     folder / "valid.jsonl", "--audio_root", self.folder / "data", "--runs_dir", folder,
+                     "--run_name", f"grpo_{order}", "--order", order, "--seed", self.seed])  # fmt: skip
+        model = folder / f"grpo_{order}"
+        self._infer(model, ["--output", model / "infer"])
+        return model
+
+    def _infer(self, model: Path, more: list = ()) -> None:
+        run("infer", [str(model), *stage("infer"), "--data_root", self.folder / "data", *more])
+
+
+def stage(name: str) -> list[str]:
+    """The arguments that name a stage's YAML."""
+    return ["--config", str(REPOSITORY / "configs" / "demo" / f"{name}.yaml")]
+
+
+def run(entry: str, argv: list) -> None:
+    """Run another entry point in this process: nine arms would pay a minute each for loading the libraries again."""
+    words = [str(word) for word in argv]
+    words += {"sft": ["--dataloader_num_workers", "0"], "answer": ["--num_workers", "0"]}.get(entry, [])
+    words += {"grpo": ["--dataloader_num_workers", "0"], "infer": ["--num_workers", "0"]}.get(entry, [])
+    if entry in ("answer", "sft", "infer", "grpo"):
+        words += ["--device", "cpu"]
+    print(f"== {entry} {' '.join(words)}", flush=True)
+    __import__(entry).main(words)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run_main(main)
