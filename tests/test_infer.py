@@ -213,7 +213,7 @@ def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
 def test_free_and_forced_answers_do_not_mix(world, thoughtless, tmp_path):
     shutil.copytree(thoughtless, tmp_path / "out" / "mmau-mini")
     with pytest.raises(InputError, match="made with other settings .*thought: empty -> None"):
-        infer.main(arguments(world, "", prompt="demo_selective", output=tmp_path / "out"))
+        infer.main(arguments(world, str(tmp_path / "out"), prompt="demo_selective"))
     assert "thought" not in json.loads((world / "undisturbed" / "mmau-mini" / "settings.json").read_text())
 
 
@@ -222,7 +222,7 @@ def test_forced_answers_go_on_where_they_stopped(world, thoughtless, tmp_path):
     shutil.copytree(thoughtless, folder)
     part = folder / "parts" / "rank0.jsonl"
     part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:8]))
-    infer.main(arguments(world, "", prompt="demo_selective", thought="empty", output=tmp_path / "out"))
+    infer.main(arguments(world, str(tmp_path / "out"), prompt="demo_selective", thought="empty"))
     assert (folder / "predictions.jsonl").read_bytes() == (thoughtless / "predictions.jsonl").read_bytes()
 
 

@@ -57,7 +57,8 @@ def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, cap
     ]
     assert summary_lines(pool(results)) == [
         "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
-        "sft/merged, 10 shallow questions: 90.0 % thinking as it likes, 80.0 % with the thought forced empty (-10.0 points)",
+        "sft/merged, 10 shallow questions: 90.0 % thinking as it likes, "
+        "80.0 % with the thought forced empty (-10.0 points)",
     ]
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
