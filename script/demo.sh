@@ -14,8 +14,8 @@ launch sft.py --config "$stages/sft_lora.yaml" --device cpu
 infer "$demo/sft_lora/merged"
 bash "$REPO/script/build_clst.sh" --config "$stages/build_clst.yaml" --device cpu
 launch grpo.py --config "$stages/clst.yaml" --device cpu
-infer "$demo/grpo" --output "$demo/grpo/infer"
-infer "$demo/grpo" --output "$demo/grpo/infer" --thought empty
-infer "$demo/grpo" --output "$demo/grpo/infer" --audio silence
-infer "$demo/grpo" --output "$demo/grpo/infer" --audio other
+infer "$demo/grpo"
+infer "$demo/grpo" --thought empty
+infer "$demo/grpo" --audio silence
+infer "$demo/grpo" --audio other
 launch report.py "$demo"

@@ -73,11 +73,11 @@ class World:
                      folder / "valid.jsonl", "--audio_root", self.folder / "data", "--runs_dir", folder,
                      "--run_name", f"grpo_{order}", "--order", order, "--seed", self.seed])  # fmt: skip
         model = folder / f"grpo_{order}"
-        self._infer(model, ["--output", model / "infer"])
+        self._infer(model)
         return model
 
-    def _infer(self, model: Path, more: list = ()) -> None:
-        run("infer", [str(model), *stage("infer"), "--data_root", self.folder / "data", *more])
+    def _infer(self, model: Path) -> None:
+        run("infer", [str(model), *stage("infer"), "--data_root", self.folder / "data"])
 
 
 def stage(name: str) -> list[str]:

@@ -27,10 +27,11 @@ def main(argv: list[str]) -> None:
     quiet_libraries()
     run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
     run.load_samples()  # every clip's header is read: an unreadable one ends the run here
-    require_disk_for(run)
     arguments = run.training_arguments()
     if config.dry_run:
         print_grpo_plan(run, arguments)
+    require_disk_for(run)
+    if config.dry_run:
         return
 
     run_dir = open_run(config)

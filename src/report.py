@@ -1,6 +1,7 @@
-"""Put the scores under a folder into one table and one picture.
+"""Put the scores under a folder into one table and one picture, and show how its GRPO runs went, finished or not.
 
-Reads every infer/<benchmark>/ below the folder; writes report/report.md and report/accuracy.png in it and prints the table.
+Reads every infer/<benchmark>/ and every run's completions.jsonl below the folder; writes report/report.md and the pictures
+beside it, and prints the table.
 
     python src/report.py runs/demo
 """
@@ -8,7 +9,7 @@ Reads every infer/<benchmark>/ below the folder; writes report/report.md and rep
 import argparse
 from pathlib import Path
 
-from omni_clst.errors import InputError, run_main
+from omni_clst.errors import run_main
 from omni_clst.report import write_report
 
 
@@ -16,8 +17,6 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    if not any(folder.glob("**/infer/*/scores.json")):
-        raise InputError(f"{folder}: no scores below it (infer/<benchmark>/scores.json)")
     print(write_report(folder, folder / "report"))
     print(f"report: {folder / 'report' / 'report.md'}")
 

@@ -24,9 +24,10 @@ def main(argv: list[str]) -> None:
     device = choose_device(config.device)
     run = SFTRun(config, checkpoint, device)
     run.load_samples()
-    require_disk_for(run)
     if config.dry_run:
         print_sft_plan(run)
+    require_disk_for(run)
+    if config.dry_run:
         return
 
     arguments = run.training_arguments()

@@ -281,7 +281,8 @@ CASES = [
          "1 predictions have ids that the benchmark does not have: other"),
     Case("missing prediction", "score", put("predictions.jsonl", '{{"id": "q002", "model_output": "drum"}}'), {},
          "3 of 4 rows have no prediction: q000, q001, q003; --allow_missing counts them as wrong"),
-    Case("nothing to report", "report", None, {}, "{w}: no scores below it (infer/<benchmark>/scores.json)"),
+    Case("nothing to report", "report", None, {}, "{w}: neither scores (infer/<benchmark>/scores.json) nor a GRPO run "
+         "(completions.jsonl) in it"),  # fmt: skip
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from tiny_world import write_mmau
 
 import report
 from omni_clst.benchmarks import find_benchmark, load_benchmark
+from omni_clst.course_picture import make_figure
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
 from omni_clst.report import accuracy, collect, compare, depth_table, pool, results_table, summary_lines
@@ -211,3 +212,34 @@ def test_depth_is_scored_where_a_benchmarks_rows_state_it_and_nowhere_else(tmp_p
         assert set(by_depth) == {"deep", "shallow"}
     plain = load_benchmark("mmau-mini", write_mmau(tmp_path / "plain", 2))
     assert plain.groups == plain.benchmark.groups == ("task", "difficulty", "sub-category")
+
+
+def write_completions(run_dir, rows) -> None:
+    """Rows are (step, level, right, thinks)."""
+    run_dir.mkdir(parents=True)
+    lines = [{"step": step, "level": level, "correct": right, "think": thinks} for step, level, right, thinks in rows]
+    (run_dir / "completions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_run_without_scores_is_reported_by_its_course(tmp_path, capsys):
+    write_completions(tmp_path / "clst", [(1, "easy", 1, False), (2, "hard", 0, True)])
+    report.main([str(tmp_path / "clst")])
+    assert "](course-clst.png)" in (tmp_path / "clst" / "report" / "report.md").read_text()
+    assert Image.open(tmp_path / "clst" / "report" / "course-clst.png").size > (500, 300)
+
+
+def test_course_shows_every_level_at_its_steps_and_the_evaluations(tmp_path):
+    run_dir = tmp_path / "clst"
+    write_completions(run_dir, [(1, "easy", 1, False), (1, "easy", 0, False), (2, "hard", 0, True), (2, "easy", 1, False)])
+    (run_dir / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 0.1}\n{"step": 2, "eval_accuracy": 0.75, "eval_think_rate": 0.5}\n'
+    )
+    figure = make_figure(run_dir)
+    accuracy_panel, thought_panel = figure.axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in accuracy_panel.get_lines()}
+    assert lines["easy"] == [[1, 50], [2, 100]]
+    assert lines["hard"] == [[2, 0]]
+    assert lines["held out, greedy"] == [[2, 75]]
+    thoughts = {line.get_label(): line.get_xydata().tolist() for line in thought_panel.get_lines()}
+    assert thoughts["easy"] == [[1, 0], [2, 0]]
+    assert thoughts["hard"] == [[2, 100]]

@@ -4,7 +4,6 @@ An arm is one way to prepare the thoughts for SFT; GRPO follows in several order
 questions; depth is what the world's generator set, not what a curriculum guessed.
 """
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,8 +104,3 @@ def draw(path: Path, runs: dict[str, dict[str, dict[str, float]]]) -> None:
     panels[1].legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def read_runs(file: Path) -> dict:
-    """The figures of a finished ablation."""
-    return json.loads(file.read_text(encoding="utf-8"))["runs"]

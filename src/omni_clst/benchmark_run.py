@@ -168,4 +168,4 @@ def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: li
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
     tokens = config.batch_size * (longest + config.max_new_tokens)
     activations = activation_bytes(size, tokens, config.batch_size, True, width)
-    print_memory({"weights": size.total * width, "activations and cache": activations})
+    print_memory({"weights": size.total * width}, {"activations and cache": activations})

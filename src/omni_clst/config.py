@@ -107,6 +107,8 @@ class TuningConfig(RunConfig, ModelConfig):
         name = Path(self.run_name)
         if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
             found.append(f"run_name {self.run_name!r} does not name a folder below runs_dir")
+        if self.trainer.get("fsdp"):
+            found.append(f"fsdp {self.trainer['fsdp']!r} is not supported: deepspeed configs/zero3.json shards the weights")
         if self.train_towers and self.tuning == "lora":
             found.append("train_towers needs tuning full: LoRA freezes the towers")
         return found

@@ -30,6 +30,7 @@ class ModelSize:
     intermediate: int
     layers: int
     vocabulary: int
+    cached: int  # values that the cache keeps a token and layer: keys and values of all heads
 
     @property
     def total(self) -> int:
@@ -47,7 +48,14 @@ def measure_model(source: str, lora_targets: str | None, lora_rank: int) -> Mode
     text = config.text_config
     total = sum(p.numel() for p in model.parameters())
     return ModelSize(
-        total - towers, towers, lora, text.hidden_size, text.intermediate_size, text.num_hidden_layers, text.vocab_size
+        language=total - towers,
+        towers=towers,
+        lora=lora,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+        cached=2 * text.num_key_value_heads * text.hidden_size // text.num_attention_heads,
     )
 
 
@@ -63,8 +71,19 @@ def activation_bytes(size: ModelSize, tokens: int, labelled: int, checkpointing:
     return kept + 3 * labelled * size.vocabulary * 4
 
 
-def memory_table(size: ModelSize, trainable: int, width: int, activations: int, zero_stage: int) -> dict[str, int]:
-    """Bytes per device of weights, gradients, optimiser (AdamW, float32) and activations."""
+def rollout_bytes(size: ModelSize, rows: int, prompt: int, completion: int, width: int, gathered: bool) -> int:
+    """Estimated bytes while `rows` completions are written: their cache, one layer of the prefill, the last logits.
+
+    `gathered` adds the whole model, which ZeRO-3 puts together on every device for it.
+    """
+    cache = rows * (prompt + completion) * size.layers * size.cached * width
+    prefill = rows * prompt * (8 * size.hidden + 3 * size.intermediate) * width
+    logits = 3 * rows * size.vocabulary * 4
+    return cache + prefill + logits + (size.total * width if gathered else 0)
+
+
+def memory_table(size: ModelSize, trainable: int, width: int, zero_stage: int) -> dict[str, int]:
+    """Bytes per device that a run holds all the time: weights, gradients, optimiser (AdamW, float32)."""
     processes = process_count()
     weights = (size.total + size.lora) * width if trainable == size.lora else size.total * width
     master = trainable * 4 if zero_stage and width == 2 else 0  # DeepSpeed keeps its own float32 copy
@@ -72,24 +91,23 @@ def memory_table(size: ModelSize, trainable: int, width: int, activations: int, 
         "weights": weights // (processes if zero_stage == 3 else 1),
         "gradients": trainable * 4 // (processes if zero_stage >= 2 else 1),
         "optimiser": (trainable * 8 + master) // (processes if zero_stage else 1),
-        "activations": activations,
     }
 
 
-def _size_of(run) -> tuple[ModelSize, int, int]:
-    """The model's size, its trainable parameters, bytes a weight."""
-    config = run.config
-    lora = config.tuning == "lora"
-    size = measure_model(run.checkpoint.full_model, config.lora_targets if lora else None, config.lora_rank)
-    trainable = size.lora if lora else size.language + (size.towers if config.train_towers else 0)
-    return size, trainable, run.parameter_dtype.itemsize
+def _trainable(run) -> int:
+    """Parameters that learn."""
+    if run.config.tuning == "lora":
+        return run.size.lora
+    return run.size.language + (run.size.towers if run.config.train_towers else 0)
 
 
 def _disk_of(run) -> tuple[int, int]:
     """Bytes of one checkpoint and of all that the run keeps."""
-    size, trainable, width = _size_of(run)
+    size, trainable, width = run.size, _trainable(run), run.parameter_dtype.itemsize
     weights = trainable * 4 if run.config.tuning == "lora" else size.total * width
     checkpoint = weights + trainable * 8 + 2**20
+    if run.config.deepspeed:  # its own copy of the weights, and the float32 ones that learn
+        checkpoint += size.total * run.compute_dtype.itemsize + trainable * 4
     kept = (run.config.save_total_limit or 10) + 2  # the best one, and the one being written
     return checkpoint, kept * checkpoint + (size.total * width if getattr(run.config, "merge", False) else 0)
 
@@ -102,7 +120,7 @@ def require_disk_for(run) -> None:
 def print_sft_plan(run) -> None:
     """Print samples by level, steps, tokens a step, bytes per device and disk of a supervised run."""
     config = run.config
-    size, _, width = _size_of(run)
+    size, width = run.size, run.parameter_dtype.itemsize
     batch = config.per_device_train_batch_size
     rows = batch * config.gradient_accumulation_steps * process_count()
     steps = config.max_steps if config.max_steps > 0 else int(-(-len(run.train) // rows) * config.num_train_epochs)
@@ -112,45 +130,65 @@ def print_sft_plan(run) -> None:
     say(f"samples      {len(run.train)} ({levels_in_words(run.train)})")
     say(f"steps        {steps}, {rows} rows each on {process_count()} processes")
     say(f"tokens       {rows * mean:,.0f} a step, {mean:.0f} a row, the longest row {longest}")
-    _print_size(run, activations, reference=False)
+    _print_size(run, {}, {"activations": activations})
 
 
 def print_grpo_plan(run, arguments) -> None:
     """Print samples by level, steps, tokens a step, bytes per device and disk of a GRPO run."""
     config = run.config
-    size, _, width = _size_of(run)
+    size, width = run.size, run.parameter_dtype.itemsize
     prompts, copies = run.prompts_a_generation(arguments), config.num_generations
-    rows = min(config.per_device_train_batch_size, config.completions_per_forward or config.per_device_train_batch_size)
-    longest = max(run.train_lengths) + config.max_completion_length
+    longest = max(run.train_lengths)
     mean = sum(run.train_lengths) / len(run.train_lengths)
-    scored = rows * config.max_completion_length
-    activations = activation_bytes(size, rows * longest, scored, config.gradient_checkpointing, width)
+    learnt = min(config.per_device_train_batch_size, config.completions_per_forward or config.per_device_train_batch_size)
+    activations = activation_bytes(
+        size,
+        learnt * (longest + config.max_completion_length),
+        learnt * config.max_completion_length,
+        config.gradient_checkpointing,
+        run.compute_dtype.itemsize if config.deepspeed else width,
+    )
+    written = arguments.steps_per_generation * config.per_device_train_batch_size
+    sharded = zero_stage(config.deepspeed) == 3 and process_count() > 1
+    rollout = rollout_bytes(
+        size,
+        min(written, config.completions_per_rollout or written),
+        longest,
+        config.max_completion_length,
+        run.compute_dtype.itemsize,
+        gathered=sharded and arguments.ds3_gather_for_generation,
+    )
+    reference = size.total * run.compute_dtype.itemsize if config.tuning == "full" and config.beta > 0 else 0
     say(f"samples      {len(run.train)} ({levels_in_words(run.train)}), order {config.order}")
     say(f"steps        {arguments.max_steps}, {prompts} prompts x {copies} completions a generation on "
         f"{process_count()} processes")  # fmt: skip
     say(f"tokens       {prompts * mean:,.0f} of prompts and up to {prompts * copies * config.max_completion_length:,} "
-        f"written a generation; the longest row {longest}")  # fmt: skip
-    _print_size(run, activations, reference=config.tuning == "full" and config.beta > 0)
+        f"written a generation; the longest row {longest + config.max_completion_length}")  # fmt: skip
+    fixed = {"reference": reference // (process_count() if sharded else 1)} if reference else {}
+    _print_size(run, fixed, {"activations": activations, "rollout": rollout})
 
 
-def _print_size(run, activations: int, reference: bool) -> None:
-    size, trainable, width = _size_of(run)
+def _print_size(run, more: dict[str, int], peaks: dict[str, int]) -> None:
+    size, trainable, width = run.size, _trainable(run), run.parameter_dtype.itemsize
     checkpoint, disk = _disk_of(run)
-    memory = memory_table(size, trainable, width, activations, zero_stage(run.config.deepspeed))
-    if reference:
-        shards = process_count() if zero_stage(run.config.deepspeed) == 3 else 1
-        memory["reference"] = size.total * run.compute_dtype.itemsize // shards
     say(f"parameters   {size.total / 1e6:,.1f} M, {trainable / 1e6:,.2f} M learn")
-    print_memory(memory)
+    print_memory(memory_table(size, trainable, width, zero_stage(run.config.deepspeed)) | more, peaks)
     say(f"disk         {checkpoint / GIB:.2f} GiB a checkpoint, {disk / GIB:.2f} GiB in all")
 
 
-def print_memory(memory: dict[str, int]) -> None:
-    """Print the parts and whether their sum fits the usual cards (with a tenth left for the allocator)."""
-    total = sum(memory.values())
-    parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in memory.items())
+def print_memory(fixed: dict[str, int], peaks: dict[str, int]) -> None:
+    """Print what is held all the time, what comes on top by turns, and whether the most at once fits the usual cards.
+
+    A tenth is left for the allocator.
+    """
+    total = sum(fixed.values()) + max(peaks.values())
+
+    def in_words(parts: dict[str, int]) -> str:
+        return ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
+
+    by_turns = f"{'the larger of ' if len(peaks) > 1 else ''}{in_words(peaks)}"
     fits = ", ".join(f"{card} GB {'yes' if total < 0.9 * card * GIB else 'no'}" for card in CARDS_GIB)
-    say(f"memory       {total / GIB:.2f} GiB a device ({parts}); fits {fits}")
+    say(f"memory       {total / GIB:.2f} GiB a device ({in_words(fixed)}, {by_turns}); fits {fits}")
 
 
 def levels_in_words(samples: list[AudioQASample]) -> str:

@@ -181,16 +181,16 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
-    """The gain of the last model over the first, and what every model's thoughts are worth, in points."""
+    """The gain of the last model over the others, and what every model's thoughts are worth, in points."""
     free = [(condition.model, answers) for condition, answers in pooled.items() if thinks_freely(condition)]
     lines = []
     if len(free) > 1:
-        (first, before), (last, after) = free[0], free[-1]
-        gain = accuracy(after) - accuracy(before)
-        lines.append(
-            f"{last}: {accuracy(after):.1f} % of {len(after)} questions, "
-            f"{gain:+.1f} points over {first} ({accuracy(before):.1f} %)"
-        )
+        *others, (last, after) = free
+        gains = [
+            f"{accuracy(after) - accuracy(before):+.1f} points over {model} ({accuracy(before):.1f} %)"
+            for model, before in others
+        ]
+        lines.append(f"{last}: {accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
     for model, ways in compare(pooled, "thought").items():
         for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
             free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
@@ -204,18 +204,39 @@ def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
 
 
 def write_report(folder: Path, out: Path) -> str:
-    """Write `report.md` and `accuracy.png` to `out`; returns the text."""
+    """Write `report.md`, `accuracy.png` and a picture of every GRPO run's course to `out`; returns the text.
+
+    Raises `InputError` for a folder with neither scores nor such a run.
+    """
+    from .course_picture import draw_course, find_runs
     from .report_picture import draw
 
-    results = collect(folder)
-    pooled = pool(results)
+    results, runs = collect(folder), find_runs(folder)
+    if not results and not runs:
+        raise InputError(
+            f"{folder}: neither scores (infer/<benchmark>/scores.json) nor a GRPO run (completions.jsonl) in it"
+        )
     out.mkdir(parents=True, exist_ok=True)
-    draw(results, out / "accuracy.png")
+    text, pictures = "", []
+    if results:
+        text = results_text(results)
+        draw(results, out / "accuracy.png")
+        pictures.append("![accuracy by kind](accuracy.png)")
+    for run_dir in runs:
+        name = str(run_dir.resolve().relative_to(folder.resolve().parent))
+        picture = f"course-{name.replace('/', '-')}.png"
+        draw_course(run_dir, out / picture)
+        pictures.append(f"How the training of {name} went:\n\n![course of {name}]({picture})")
+    write_text(out / "report.md", "\n\n".join([f"# Results under {folder.name}", text.rstrip(), *pictures]) + "\n")
+    return text
+
+
+def results_text(results: list[Result]) -> str:
+    """The tables and the lines below them, as Markdown."""
+    pooled = pool(results)
     parts = [results_table(results)]
     by_depth = depth_table(pooled)
     parts += [f"By depth of the question, all benchmarks together:\n\n{by_depth}"] if by_depth else []
     lines = summary_lines(pooled)
     parts += ["\n".join(f"* {line}" for line in lines)] if lines else []
-    text = "\n\n".join(parts) + "\n"
-    write_text(out / "report.md", f"# Results under {folder.name}\n\n{text}\n![accuracy by kind](accuracy.png)\n")
-    return text
+    return "\n\n".join(parts) + "\n"

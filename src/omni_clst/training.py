@@ -27,6 +27,7 @@ from .config import TuningConfig
 from .errors import InputError
 from .files import append_jsonl, mend_torn_tail, read_jsonl, write_json, write_jsonl
 from .modeling import OmniThinker
+from .plan import measure_model
 from .processing import OmniEncoder
 from .prompts import Prompt, make_prompt
 from .runs import say
@@ -159,6 +160,9 @@ class TrainingRun:
             raise InputError(
                 f"{checkpoint.source}: an adapter; LoRA starts from a whole model, as sft.py leaves it in <run>/merged"
             )
+        # before ZeRO-3 is set up: it would shard what is counted
+        targets = config.lora_targets if config.tuning == "lora" else None
+        self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
         self.processor = load_processor(checkpoint)
         prompt = make_prompt(config.prompt, config.system_prompt)
         self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)

@@ -3,7 +3,9 @@
 from ..generation import Hearing, HFEngine, encoded_batches, plan_batches
 from ..runs import process_count, process_rank
 from ..samples import AudioQASample
+from .feed import Draw
 from .journal import outcome
+from .limits import naming
 
 
 def answer_greedily(
@@ -14,6 +16,8 @@ def answer_greedily(
     hearing = Hearing.plan("real", samples)
     rows = []
     for batch, examples in encoded_batches(batches, engine.encoder, hearing, num_workers):
-        answers = engine.generate(examples, [0] * len(examples))
+        draws = list(map(Draw, range(len(examples)), batch.samples, examples))
+        with naming("evaluation", draws):
+            answers = engine.generate(examples, [0] * len(examples))
         rows += [outcome(sample, done.text) for sample, [done] in zip(batch.samples, answers, strict=True)]
     return rows

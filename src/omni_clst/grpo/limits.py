@@ -10,6 +10,7 @@ from ..errors import InputError
 ADVICE = {
     "rollout": "lower completions_per_rollout or max_completion_length",
     "scoring": "lower completions_per_forward",
+    "evaluation": "lower per_device_eval_batch_size or max_completion_length",
     "update": "lower completions_per_forward, or set gradient_checkpointing true",
 }
 

@@ -1,0 +1,75 @@
+"""What a run will take, on numbers worked out by hand."""
+
+import pytest
+from test_grpo import arguments, run_driver
+from tiny_world import make_base, write_train_file
+
+import grpo
+from omni_clst.config import REPOSITORY
+from omni_clst.errors import InputError
+from omni_clst.plan import ModelSize, activation_bytes, memory_table, print_memory, rollout_bytes
+
+GIB = 2**30
+# 900 weights in the language model, 100 in the towers
+SIZE = ModelSize(language=900, towers=100, lora=10, hidden=8, intermediate=16, layers=3, vocabulary=50, cached=4)
+
+
+def test_activations_are_one_layer_and_every_layers_input():
+    layer, inputs, logits = 10 * (8 * 8 + 3 * 16) * 2, 10 * 8 * 2, 3 * 5 * 50 * 4
+    assert activation_bytes(SIZE, 10, 5, checkpointing=True, width=2) == layer + 3 * inputs + logits
+    assert activation_bytes(SIZE, 10, 5, checkpointing=False, width=2) == 3 * layer + logits
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_rollout_is_cache_prefill_and_logits_and_under_zero3_the_whole_model(gathered):
+    cache, prefill, logits = 2 * (7 + 3) * 3 * 4 * 2, 2 * 7 * (8 * 8 + 3 * 16) * 2, 3 * 2 * 50 * 4
+    expected = cache + prefill + logits + gathered * 1000 * 2
+    assert rollout_bytes(SIZE, 2, 7, 3, width=2, gathered=gathered) == expected
+
+
+@pytest.mark.parametrize(
+    ("trainable", "width", "stage", "expected"),
+    [
+        (10, 2, 0, {"weights": 2020, "gradients": 40, "optimiser": 80}),  # LoRA: 1010 weights, 10 learn
+        (900, 4, 0, {"weights": 4000, "gradients": 3600, "optimiser": 7200}),
+        (900, 4, 2, {"weights": 4000, "gradients": 900, "optimiser": 1800}),  # on 4 processes
+        (900, 4, 3, {"weights": 1000, "gradients": 900, "optimiser": 1800}),
+    ],
+)
+def test_memory_is_shared_out_as_the_stage_says(monkeypatch, trainable, width, stage, expected):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert memory_table(SIZE, trainable, width, stage) == expected
+
+
+def test_what_comes_by_turns_counts_once(capsys):
+    print_memory({"weights": 20 * GIB}, {"activations": 1 * GIB, "rollout": 2 * GIB})
+    assert capsys.readouterr().out == (
+        "memory       22.00 GiB a device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
+        "fits 24 GB no, 48 GB yes, 80 GB yes\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    make_base(folder / "base")
+    write_train_file(folder, 8)
+    return folder
+
+
+def test_plan_is_printed_before_the_disk_is_found_too_small(world, monkeypatch, capsys):
+    disk = type("Disk", (), {"free": 10})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: disk)
+    with pytest.raises(InputError, match="this run needs .* GB of disk, 0.0 GB are free"):
+        grpo.main([*arguments(world, "full disk", rewards="format: 1.0"), "--dry_run"])
+    assert "samples      8 " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_plan_of_a_sharded_run_is_made_before_the_shards(world):
+    """Under ZeRO-3 transformers shards every model that is made, also one that is only to be counted."""
+    zero3 = REPOSITORY / "configs" / "zero3.json"
+    result = run_driver("none", [*arguments(world, "zero3", tuning="full", deepspeed=zero3), "--dry_run"])
+    assert result.returncode == 0, result.stderr[-3000:]
+    for word in ("samples      8 ", "parameters ", "reference ", "rollout ", "disk "):
+        assert word in result.stdout
