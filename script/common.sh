@@ -55,6 +55,10 @@ visible_gpus() {
     echo $((listed < present ? listed : present))
 }
 
+asks_for_cpu() {
+    [[ " $* " == *" --device cpu "* || " $* " == *" --device=cpu "* ]]
+}
+
 # Processes on this node for the given arguments: NPROC_PER_NODE, or one per visible GPU, or one on the CPU.
 processes_per_node() {
     local gpus
@@ -62,7 +66,7 @@ processes_per_node() {
         echo "$NPROC_PER_NODE"
         return
     fi
-    if [[ " $* " == *" --device cpu "* || " $* " == *" --device=cpu "* ]]; then
+    if asks_for_cpu "$@"; then
         echo 1
         return
     fi
@@ -93,6 +97,8 @@ launch() {
         threads=$(($(nproc) / processes))
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
     fi
+    # DeepSpeed, which the trainers' libraries import, looks for an accelerator and warns that there is none.
+    if asks_for_cpu "$@"; then export DS_ACCELERATOR=cpu; fi
     if [[ $nodes == 1 && $processes == 1 ]]; then
         "$PYTHON_BIN" "$entry" "$@"
         return
