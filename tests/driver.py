@@ -1,9 +1,9 @@
 """Runs an entry point in a process of its own, with a death or a look inside built in.
 
-    python tests/driver.py sft|grpo|infer HOOK[+HOOK...] [entry point arguments]
+    python tests/driver.py sft|grpo|infer|prepare HOOK[+HOOK...] [entry point arguments]
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
-dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N
+kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N
 """
 
 import json
@@ -133,6 +133,14 @@ def install(hook: str) -> None:
     elif name in ("kill_before_append", "kill_after_append"):
         append = call_then(inference.append_jsonl, int(value), before=name == "kill_before_append")
         inference.append_jsonl = append
+    elif name == "kill_in_audit":
+        from omni_clst.preparation import clips
+
+        clips.append_jsonl = call_then(clips.append_jsonl, int(value), before=False)
+    elif name == "kill_before_write":
+        from omni_clst.preparation import run
+
+        run.write_jsonl = call_then(run.write_jsonl, int(value), before=True)
     elif name == "dump_weights":
 
         def on_train_end(self, args, state, control, model=None, **kwargs):

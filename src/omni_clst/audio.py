@@ -6,7 +6,7 @@ second) and audio tokens (25 a second).
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,22 @@ SAMPLING_RATE = 16_000  # Hz, what the model hears
 HOP_LENGTH = 160  # samples per mel frame
 MIN_SAMPLES = 2 * HOP_LENGTH + 1  # the fewest that the audio tower turns into a token: 3 mel frames
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
+SILENCE_RMS = 1e-3  # -60 dB: what a quiet moment stays below
 
 _BLOCK_FRAMES = 65_536
+_MOMENT_FRAMES = 1_024
 # A writer that streams cannot know the length and leaves such a size in the header: it promises nothing.
 _STREAMING_BYTES = 2**31 - 2**16
 # libsndfile's log where a header names more bytes of sound than the file has (WAV and RF64, AIFF, W64).
 _SIZE_MISMATCH = re.compile(r"^\s*(?:data|SSND|riff|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
+class ClipError(InputError):
+    """A clip that cannot be heard; `kind` is missing, unreadable, too short or not finite."""
+
+    def __init__(self, message: str, kind: str = "unreadable"):
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class AudioInfo:
         return _resampled_length(min(self.frames, self.frame_limit(max_audio_seconds)), self.sampling_rate)
 
     def audio_tokens(self, max_audio_seconds: float | None = None) -> int:
-        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`; raises `InputError` for none."""
+        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`; raises `ClipError` for none."""
         _require_token(self, int(min(self.frames, self.frame_limit(max_audio_seconds))))
         return audio_token_count(mel_frame_count(self.samples(max_audio_seconds)))
 
@@ -67,10 +77,12 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioInspection:
-    """A clip as decoded: `info` with the frames that were there, the mono peak, and what is odd about it."""
+    """A clip as decoded: `info` with the frames that were there, the mono peak, the share of its moments (1,024 frames)
+    below -60 dB, and what is odd about it."""
 
     info: AudioInfo
     peak: float
+    silence_share: float
     problems: tuple[str, ...]
 
 
@@ -78,7 +90,7 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
     """Decode a clip as the released model's pipeline does (librosa: mean of the channels, then soxr HQ).
 
     Returns float32 of shape (samples,) at 16 kHz. A clip longer than `max_audio_seconds` is cropped before resampling:
-    its beginning is kept, the rest is not read. A truncated file gives what is there. Raises `InputError` with path and
+    its beginning is kept, the rest is not read. A truncated file gives what is there. Raises `ClipError` with path and
     reason for a file that is missing, empty, not decodable, without samples, too short for one audio token (20 ms), or
     holding values that are not finite.
     """
@@ -88,7 +100,7 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
 
 
 def probe_audio(path: str | Path) -> AudioInfo:
-    """Read a file's header; raises `InputError` for a file that is missing, empty or not audio.
+    """Read a file's header; raises `ClipError` for a file that is missing, empty or not audio.
 
     Decodes only where a header leaves the length open (a stream without duration).
     """
@@ -96,16 +108,20 @@ def probe_audio(path: str | Path) -> AudioInfo:
         return info if info.frames else replace(info, frames=sum(len(block) for block in blocks))
 
 
-def inspect_audio(path: str | Path) -> AudioInspection:
+def inspect_audio(path: str | Path, listen: Callable[[np.ndarray], None] | None = None) -> AudioInspection:
     """Decode a whole file in constant memory and tell what is odd about it (truncated, silent).
 
-    Raises `InputError` for every file that `load_audio` would refuse.
+    `listen` is given every mono block (frames,) at the file's own rate, one after the other. Raises `ClipError` for every
+    file that `load_audio` would refuse.
     """
-    frames, peak = 0, 0.0
+    frames, silent, peak = 0, 0, 0.0
     with _open_clip(path) as (info, blocks):
         for block in _mono_blocks(info, blocks, math.inf):
             frames += len(block)
+            silent += _silent_frames(block)
             peak = max(peak, float(np.abs(block).max()))
+            if listen is not None:
+                listen(block)
     problems = []
     promised = max(info.promised_frames, info.frames)
     # An estimated length is no promise: believe it only where a whole second is missing.
@@ -114,7 +130,16 @@ def inspect_audio(path: str | Path) -> AudioInspection:
         problems.append(f"truncated: the header promises {promised / rate:.2f} s, {frames / rate:.2f} s are there")
     if peak < SILENCE_PEAK:
         problems.append("silent")
-    return AudioInspection(replace(info, frames=frames, estimated=False), peak, tuple(problems))
+    return AudioInspection(replace(info, frames=frames, estimated=False), peak, silent / frames, tuple(problems))
+
+
+def _silent_frames(block: np.ndarray) -> int:
+    """Frames of a block that lie in moments below -60 dB."""
+    whole = len(block) // _MOMENT_FRAMES * _MOMENT_FRAMES
+    power = np.square(block[:whole]).reshape(-1, _MOMENT_FRAMES).mean(axis=1)
+    silent = int((power < SILENCE_RMS**2).sum()) * _MOMENT_FRAMES
+    rest = block[whole:]
+    return silent + (len(rest) if len(rest) and np.square(rest).mean() < SILENCE_RMS**2 else 0)
 
 
 def mel_frame_count(samples: int) -> int:
@@ -163,9 +188,9 @@ def _require_file(path: str | Path) -> None:
     try:
         with open(path, "rb") as file:
             if not file.read(1):
-                raise InputError(f"{path}: is empty (0 bytes)")
+                raise ClipError(f"{path}: is empty (0 bytes)")
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise ClipError(f"{path}: {error.strerror}", "missing") from None
 
 
 def _soundfile_info(path: str | Path, file: soundfile.SoundFile) -> AudioInfo:
@@ -215,7 +240,7 @@ def _open_with_ffmpeg(stack: ExitStack, path: str | Path):
     except av.FFmpegError as error:
         reason = error.strerror
     if reason is not None:
-        raise InputError(f"{path}: not decodable as audio ({reason})")
+        raise ClipError(f"{path}: not decodable as audio ({reason})")
     return container
 
 
@@ -243,7 +268,7 @@ def _ffmpeg_blocks(container) -> Iterator[np.ndarray]:
 
 
 def _mono_blocks(info: AudioInfo, blocks: Iterator[np.ndarray], limit: float) -> Iterator[np.ndarray]:
-    """Yield mono float32 blocks (frames,) of the first `limit` frames; raises `InputError` for unusable content."""
+    """Yield mono float32 blocks (frames,) of the first `limit` frames; raises `ClipError` for unusable content."""
     frames = not_finite = 0
     for block in blocks:
         if frames + len(block) > limit:
@@ -255,17 +280,18 @@ def _mono_blocks(info: AudioInfo, blocks: Iterator[np.ndarray], limit: float) ->
         if frames >= limit:
             break
     if not_finite:
-        raise InputError(f"{info.path}: {not_finite} sample values are not finite (NaN or infinity)")
+        raise ClipError(f"{info.path}: {not_finite} sample values are not finite (NaN or infinity)", "not finite")
     _require_token(info, frames)
 
 
 def _require_token(info: AudioInfo, frames: int) -> None:
-    """Raise `InputError` for a clip that has too few frames for one audio token."""
+    """Raise `ClipError` for a clip that has too few frames for one audio token."""
     if not frames:
-        raise InputError(f"{info.path}: holds no audio samples")
+        raise ClipError(f"{info.path}: holds no audio samples", "too short")
     samples = _resampled_length(frames, info.sampling_rate)
     if samples < MIN_SAMPLES:
-        raise InputError(f"{info.path}: {samples} samples at 16 kHz are too short, one audio token takes {MIN_SAMPLES}")
+        reason = f"{samples} samples at 16 kHz are too short, one audio token takes {MIN_SAMPLES}"
+        raise ClipError(f"{info.path}: {reason}", "too short")
 
 
 def _resampled_length(frames: int, sampling_rate: int) -> int:

@@ -9,7 +9,8 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         # torch makes a data worker's error anew, with the worker's traceback before the message
-        super().__init__(message.rpartition(f"{__name__}.InputError: ")[2].rstrip("\n"))
+        own = type(self)
+        super().__init__(message.rpartition(f"{own.__module__}.{own.__qualname__}: ")[2].rstrip("\n"))
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:

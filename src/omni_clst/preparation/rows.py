@@ -1,0 +1,118 @@
+"""Rows of a data set as they come in, and what they became before anything was heard: one line a row in a spool file."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark
+from ..config import PrepareConfig
+from ..errors import InputError
+from ..files import write_jsonl
+from ..samples import AudioQASample, sample_from_row
+from .clips import EmbeddedClips, make_pool
+from .finder import ClipFinder
+from .readers import ROWS_AT_ONCE, RawRow, read_hub_rows, read_raw_rows
+from .rules import Candidate, Dropped, convert, convert_benchmark
+
+
+class RowSpool:
+    """Reads a source's rows once, stores the clips that are inside them, and spools what each became."""
+
+    def __init__(self, config: PrepareConfig, work: Path, flac_folder: Path, num_workers: int):
+        self.config, self.work, self.flac_folder, self.num_workers = config, work, flac_folder, num_workers
+        self.is_benchmark = config.source in BENCHMARKS
+        self.path = work / "rows.jsonl"
+        self._oddities: dict[str, list[str]] = defaultdict(list)
+        self._finder = ClipFinder(self._clip_folder())
+
+    def fill(self) -> int:
+        """Spool all rows, in their order; returns how many there were."""
+        count = 0
+
+        def spooled(embedded: EmbeddedClips) -> Iterator[dict]:
+            nonlocal count
+            for part in _batches(self._rows(), ROWS_AT_ONCE):
+                hashes = [None if raw.audio is None else hashlib.sha256(raw.audio).hexdigest() for raw in part]
+                embedded.store({key: raw.audio for key, raw in zip(hashes, part, strict=True) if key is not None})
+                for raw, key in zip(part, hashes, strict=True):
+                    count += 1
+                    yield self._spool_row(raw, None if key is None else embedded.known[key])
+
+        with make_pool(self.num_workers) as pool:
+            write_jsonl(self.path, spooled(EmbeddedClips(self.work, self.flac_folder, pool)))
+        if not count:
+            raise InputError(f"{self.config.input or self.config.hub}: holds no rows")
+        return count
+
+    def _clip_folder(self) -> Path | None:
+        if self.config.clips is not None or self.config.input is None:
+            return Path(self.config.clips) if self.config.clips else None
+        given = Path(self.config.input)
+        return given if given.is_dir() else given.parent
+
+    def _rows(self) -> Iterator[RawRow]:
+        config = self.config
+        if config.hub is not None:
+            return read_hub_rows(config.hub, config.hub_config, config.hub_split)
+        return self._benchmark_rows() if self.is_benchmark else read_raw_rows(config.input)
+
+    def _benchmark_rows(self) -> Iterator[RawRow]:
+        """A benchmark's rows, from its metadata file or from the folder that holds it as data/README.md says."""
+        path = Path(self.config.input)
+        if path.is_dir():
+            place = find_benchmark(path, self.config.source)
+            if place is None:
+                raise InputError(BENCHMARKS[self.config.source].missing_line(path))
+            path = place[0]
+        loaded = load_benchmark(self.config.source, path)
+        for sample_id, what in loaded.oddities:
+            self._oddities[sample_id].append(what)
+        return (RawRow(f"{path}: {row['id']}", row) for row in loaded.original_rows)
+
+    def _spool_row(self, raw: RawRow, embedded: dict | None) -> dict:
+        place = raw.place.removeprefix(f"{self.config.audio_root}/")  # shorter, and the same after a move
+        try:
+            if self.is_benchmark:
+                candidate = convert_benchmark(raw.row, self._oddities[raw.row["id"]])
+            else:
+                candidate = convert(self.config.source, raw.row)
+            clip, was, trouble = self._clip_of(candidate, embedded)
+            if trouble and not self.is_benchmark:
+                raise Dropped(*trouble)
+        except Dropped as end:
+            return {"place": place, "rule": end.rule, "value": end.value}
+        notes = [*candidate.notes, *([trouble] if trouble else [])]
+        return {"place": place, "sample": candidate.sample.to_row(), "notes": notes, "clip": clip, "was": was}
+
+    def _clip_of(
+        self, candidate: Candidate, embedded: dict | None
+    ) -> tuple[str | None, str | None, tuple[str, str] | None]:
+        """The clip's file, what an embedded one was, and (rule, value) where there is none."""
+        if embedded is None:
+            path, reason = self._finder.find(candidate.sample.audio_path)
+            return path, None, None if path else ("no clip", reason)
+        if embedded["flac"] is None:
+            return None, None, (embedded["rule"], embedded["reason"])
+        return str(self.flac_folder / embedded["flac"]), embedded["was"], None
+
+
+def spooled_sample(row: dict, is_benchmark: bool) -> AudioQASample:
+    """The sample of a spooled row; a benchmark's stays odd where it is odd."""
+    own = row["sample"]
+    if not is_benchmark:
+        return sample_from_row(own)
+    known = ("id", "audio_path", "question", "choices", "answer", "think", "source")
+    values = {name: tuple(own[name]) if name == "choices" else own[name] for name in known}
+    return AudioQASample(**values, extra={name: value for name, value in own.items() if name not in known})
+
+
+def _batches(rows: Iterator[RawRow], size: int) -> Iterator[list[RawRow]]:
+    part = []
+    for raw in rows:
+        part.append(raw)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

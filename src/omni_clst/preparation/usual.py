@@ -1,0 +1,89 @@
+"""The usual sets of a data folder: each prepared on its own, then those that train joined into one source file."""
+
+from pathlib import Path
+
+from ..config import REPOSITORY, PrepareConfig, load_config, parse_arguments
+from ..errors import InputError
+from ..runs import say
+from ..samples import AudioQASample, write_samples
+from ..sources import read_samples
+from .clips import Inspection
+from .overlap import same_clips
+from .page import audit_table
+from .run import SPLIT_FILES, Preparation
+from .splits import connected, question_key, split
+
+FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ", "mmau-mini": "MMAU", "mmau-test": "MMAU",
+           "mmar": "MMAR"}  # fmt: skip
+META_FILES = {"mmau-mini": "mmau-test-mini.json", "mmau-test": "mmau-test.json", "mmar": "MMAR-meta*.json*"}
+OUTPUTS = {"train": "source.jsonl", "valid": "valid.jsonl", "held_out": "held_out.jsonl"}
+
+
+def prepare_usual(argv: list[str]) -> None:
+    """Prepare what lies under --data_root; the other arguments are those of `PrepareConfig`."""
+    given, problems = parse_arguments(argv)
+    if problems:
+        raise InputError("; ".join(problems))
+    root = Path(given.pop("data_root", [str(REPOSITORY / "data")])[-1]).absolute()
+    found = [source for source in FOLDERS if _is_there(root, source)]
+    if not found:
+        wanted = ", ".join(f"{folder}/" for folder in dict.fromkeys(FOLDERS.values()))
+        raise InputError(f"{root}: holds none of {wanted}; data/README.md says what goes there")
+    configs = [_config_of(source, root, given) for source in found]  # all of them, before the first is begun
+    training = []
+    for config in configs:
+        say(f"== {config.source}, from {config.input}")
+        preparation = Preparation(config)
+        say(audit_table(preparation.run()) + "\n")
+        if not preparation.is_benchmark:
+            training.append(preparation)
+    if training:
+        join(training, root)
+
+
+def _is_there(root: Path, source: str) -> bool:
+    folder = root / FOLDERS[source]
+    return any(folder.rglob(META_FILES[source])) if source in META_FILES else folder.is_dir()
+
+
+def _config_of(source: str, root: Path, given: dict[str, list[str]]) -> PrepareConfig:
+    own = {"source": source, "input": root / FOLDERS[source], "output": root / "prepared" / source}
+    words = own | {"audio_root": root, "against": root} | {key: values[-1] for key, values in given.items()}
+    return load_config(PrepareConfig, [word for key, value in words.items() for word in (f"--{key}", str(value))])
+
+
+def join(training: list[Preparation], root: Path) -> None:
+    """Put the samples of all sets into source.jsonl, and their splits beside it.
+
+    A question about a clip that an earlier set has too is taken once; clips and questions that two sets share stay on
+    one side.
+    """
+    config = training[0].config
+    first_name = _first_names(training)
+    samples: dict[tuple[str, str], AudioQASample] = {}
+    links, rows = [], 0
+    for preparation in training:
+        for file in SPLIT_FILES.values():
+            if (preparation.output / file).exists():
+                for sample in read_samples(preparation.output / file, config.audio_root):
+                    rows += 1
+                    clip = first_name[sample.audio_path]
+                    samples.setdefault((clip, question_key(sample.question, sample.choices)), sample)
+    links = list(samples)
+    sizes = {"held_out": config.held_out, "valid": round(config.valid_share * len(samples))}
+    parts = split(connected(links), sizes, config.seed)
+    for name, file in OUTPUTS.items():
+        chosen = [sample for sample, part in zip(samples.values(), parts, strict=True) if part == name]
+        if chosen or name == "train":
+            write_samples(root / file, chosen, config.audio_root)
+            say(f"{root / file}: {len(chosen)} samples")
+    say(f"{rows - len(samples)} of {rows} samples stood in two sets and were taken once")
+
+
+def _first_names(training: list[Preparation]) -> dict[str, str]:
+    """For every clip of all sets, the name that it goes by in the first that has it."""
+    found: dict[str, Inspection] = {}
+    for preparation in training:
+        for path, inspection in preparation.inspections.items():
+            found[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
+    return same_clips(found, {}, {})[0]
