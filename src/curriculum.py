@@ -10,17 +10,21 @@ writes the training file --output, what became of the samples beside it (.txt, .
 
     python src/curriculum.py clst --samples source.jsonl --base_answers_dir runs/answers/base \
         --answers_dir runs/answers/sft_lora --output data/CLST_15k.jsonl
+
+With --silence_answers_dir (from `answer.py --audio silence`) both mark what is right without hearing, and leave it out
+above --max_silence_pass_rate.
 """
 
 from pathlib import Path
 
-from omni_clst.config import AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
+from omni_clst.audio_contribution import leave_out_unheard, note_silence, why_unheard
+from omni_clst.config import AnswerConfig, ContributionConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
 from omni_clst.curriculum import make_curriculum
 from omni_clst.curriculum_report import describe_curriculum, draw_curriculum
 from omni_clst.difficulty import read_pass_rates
 from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable, write_text
-from omni_clst.samples import write_samples
+from omni_clst.samples import AudioQASample, write_samples
 from omni_clst.sources import read_samples
 from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
 
@@ -29,9 +33,13 @@ def make_sft_data(argv: list[str]) -> None:
     """The `sft` subcommand: guided thought dropout, then a split that puts no clip on both sides."""
     config = load_config(ThoughtDropoutConfig, argv, shared_with=AnswerConfig)
     output = require_writable(Path(config.output))
-    samples = read_samples(config.samples, config.audio_root)
+    everything = read_marked_samples(config)
+    samples = leave_out_unheard(everything, config.max_silence_pass_rate)
     pass_rates = read_pass_rates(config.answers_file) if config.answers_file else {}
     made = drop_thoughts(samples, pass_rates, config.mode, config.drop_from, config.seed)
+    if len(samples) < len(everything):
+        count = f"{len(everything) - len(samples)} of {len(everything)} samples"
+        print(f"{config.samples}: {count} left out ({why_unheard(config.max_silence_pass_rate)})")
     for name, part in zip(("train", "valid"), split_by_clip(made, config.valid_share, config.seed), strict=True):
         write_samples(output / f"{name}.jsonl", part, config.audio_root)
         print(f"{output / f'{name}.jsonl'}: {describe(part, samples) if part else 'no samples'}")
@@ -43,7 +51,7 @@ def make_clst_data(argv: list[str]) -> None:
     output = Path(config.output)
     for path in (config.output, config.valid_output) if config.valid_size else (config.output,):
         require_writable(Path(path).parent)
-    samples = read_samples(config.samples, config.audio_root)
+    samples = read_marked_samples(config)
     base_pass_rates, sft_pass_rates = read_pass_rates(config.base_answers_file), read_pass_rates(config.answers_file)
     curriculum = make_curriculum(samples, base_pass_rates, sft_pass_rates, config)
     if config.valid_size:
@@ -53,6 +61,14 @@ def make_clst_data(argv: list[str]) -> None:
     write_text(output.with_suffix(".txt"), text + "\n")
     draw_curriculum(curriculum, output.with_suffix(".png"))
     print(f"{text}\n\n{output}: {len(curriculum.chosen)} samples, easy to hard")
+
+
+def read_marked_samples(config: ContributionConfig) -> list[AudioQASample]:
+    """The samples, each with its pass rate on silence where that was measured."""
+    samples = read_samples(config.samples, config.audio_root)
+    if config.silence_answers_file is None:
+        return samples
+    return note_silence(samples, read_pass_rates(config.silence_answers_file, "silence"))
 
 
 SUBCOMMANDS = {"sft": make_sft_data, "clst": make_clst_data}

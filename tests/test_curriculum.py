@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import curriculum as entry
+from omni_clst.audio_contribution import note_silence
 from omni_clst.config import REPOSITORY, AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
 from omni_clst.curriculum import (
     EASY_TO_HARD,
@@ -117,7 +118,39 @@ def test_samples_without_an_answer_are_counted_for_each_model():
 )
 def test_what_teaches_nothing_is_left_out_with_its_reason(answer, sft, window, why, reason):
     sample = make_sample(0, extra={"base_pass_rate": 0.0, "sft_pass_rate": sft})
-    assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window) == why, reason
+    assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, 1.0) == why, reason
+
+
+UNHEARD = "right without hearing: silence pass rate above 0.5"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sft", "silence", "why", "reason"),
+    [
+        ("a", 0.5, 0.75, UNHEARD, "right three times out of four with nothing to hear"),
+        ("a", 0.5, 0.5, None, "the limit itself stays"),
+        ("a", 0.5, 0.0, None, "wrong without the clip"),
+        ("a", 1.0, 1.0, UNHEARD, "said before what the SFT model makes of it"),
+        ("", 0.5, 1.0, "no answer to compare with", "without an answer nothing is right"),
+    ],
+)
+def test_what_is_right_without_hearing_is_left_out_above_the_limit(answer, sft, silence, why, reason):
+    extra = {"base_pass_rate": 0.0, "sft_pass_rate": sft, "silence_pass_rate": silence}
+    sample = AudioQASample(**vars(make_sample(0, extra=extra)) | {"answer": answer})
+    assert why_left_out(sample, 0.1, 0.9, 0.5) == why, reason
+
+
+def test_limit_of_one_leaves_out_nothing_marked_or_not():
+    extra = {"base_pass_rate": 0.0, "sft_pass_rate": 0.5}
+    for sample in (make_sample(0, extra=extra), make_sample(0, extra=extra | {"silence_pass_rate": 1.0})):
+        assert why_left_out(sample, 0.0, 1.0, 1.0) is None
+
+
+def test_samples_not_answered_on_silence_are_counted():
+    samples = [make_sample(number) for number in range(5)]
+    with pytest.raises(InputError) as caught:
+        note_silence(samples, {"s002": 1.0})
+    assert str(caught.value) == "4 of 5 samples have no answer on silence: s000, s001, s003"
 
 
 # shares
@@ -461,7 +494,10 @@ def test_table_says_what_is_held_out_and_what_is_missing():
 
 @pytest.fixture
 def world(tmp_path):
-    """30 samples, 2 a clip, and both models' answers: 12 easy, 10 medium, 8 hard."""
+    """30 samples, 2 a clip, and both models' answers: 12 easy, 10 medium, 8 hard.
+
+    On silence every third one (4 easy, 4 medium, 2 hard) is right half of the time, the others never.
+    """
     rows = [
         {"id": f"q{n:02d}", "audio_path": f"clips/{n // 2}.wav", "question": "what ?", "choices": ["a", "b"],
          "answer": "a", "think": "because", "source": "test"}
@@ -471,6 +507,9 @@ def world(tmp_path):
     for model, right in (("base", range(12)), ("sft", range(22))):
         answers = [{"id": f"q{n:02d}", "correct": [int(n in right)]} for n in range(30)]
         write_rows(tmp_path / model / "answers.jsonl", answers)
+    write_rows(tmp_path / "silence" / "answers.jsonl", [
+        {"id": f"q{n:02d}", "correct": [int(n % 3 == 0), 0], "audio": "silence"} for n in range(30)
+    ])  # fmt: skip
     (tmp_path / "dir.jsonl").mkdir()
     return tmp_path
 
@@ -528,6 +567,32 @@ def test_mix_on_the_command_line_takes_the_place_of_the_default(world):
     assert levels_in(read_samples(world / "out" / "CLST.jsonl")) == {"medium": 5, "hard": 5}
 
 
+def test_every_sample_is_marked_with_its_pass_rate_on_silence(world):
+    run(world, size=30, silence_answers_dir=world / "silence")
+    rates = {sample.id: sample.extra["silence_pass_rate"] for sample in read_samples(world / "out" / "CLST.jsonl")}
+    assert rates == {f"q{n:02d}": 0.5 * (n % 3 == 0) for n in range(30)}
+
+
+def test_nothing_is_marked_without_answers_on_silence(world):
+    run(world)
+    assert not any("silence_pass_rate" in sample.extra for sample in read_samples(world / "out" / "CLST.jsonl"))
+
+
+def test_what_is_right_without_hearing_is_left_out_and_counted(world, capsys):
+    run(world, size=30, silence_answers_dir=world / "silence", max_silence_pass_rate=0.4)
+    chosen = read_samples(world / "out" / "CLST.jsonl")
+    assert {sample.id for sample in chosen} == {f"q{n:02d}" for n in range(30) if n % 3}
+    assert levels_in(chosen) == {"easy": 8, "medium": 6, "hard": 6}
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[:7] for line in table[7:11]] == [
+        ["easy", "12", "4", "0", "0", "8", "8"],
+        ["medium", "10", "4", "0", "0", "6", "6"],
+        ["hard", "8", "2", "0", "0", "6", "6"],
+        ["all", "30", "10", "0", "0", "20", "20"],
+    ]
+    assert "left out: 10 (right without hearing: silence pass rate above 0.4)" in table
+
+
 BAD = [
     ({"base_answers_dir": "{w}/gone"},
      "base_answers_dir {w}/gone/answers.jsonl: no such file; "
@@ -554,6 +619,15 @@ BAD = [
      "min_sft_pass_rate, max_sft_pass_rate: [0.9, 0.1] is no window in [0, 1]"),
     ({"min_sft_pass_rate": 0.5, "max_sft_pass_rate": 0.6},
      "nothing to draw: 0 samples are left, none of a level in the mix {{'easy': 0.2, 'medium': 0.4, 'hard': 0.4}}"),
+    ({"max_silence_pass_rate": 0.5}, "max_silence_pass_rate 0.5 needs silence_answers_dir"),
+    ({"max_silence_pass_rate": 1.5}, "max_silence_pass_rate 1.5 is not between 0 and 1"),
+    ({"max_silence_pass_rate": -0.5, "silence_answers_dir": "{w}/silence"},
+     "max_silence_pass_rate -0.5 is not between 0 and 1"),
+    ({"max_silence_pass_rate": "nan"}, "max_silence_pass_rate nan is not between 0 and 1"),
+    ({"silence_answers_dir": "{w}/gone"},
+     "silence_answers_dir {w}/gone/answers.jsonl: no such file; `src/answer.py --audio silence` makes it"),
+    ({"silence_answers_dir": "{w}/base"}, "{w}/base/answers.jsonl:1: audio 'real' is not 'silence'"),
+    ({"answers_dir": "{w}/silence"}, "{w}/silence/answers.jsonl:1: audio 'silence' is not 'real'"),
     ({"mix": "hrad: 1"}, "mix: 'hrad' is not one of easy, medium, hard"),
     ({"mix": "easy: -1, hard: 2"}, "mix: easy -1.0 is not a share"),
     ({"mix": "easy: 0"}, "mix: no level has a share"),

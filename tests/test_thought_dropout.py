@@ -7,6 +7,7 @@ from tiny_world import make_base, write_train_file
 
 import answer
 import curriculum
+from omni_clst.audio_contribution import leave_out_unheard, note_silence
 from omni_clst.difficulty import answer_row, read_pass_rates
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
@@ -70,6 +71,40 @@ def test_no_clip_stands_on_both_sides_of_the_split():
     assert [sample.id for sample in SAMPLES if sample in train] == [sample.id for sample in train]
 
 
+def test_what_is_right_without_hearing_is_left_out_above_the_limit():
+    marked = note_silence(SAMPLES, {"s0": 1.0, "s1": 0.75, "s2": 0.5, "s3": 0.25, "s4": 0.0, "s5": 0.0})
+    assert [sample.id for sample in leave_out_unheard(marked, 0.5)] == ["s2", "s3", "s4", "s5"]
+    assert [sample.id for sample in leave_out_unheard(marked, 0.0)] == ["s4", "s5"]
+    assert leave_out_unheard(marked, 1.0) == marked
+    assert leave_out_unheard(SAMPLES, 1.0) == SAMPLES  # without marks
+
+
+def test_leaving_out_every_sample_is_an_error():
+    marked = note_silence(SAMPLES, {sample.id: 1.0 for sample in SAMPLES})
+    with pytest.raises(InputError) as caught:
+        leave_out_unheard(marked, 0.5)
+    assert str(caught.value) == (
+        "nothing to train on: all 6 samples are right without hearing: silence pass rate above 0.5"
+    )
+
+
+def test_row_says_what_was_heard_where_that_is_not_the_clip():
+    prompt = make_prompt("direct", "")
+    assert "audio" not in answer_row(SAMPLES[0], ["a"], prompt, "m")
+    assert answer_row(SAMPLES[0], ["a"], prompt, "m", "silence")["audio"] == "silence"
+
+
+def test_answers_that_heard_something_else_are_refused_at_their_line(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "correct": [1], "audio": "silence"}\n{"id": "b", "correct": [1], "audio": "other"}\n')
+    with pytest.raises(InputError) as caught:
+        read_pass_rates(path, "silence")
+    assert str(caught.value) == f"{path}:2: audio 'other' is not 'silence'"
+    with pytest.raises(InputError) as caught:
+        read_pass_rates(path)
+    assert str(caught.value) == f"{path}:1: audio 'silence' is not 'real'"
+
+
 def test_answers_are_judged_by_the_strict_rule():
     row = answer_row(SAMPLES[0], ["a", "A.", "b", "a or b"], make_prompt("direct", ""), "m")
     assert (row["answers"], row["correct"]) == (["a", "A.", "b", "a or b"], [1, 1, 0, 0])
@@ -94,11 +129,15 @@ def world(tmp_path_factory):
     return folder
 
 
+def answer_arguments(world, out, *more: str) -> list[str]:
+    argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--answers_dir", str(out), "--device", "cpu"]
+    return [*argv, "--max_new_tokens", "4", "--batch_size", "4", "--num_workers", "0", *more]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_model_answers_k_times_and_the_dropout_reads_it(world, count):
     out = world / f"answers {count}"
-    argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--answers_dir", str(out), "--device", "cpu"]
-    argv += ["--num_completions", str(count), "--max_new_tokens", "4", "--batch_size", "4", "--num_workers", "0"]
+    argv = answer_arguments(world, out, "--num_completions", str(count))
     answer.main(argv)
     rows = [row for _, row in read_jsonl(out / "answers.jsonl")]
     assert [row["id"] for row in rows] == [f"row{number}" for number in range(10)]
@@ -115,3 +154,72 @@ def test_model_answers_k_times_and_the_dropout_reads_it(world, count):
     train, valid = (read_samples(made / name) for name in ("train.jsonl", "valid.jsonl"))
     assert (len(train), len(valid)) == (8, 2)
     assert all("base_pass_rate" in sample.extra for sample in train + valid)
+
+
+@pytest.fixture(scope="module")
+def answered(world):
+    """The same model's answers to the clips and to silence."""
+    for audio in ("real", "silence"):
+        answer.main(answer_arguments(world, world / audio, "--audio", audio))
+    return world
+
+
+def test_model_answers_silence_and_its_rows_say_so(answered):
+    real, silence = ([row for _, row in read_jsonl(answered / name / "answers.jsonl")] for name in ("real", "silence"))
+    assert [row["id"] for row in silence] == [row["id"] for row in real]
+    assert [row["completions"] for row in silence] != [row["completions"] for row in real]
+    assert {row["audio"] for row in silence} == {"silence"}
+    assert not any("audio" in row for row in real)
+
+
+def test_folder_of_answers_to_the_clips_takes_no_answers_to_silence(answered):
+    """And neither the other way round; a folder from before there was a choice has no such setting."""
+    assert "audio" not in json.loads((answered / "real" / "settings.json").read_text())
+    with pytest.raises(InputError, match=r"real: holds answers made with other settings \(audio: None -> silence\)"):
+        answer.main(answer_arguments(answered, answered / "real", "--audio", "silence"))
+    with pytest.raises(InputError, match=r"silence: holds answers made with other settings \(audio: silence -> None\)"):
+        answer.main(answer_arguments(answered, answered / "silence"))
+
+
+def test_samples_hear_another_clip_on_request(answered):
+    answer.main(answer_arguments(answered, answered / "other", "--audio", "other"))
+    assert {row["audio"] for _, row in read_jsonl(answered / "other" / "answers.jsonl")} == {"other"}
+
+
+def judge_by_hand(world, right: set[int]) -> None:
+    """Give the model's answers to silence verdicts by hand: sample N is right for N in `right`."""
+    rows = [row | {"correct": [int(number in right)]}
+            for number, (_, row) in enumerate(read_jsonl(world / "silence" / "answers.jsonl"))]  # fmt: skip
+    (world / "judged").mkdir(exist_ok=True)
+    (world / "judged" / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def make_sft_data(world, *more: str) -> list[AudioQASample]:
+    curriculum.main(["sft", "--samples", str(world / "train.jsonl"), "--answers_dir", str(world / "real"),
+                     "--output", str(world / "made"), "--valid_share", "0.2", *more])  # fmt: skip
+    return [sample for name in ("train.jsonl", "valid.jsonl") for sample in read_samples(world / "made" / name)]
+
+
+def test_dropout_marks_what_is_right_without_hearing(answered, capsys):
+    judge_by_hand(answered, {1, 4, 5})
+    made = make_sft_data(answered, "--silence_answers_dir", str(answered / "judged"))
+    assert {sample.id for sample in made if sample.extra["silence_pass_rate"]} == {"row1", "row4", "row5"}
+    assert len(made) == 10
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_dropout_leaves_out_what_is_right_without_hearing_and_says_how_many(answered, capsys):
+    judge_by_hand(answered, {1, 4, 5})
+    made = make_sft_data(answered, "--silence_answers_dir", str(answered / "judged"), "--max_silence_pass_rate", "0.5")
+    assert {sample.id for sample in made} == {f"row{number}" for number in (0, 2, 3, 6, 7, 8, 9)}
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == (
+        f"{answered / 'train.jsonl'}: 3 of 10 samples left out (right without hearing: silence pass rate above 0.5)"
+    )
+
+
+def test_limit_on_silence_needs_answers_to_silence(answered):
+    with pytest.raises(InputError, match="^max_silence_pass_rate 0.5 needs silence_answers_dir$"):
+        make_sft_data(answered, "--max_silence_pass_rate", "0.5")
+    with pytest.raises(InputError, match=r"real/answers\.jsonl:1: audio 'real' is not 'silence'$"):
+        make_sft_data(answered, "--silence_answers_dir", str(answered / "real"))

@@ -252,6 +252,7 @@ class AnswerConfig(ModelConfig):
     samples: str = path_field()  # the sample file to answer
     audio_root: str | None = path_field(None)
     answers_dir: str = path_field()  # answers.jsonl goes there
+    audio: str = "real"  # real | silence | other (another sample's clip): what the wording alone gives
     num_completions: int = 1  # k; above 1 the completions are sampled and pass rates have k + 1 values
     temperature: float = 1.0  # used when num_completions is above 1
     max_new_tokens: int = 256
@@ -264,12 +265,25 @@ class AnswerConfig(ModelConfig):
 
     def problems(self) -> list[str]:
         found = _problems_of_model(self) + _existing_file("samples", self.samples)
+        found += _one_of("audio", self.audio, ("real", "silence", "other"))
         found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_size")
         return found
 
 
 @dataclass(kw_only=True)
-class ThoughtDropoutConfig:
+class ContributionConfig:
+    """What a model answers right with silence in the clip's place needs no hearing: marked, and left out on request."""
+
+    silence_answers_dir: str | None = path_field(None)  # holds an answers.jsonl made with --audio silence; None: no marks
+    max_silence_pass_rate: float = 1.0  # samples above it are left out; 1 leaves out none, 0.5 what is right unheard
+
+    @property
+    def silence_answers_file(self) -> str | None:
+        return None if self.silence_answers_dir is None else str(Path(self.silence_answers_dir) / "answers.jsonl")
+
+
+@dataclass(kw_only=True)
+class ThoughtDropoutConfig(ContributionConfig):
     """Guided thought dropout: which training samples keep their reference thought (arXiv 2509.12275, section 3.1)."""
 
     samples: str = path_field()
@@ -292,11 +306,11 @@ class ThoughtDropoutConfig:
             found.append(f"mode {self.mode} needs answers_dir")
         if not 0 <= self.valid_share < 1:
             found.append(f"valid_share {self.valid_share} is not in [0, 1)")
-        return found
+        return found + _problems_of_contribution(self)
 
 
 @dataclass(kw_only=True)
-class CurriculumConfig:
+class CurriculumConfig(ContributionConfig):
     """The error-aware curriculum: which samples GRPO meets, and in which order (arXiv 2509.12275, section 3.3)."""
 
     samples: str = path_field()
@@ -343,7 +357,7 @@ class CurriculumConfig:
         if not 0 <= self.min_sft_pass_rate <= self.max_sft_pass_rate <= 1:
             window = f"[{self.min_sft_pass_rate}, {self.max_sft_pass_rate}]"
             found.append(f"min_sft_pass_rate, max_sft_pass_rate: {window} is no window in [0, 1]")
-        return found
+        return found + _problems_of_contribution(self)
 
 
 @dataclass(kw_only=True)
@@ -393,6 +407,15 @@ def _problems_of_model(config: ModelConfig) -> list[str]:
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
     found += _one_of("attn_implementation", config.attn_implementation, ("sdpa", "flash_attention_2", "eager"))
     return found + _positive(config, "max_audio_seconds")
+
+
+def _problems_of_contribution(config: ContributionConfig) -> list[str]:
+    found = _existing_file("silence_answers_dir", config.silence_answers_file)
+    found = [f"{line}; `src/answer.py --audio silence` makes it" for line in found]
+    found += _between(config, "max_silence_pass_rate", 0, 1)
+    if config.silence_answers_dir is None and config.max_silence_pass_rate < 1:
+        found.append(f"max_silence_pass_rate {config.max_silence_pass_rate} needs silence_answers_dir")
+    return found
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from .audio_contribution import is_right_unheard, why_unheard
 from .errors import InputError
 from .samples import AudioQASample
 
@@ -41,7 +42,8 @@ def make_curriculum(
 ) -> Curriculum:
     """Grade, leave out, hold out, draw and order; what comes out depends on the seed and not on the samples' order."""
     graded = grade(samples, base_pass_rates, sft_pass_rates, config.right_from)
-    reasons = {s.id: why_left_out(s, config.min_sft_pass_rate, config.max_sft_pass_rate) for s in graded}
+    limits = (config.min_sft_pass_rate, config.max_sft_pass_rate, config.max_silence_pass_rate)
+    reasons = {sample.id: why_left_out(sample, *limits) for sample in graded}
     usable = [sample for sample in graded if reasons[sample.id] is None]
     held_out, available = hold_out(usable, config.valid_size, config.size, config.mix, config.seed)
     chosen = draw(available, config.size, config.mix, config.seed)
@@ -81,15 +83,20 @@ def grade(
     return graded
 
 
-def why_left_out(sample: AudioQASample, min_sft_pass_rate: float, max_sft_pass_rate: float) -> str | None:
+def why_left_out(
+    sample: AudioQASample, min_sft_pass_rate: float, max_sft_pass_rate: float, max_silence_pass_rate: float
+) -> str | None:
     """Why a graded sample cannot teach, None if it can.
 
     GRPO learns from the differences in reward within a group. Where the SFT model was sampled k > 1 times, a sample that
     it always or never gets right will mostly give groups without one, and a window such as [0.1, 0.9] leaves it out. One
-    greedy answer says little about that: the default window, [0, 1], leaves nothing out.
+    greedy answer says little about that: the default window, [0, 1], leaves nothing out. What is right without the
+    clip teaches no hearing: `audio_contribution.py`.
     """
     if not sample.answer:
         return "no answer to compare with"
+    if is_right_unheard(sample, max_silence_pass_rate):
+        return why_unheard(max_silence_pass_rate)
     if sample.extra["sft_pass_rate"] < min_sft_pass_rate:
         return f"SFT pass rate below {min_sft_pass_rate:g}"
     if sample.extra["sft_pass_rate"] > max_sft_pass_rate:

@@ -34,12 +34,14 @@ class SampleRun:
         self.sampling = Sampling(config.max_new_tokens, temperature, seed=config.seed)
         settings = answer_settings(self.checkpoint, self.encoder, self.sampling, config, self.device)
         settings |= {"samples_sha256": sha256_of_file(config.samples), "num_completions": config.num_completions}
+        settings |= {} if config.audio == "real" else {"audio": config.audio}  # real: as before there was a choice
         self.folder = AnswerFolder(Path(config.answers_dir), settings, config.overwrite)
 
     def answer(self) -> None:
         """Answer what is open; rank 0 writes `answers.jsonl` and says how much was right."""
         config = self.config
-        say(f"{config.samples}: {len(self.samples)} samples, {config.num_completions} answers each")
+        how = f"{config.num_completions} answers each, hearing {config.audio} audio"
+        say(f"{config.samples}: {len(self.samples)} samples, {how}")
         if self.folder.lacks(self.lengths):
             engine = load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
             answer_all(
@@ -49,17 +51,17 @@ class SampleRun:
                 self.folder,
                 config.batch_size,
                 config.num_workers,
-                Hearing.plan("real", self.samples),
+                Hearing.plan(config.audio, [sample for sample in self.samples if sample.id in self.lengths]),
                 self._make_row,
                 config.num_completions,
             )
         if process_rank() == 0:
             answered = [sample for sample in self.samples if sample.id not in self.unreadable]
             path = self.folder.write_whole("answers.jsonl", answered)
-            rates = read_pass_rates(path).values()
+            rates = read_pass_rates(path, config.audio).values()
             say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
         wait_for_all()
 
     def _make_row(self, sample: AudioQASample, completions: list[Completion]) -> dict:
         texts = [completion.text for completion in completions]
-        return answer_row(sample, texts, self.encoder.prompt, self.config.model)
+        return answer_row(sample, texts, self.encoder.prompt, self.config.model, self.config.audio)
