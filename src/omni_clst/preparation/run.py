@@ -123,15 +123,18 @@ class Preparation:
             notes.append(trouble)
         first = clip if self.is_benchmark else self.first_name[clip]
         if first != clip:
-            notes.append(("the same clip under two names", f"{clip} is {first}"))
+            notes.append(("the same clip under two names", f"{self._name(clip)} is {self._name(first)}"))
         flac = self.inspections[first].flac
         return replace(sample, audio_path=str(self.flac_folder / flac) if flac else first), notes
 
     def _overlaps(self, sample: AudioQASample, clip: str) -> Iterator[tuple[str, str]]:
         if clip in self.in_benchmark:
-            yield "clip is in a benchmark", f"{clip} is {self.in_benchmark[clip]}"
+            yield "clip is in a benchmark", f"{self._name(clip)} is {self.in_benchmark[clip]}"
         if their := self.theirs.with_question(sample):
             yield "question is in a benchmark", f"{sample.question[:80]!r} is {their}"
+
+    def _name(self, clip: str) -> str:
+        return below(clip, self.config.audio_root)
 
     def _count_tokens(self, sample: AudioQASample, inspection: Inspection | None) -> None:
         """Note the length of the sample's prompt, where a model's tokenizer was named."""
