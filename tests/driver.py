@@ -55,12 +55,24 @@ def hash_clips(input_features, feature_attention_mask) -> list[str]:
 
 
 def write_what_is_heard(file: Path) -> None:
-    """Append to `file`, one line a call, the hashes of the clips that the model's audio tower is given."""
+    """Append to `file`, one line a call, which clips the audio tower is given, and whose encodings reach the model.
+
+    In the phase `tower` the clips' hashes; in `rollout`, `score` and `policy` those of the clips that the encodings in
+    the model's input were made of: they are told by their own bytes.
+    """
+    import hashlib
+
     from omni_clst.generation import HFEngine
     from omni_clst.modeling import OmniThinker
 
-    encode, write, score = OmniThinker.get_audio_features, HFEngine._write, OmniThinker.score_completions
-    phases = []
+    encode, embed = OmniThinker.get_audio_features, OmniThinker.embed
+    write, score = HFEngine._write, OmniThinker.score_completions
+    phases: list[str] = []
+    clip_of: dict[str, str] = {}
+
+    def note(phase: str, clips: list[str]) -> None:
+        with open(file.with_suffix(f".rank{os.environ.get('RANK', '0')}"), "a") as log:
+            log.write(json.dumps({"phase": phase, "clips": clips}) + "\n")
 
     def during(phase: str, function, *arguments, **keywords):
         phases.append(phase)
@@ -69,8 +81,8 @@ def write_what_is_heard(file: Path) -> None:
         finally:
             phases.pop()
 
-    def written(self, rows):
-        return during("rollout", write, self, rows)
+    def written(self, *arguments):
+        return during("rollout", write, self, *arguments)
 
     def scored(self, *arguments, **keywords):
         import torch
@@ -78,13 +90,27 @@ def write_what_is_heard(file: Path) -> None:
         phase = "policy" if torch.is_grad_enabled() else "score"
         return during(phase, score, self, *arguments, **keywords)
 
-    def heard(self, input_features, feature_attention_mask=None, *arguments, **keywords):
-        row = {"phase": phases[-1], "clips": hash_clips(input_features, feature_attention_mask)}
-        with open(file.with_suffix(f".rank{os.environ.get('RANK', '0')}"), "a") as log:
-            log.write(json.dumps(row) + "\n")
-        return encode(self, input_features, feature_attention_mask, *arguments, **keywords)
+    def digest(encoding) -> str:
+        return hashlib.sha256(encoding.float().numpy().tobytes()).hexdigest()
 
-    OmniThinker.get_audio_features, HFEngine._write, OmniThinker.score_completions = heard, written, scored
+    def heard(self, input_features, feature_attention_mask=None, *arguments, **keywords):
+        from omni_clst.audio import audio_token_count
+
+        clips = hash_clips(input_features, feature_attention_mask)
+        note("tower", clips)
+        output = encode(self, input_features, feature_attention_mask, *arguments, **keywords)
+        sizes = [audio_token_count(frames) for frames in feature_attention_mask.sum(dim=-1).tolist()]
+        clip_of.update(zip(map(digest, output.last_hidden_state.split(sizes)), clips, strict=True))
+        return output
+
+    def embedded(self, input_ids, input_features=None, feature_attention_mask=None, audio_embeddings=None):
+        embeddings = embed(self, input_ids, input_features, feature_attention_mask, audio_embeddings)
+        is_audio = input_ids == self.config.audio_token_id
+        note(phases[-1], [clip_of[digest(row[own].detach())] for row, own in zip(embeddings, is_audio, strict=True)])
+        return embeddings
+
+    OmniThinker.get_audio_features, OmniThinker.embed = heard, embedded
+    HFEngine._write, OmniThinker.score_completions = written, scored
 
 
 def run_out_of_memory(count: int) -> None:
@@ -93,14 +119,14 @@ def run_out_of_memory(count: int) -> None:
 
     write, calls = HFEngine._write, [0]
 
-    def failing(self, rows):
+    def failing(self, *arguments):
         import torch
 
         calls[0] += 1
         is_last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
         if is_last and calls[0] == count:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return write(self, rows)
+        return write(self, *arguments)
 
     HFEngine._write = failing
 

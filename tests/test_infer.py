@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tiny_world import free_port, make_base, write_mmau
 
 import infer
 from omni_clst.benchmark_run import folder_name
+from omni_clst.benchmarks import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.config import InferConfig
 from omni_clst.errors import InputError
@@ -329,16 +331,24 @@ def test_plan_covers_every_sample_once_and_ignores_their_order():
     assert [[s.id for s in batch.samples] for batch in plan] == [[s.id for s in batch.samples] for batch in turned]
 
 
-def test_nothing_of_the_released_generation_settings_is_inherited(world):
+def test_greedy_answers_equal_those_of_transformers_own_generate(world):
+    """The stock processor's inputs, padded to the feature extractor's full length, one sample at a time."""
     checkpoint = find_checkpoint(str(world / "base"))
     model = load_thinker(checkpoint, torch.float32)
     encoder = OmniEncoder(load_processor(checkpoint), make_prompt("demo_direct", ""), 30.0)
-    engine = HFEngine(model, encoder, Sampling(max_new_tokens=5))
-    used = engine.generation_config
-    assert (used.do_sample, used.repetition_penalty, used.max_new_tokens) == (False, 1.0, 5)
+    engine = HFEngine(model, encoder, Sampling(max_new_tokens=12))
+    place = find_benchmark(world / "data", "mmau-mini")
+    samples = [
+        replace(sample, audio_path=str(resolve_audio(sample, place[1])))
+        for sample in load_benchmark("mmau-mini", place[0]).samples[:6]
+    ]
+    written = engine.generate([encoder.encode(sample) for sample in samples], [0] * 6)
     placeholders = encoder.tokenizer.convert_tokens_to_ids(["<|AUDIO|>", "<|IMAGE|>", "<|VIDEO|>"])
-    assert sorted(used.suppress_tokens) == sorted(placeholders)
-    assert model.generation_config.repetition_penalty in (None, 1.0)
+    for sample, [completion] in zip(samples, written, strict=True):
+        stock = encoder.processor(text=encoder.prompt_text(sample, 1), audio=[encoder.load(sample)], return_tensors="pt")
+        output = model.generate(**stock, max_new_tokens=12, do_sample=False, suppress_tokens=placeholders,
+                                eos_token_id=engine.end_ids, pad_token_id=0)  # fmt: skip
+        assert output[0, stock["input_ids"].shape[1] :].tolist() == list(completion.token_ids)
 
 
 class TestPredictionRow:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from omni_clst.sampling import Sampling, SeededSampler, derive_seed, token_log_probs
+from omni_clst.sampling import Sampling, TokenChooser, derive_seed, token_log_probs
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 5.0], [0.0, 0.0, 3.0, 0.0, 9.0]])
 CPU = torch.device("cpu")
@@ -54,28 +54,37 @@ def test_sampled_token_that_left_the_top_k_keeps_a_probability():
 
 def test_draws_follow_the_distribution():
     sampling = Sampling(4, temperature=1.2, top_k=3)
-    sampler = SeededSampler(sampling, [4], [derive_seed("a"), derive_seed("b")], CPU)
+    chooser = TokenChooser(sampling, [4], [derive_seed("a"), derive_seed("b")], CPU)
     expected = token_log_probs(LOGITS, sampling, [4]).exp()
     count = 6000
-    drawn = torch.stack([sampler(None, LOGITS).argmax(dim=-1) for _ in range(count)])
+    drawn = torch.stack([chooser.choose(LOGITS, torch.arange(2))[0] for _ in range(count)])
     for row in range(2):
         shares = [Counter(drawn[:, row].tolist())[token] / count for token in range(5)]
         assert shares == pytest.approx(expected[row].tolist(), abs=0.025)  # four standard deviations
 
 
 def test_draw_depends_on_its_own_seed_alone():
+    """Also when the rows before it have left the batch."""
     sampling = Sampling(4, temperature=1.0)
-    alone = SeededSampler(sampling, [], [7], CPU)
-    among = SeededSampler(sampling, [], [3, 7], CPU)
-    for _ in range(20):
-        assert alone(None, LOGITS[1:]).argmax() == among(None, LOGITS)[1].argmax()
+    alone = TokenChooser(sampling, [], [7], CPU)
+    among = TokenChooser(sampling, [], [3, 7], CPU)
+    for step in range(20):
+        [expected], _ = alone.choose(LOGITS[1:], torch.tensor([0]))
+        rows = torch.tensor([0, 1]) if step < 10 else torch.tensor([1])
+        assert among.choose(LOGITS[rows], rows)[0][-1] == expected
 
 
-def test_log_probs_of_the_drawn_tokens_are_kept():
-    sampler = SeededSampler(Sampling(4, temperature=1.5), [4], [1, 2], CPU)
-    tokens = sampler(None, LOGITS).argmax(dim=-1)
-    expected = token_log_probs(LOGITS, sampler.sampling, [4]).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    assert torch.equal(sampler.drawn[0], expected)
+def test_drawn_tokens_come_with_their_log_probs():
+    chooser = TokenChooser(Sampling(4, temperature=1.5), [4], [1, 2], CPU)
+    tokens, log_probs = chooser.choose(LOGITS, torch.arange(2))
+    expected = token_log_probs(LOGITS, chooser.sampling, [4]).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    assert torch.equal(log_probs, expected)
+
+
+def test_temperature_0_takes_the_likeliest_token_that_is_not_suppressed():
+    chooser = TokenChooser(Sampling(4), [int(LOGITS[0].argmax())], [], CPU)
+    expected = LOGITS[0].clone().index_fill(-1, chooser.suppressed, -torch.inf).argmax()
+    assert chooser.choose(LOGITS, torch.arange(2))[0][0] == expected
 
 
 def test_seeds_are_the_same_everywhere_and_differ_by_every_part():

@@ -3,16 +3,17 @@
 Its interface is `HFEngine.generate(examples, seeds, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList
 
+from .audio import audio_token_count
+from .decoding import write_completions
 from .modeling import OmniThinker
 from .processing import Example, OmniEncoder, collate
 from .samples import AudioQASample
-from .sampling import Sampling, SeededSampler, derive_seed
+from .sampling import Sampling, TokenChooser, derive_seed
 
 
 @dataclass(frozen=True)
@@ -49,69 +50,88 @@ def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_size: i
 
 
 class HFEngine:
-    """Batched generation with transformers: left padding, a generation config of our own.
+    """Batched generation with transformers' model: left padding, one prefill a prompt, settings of our own.
 
-    `rows_at_once` bounds how many completions are written together (None: all that are asked for).
+    `rows_at_once` bounds how many completions are written together (None: all that are asked for). Where the audio tower
+    does not learn, an example keeps what its clip was encoded to, and whoever scores its completions takes it from there.
+    `anyone_writes` as in `write_completions`.
     """
 
-    def __init__(self, model: OmniThinker, encoder: OmniEncoder, sampling: Sampling, rows_at_once: int | None = None):
-        self.model = model
+    def __init__(
+        self,
+        model: OmniThinker,
+        encoder: OmniEncoder,
+        sampling: Sampling,
+        rows_at_once: int | None = None,
+        anyone_writes: Callable[[bool], bool] = bool,
+    ):
+        self.thinker = model.get_base_model() if hasattr(model, "get_base_model") else model  # its layers hold the adapter
         self.encoder = encoder
         self.sampling = sampling
         self.rows_at_once = rows_at_once
-        self.generation_config = make_generation_config(encoder, sampling, placeholder_ids(model))
+        self.anyone_writes = anyone_writes
+        self.end_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
 
     @torch.no_grad()
     def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
         """`n` completions of every encoded prompt; a prompt's seed decides what is drawn for it when sampling."""
-        rows = [(example, derive_seed(seed, copy)) for example, seed in zip(examples, seeds, strict=True)
-                for copy in range(n)]  # fmt: skip
-        step = self.rows_at_once or max(len(rows), 1)
-        completions = [done for start in range(0, len(rows), step) for done in self._write(rows[start : start + step])]
-        return [completions[start : start + n] for start in range(0, len(completions), n)]
+        prompts = max((self.rows_at_once or n * len(examples)) // n, 1)
+        copies = min(self.rows_at_once or n, n)
+        found: list[list[Completion]] = []
+        for start in range(0, len(examples), prompts):
+            part = slice(start, start + prompts)
+            written: list[list[Completion]] = [[] for _ in examples[part]]
+            for first in range(0, n, copies):
+                more = self._write(examples[part], seeds[part], range(first, min(first + copies, n)))
+                for own, further in zip(written, more, strict=True):
+                    own += further
+            found += written
+        return found
 
-    def _write(self, rows: list[tuple[Example, int]]) -> list[Completion]:
-        device = self.model.device
-        batch = collate([example for example, _ in rows], self.generation_config.pad_token_id, "left")
+    def _write(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
+        """These copies of every prompt's completions."""
+        device = self.thinker.device
+        self._hear(examples)
+        batch = collate(examples, self.encoder.tokenizer.pad_token_id, "left")
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        batch["input_features"] = batch["input_features"].to(self.model.dtype)
-        sampler = None
-        if self.sampling.temperature > 0:
-            sampler = SeededSampler(self.sampling, placeholder_ids(self.model), [seed for _, seed in rows], device)
-        output = self.model.generate(
-            **batch,
-            generation_config=self.generation_config,
-            logits_processor=LogitsProcessorList([sampler] if sampler else []),
+        if "input_features" in batch:
+            batch["input_features"] = batch["input_features"].to(self.thinker.dtype)
+        mask = batch.pop("attention_mask")
+        own_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
+        ids, log_probs = write_completions(
+            self.thinker,
+            self.thinker.embed(**batch),
+            mask,
+            len(copies),
+            TokenChooser(self.sampling, placeholder_ids(self.thinker), own_seeds, device),
+            self.end_ids,
+            self.sampling.max_new_tokens,
+            self.anyone_writes,
         )
-        written = output[:, batch["input_ids"].shape[1] :].tolist()  # (rows, new tokens)
-        drawn = torch.stack(sampler.drawn, dim=1).tolist() if sampler else [[]] * len(rows)
-        return [self._completion(ids, log_probs) for ids, log_probs in zip(written, drawn, strict=True)]
+        done = [self._completion(*written) for written in zip(ids, log_probs, strict=True)]
+        return [done[start : start + len(copies)] for start in range(0, len(done), len(copies))]
+
+    def _hear(self, examples: list[Example]) -> None:
+        """Encode the clips that are not encoded yet, once, where that can be kept."""
+        open_ = [e for e in examples if e.input_features is not None and e.audio_embeddings is None]
+        if self.thinker.tower_learns or not open_:
+            return
+        batch = collate(open_, self.encoder.tokenizer.pad_token_id, "left")
+        features = batch["input_features"].to(self.thinker.device, self.thinker.dtype)
+        heard = self.thinker.hear(features, batch["feature_attention_mask"].to(self.thinker.device))
+        sizes = [audio_token_count(example.input_features.shape[1]) for example in open_]
+        for example, own in zip(open_, heard.split(sizes), strict=True):
+            example.audio_embeddings = own
 
     def _completion(self, ids: list[int], log_probs: list[float]) -> Completion:
-        ends = [index for index, token in enumerate(ids) if token in self.generation_config.eos_token_id]
-        length = ends[0] + 1 if ends else len(ids)
-        text = self.encoder.tokenizer.decode(ids[: length - bool(ends)], skip_special_tokens=True)
-        return Completion(text, length, bool(ends), tuple(ids[:length]), tuple(log_probs[:length]))
+        finished = bool(ids) and ids[-1] in self.end_ids
+        text = self.encoder.tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=True)
+        return Completion(text, len(ids), finished, tuple(ids), tuple(log_probs))
 
 
 def placeholder_ids(model: OmniThinker) -> list[int]:
     """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
     return [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]
-
-
-def make_generation_config(encoder: OmniEncoder, sampling: Sampling, suppressed: list[int]) -> GenerationConfig:
-    """Everything that generation depends on, stated: nothing is inherited from the released settings.
-
-    Sampling is `SeededSampler`'s; what transformers does on top of it is greedy.
-    """
-    return GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=False,
-        eos_token_id=[encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")],
-        pad_token_id=encoder.tokenizer.pad_token_id,
-        suppress_tokens=suppressed,
-        repetition_penalty=1.0,
-    )
 
 
 class PromptDataset(torch.utils.data.Dataset):

@@ -10,20 +10,15 @@ from functools import wraps
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import Cache, DynamicCache, Qwen2_5OmniThinkerForConditionalGeneration
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerCausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
 from .processing import IGNORED_LABEL
 from .sampling import Sampling, token_log_probs
+from .shared_prefix import SharedPrefix, positions_from_mask
 
-
-def positions_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Position ids (batch, tokens) that count from 0 at each row's first token, whichever side is padded.
-
-    Without pictures the three axes of the model's rotary positions are equal, so these plain ids are all it needs.
-    """
-    return (attention_mask.long().cumsum(dim=-1) - 1).clamp_min(0)
+LOGITS_AT_ONCE = 2**26  # values: 256 MiB of float32
 
 
 @dataclass
@@ -75,24 +70,30 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         suppressed: list[int],
         input_features: torch.Tensor | None = None,
         feature_attention_mask: torch.Tensor | None = None,
+        audio_embeddings: torch.Tensor | None = None,
         rows_at_once: int | None = None,
     ) -> CompletionScores:
         """Score groups of completions, each group behind one prompt with one clip.
 
         `input_ids` and `attention_mask` (groups, prompt tokens) are padded on the left, `completion_ids` and
         `completion_mask` (groups * G, completion tokens) on the right, a group's rows next to each other: whatever the
-        batch, they hear the clip of their own prompt, which is encoded once. `rows_at_once` bounds the rows whose
-        activations are kept together; more of them are computed again in the backward.
+        batch, they hear the clip of their own prompt. Prompt and clip go through the model once a group, and the
+        completions branch off (`shared_prefix.py`). `rows_at_once` bounds the completions whose activations are kept
+        together; more of them are computed again in the backward, behind their prompt again.
         """
         copies = completion_ids.shape[0] // input_ids.shape[0]
-        prompts = self.embed(input_ids, input_features, feature_attention_mask)  # (groups, prompt tokens, hidden)
+        prompts = self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings)
         rows = torch.arange(completion_ids.shape[0], device=completion_ids.device)
         pieces = rows.split(rows_at_once or len(rows))
 
         def score(own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            group = own // copies
+            groups, owner = (own // copies).unique(return_inverse=True)
             return self._score_rows(
-                prompts[group], attention_mask[group], completion_ids[own], completion_mask[own], sampling, suppressed
+                SharedPrefix(attention_mask[groups], completion_mask[own], owner),
+                prompts[groups],
+                completion_ids[own],
+                sampling,
+                suppressed,
             )
 
         if len(pieces) > 1 and torch.is_grad_enabled():
@@ -101,31 +102,91 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             scored = [score(own) for own in pieces]
         return CompletionScores(*(torch.cat(parts) for parts in zip(*scored, strict=True)))
 
-    def _score_rows(self, prompts, prompt_mask, completion_ids, completion_mask, sampling, suppressed):
-        """Log-probabilities and entropies (rows, completion tokens) behind embedded prompts, one a row."""
-        embeddings = torch.cat([prompts, self.get_input_embeddings()(completion_ids).to(prompts.dtype)], dim=1)
-        attention_mask = torch.cat([prompt_mask, completion_mask.to(prompt_mask.dtype)], dim=1)
+    def _score_rows(
+        self,
+        prefix: SharedPrefix,
+        prompts: torch.Tensor,
+        completion_ids: torch.Tensor,
+        sampling: Sampling,
+        suppressed: list[int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies (rows, completion tokens) behind embedded prompts (groups, tokens, hidden)."""
+        sampled = completion_ids[prefix.drawn]  # (tokens,)
         hidden = self.model(
+            inputs_embeds=prefix.pack(prompts, self.get_input_embeddings()(sampled).to(prompts.dtype)),
+            attention_mask=prefix.attention_mask(self.config.text_config._attn_implementation, prompts.dtype),
+            position_ids=prefix.positions,
+            use_cache=False,
+        ).last_hidden_state
+        before = hidden.flatten(0, 1)[prefix.predictors]  # (tokens, hidden): each position predicts the next token
+        chosen, entropies = self._score_tokens(before, sampled, sampling, suppressed)
+        empty = torch.zeros(completion_ids.shape, dtype=chosen.dtype, device=chosen.device)
+        return empty.masked_scatter(prefix.drawn, chosen), empty.masked_scatter(prefix.drawn, entropies)
+
+    def _score_tokens(
+        self, hidden: torch.Tensor, sampled: torch.Tensor, sampling: Sampling, suppressed: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability and entropy (tokens,) where each token was drawn, from the states before them (tokens, hidden).
+
+        Logits are made for some tokens at a time, and again in the backward.
+        """
+
+        def score(states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            log_probs = token_log_probs(self.lm_head(states), sampling, suppressed, ids)  # (tokens, vocabulary)
+            entropies = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(dim=-1)
+            return log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1), entropies
+
+        size = max(LOGITS_AT_ONCE // self.config.text_config.vocab_size, 1)
+        tiles = list(zip(hidden.split(size), sampled.split(size), strict=True))
+        if len(tiles) == 1:
+            return score(*tiles[0])
+        if torch.is_grad_enabled():
+            scored = [checkpoint(score, *tile, use_reentrant=False) for tile in tiles]
+        else:
+            scored = [score(*tile) for tile in tiles]
+        return tuple(torch.cat(parts) for parts in zip(*scored, strict=True))
+
+    def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, Cache]:
+        """Logits (prompts, vocabulary) behind embedded prompts padded on the left, and the cache to go on with."""
+        output = self.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions_from_mask(attention_mask),
-            use_cache=False,
-        ).last_hidden_state[:, prompts.shape[1] - 1 : -1]  # each position predicts the next token
-        drawn = completion_mask.bool()
-        sampled = completion_ids[drawn]  # (tokens,)
-        log_probs = token_log_probs(self.lm_head(hidden[drawn]), sampling, suppressed, sampled)  # (tokens, vocabulary)
-        entropies = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(dim=-1)
-        chosen = log_probs.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
-        empty = torch.zeros(completion_ids.shape, dtype=chosen.dtype, device=chosen.device)
-        return empty.masked_scatter(drawn, chosen), empty.masked_scatter(drawn, entropies)
+            past_key_values=DynamicCache(config=self.config.text_config),
+            use_cache=True,
+        )
+        return self.lm_head(output.last_hidden_state[:, -1]), output.past_key_values
 
-    def embed(self, input_ids, input_features=None, feature_attention_mask=None) -> torch.Tensor:
-        """Token embeddings (batch, tokens, hidden) with the clips' encodings in place of the audio placeholders."""
+    def decode(self, token_ids: torch.Tensor, attention_mask: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Logits (rows, vocabulary) behind one more token (rows,); the mask (rows, tokens so far) counts it already."""
+        output = self.model(
+            inputs_embeds=self.get_input_embeddings()(token_ids.unsqueeze(-1)),
+            attention_mask=attention_mask,
+            position_ids=attention_mask.sum(dim=-1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return self.lm_head(output.last_hidden_state[:, -1])
+
+    def embed(self, input_ids, input_features=None, feature_attention_mask=None, audio_embeddings=None) -> torch.Tensor:
+        """Token embeddings (batch, tokens, hidden) with the clips' encodings in place of the audio placeholders.
+
+        The clips are given as mel features, or encoded already: `audio_embeddings` (audio tokens of all clips, hidden).
+        """
         embeddings = self.get_input_embeddings()(input_ids)
-        if input_features is None:
-            return embeddings
-        tower_learns = any(parameter.requires_grad for parameter in self.audio_tower.parameters())
-        with torch.set_grad_enabled(tower_learns and torch.is_grad_enabled()):
-            audio = self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
+        if audio_embeddings is None:
+            if input_features is None:
+                return embeddings
+            audio_embeddings = self.hear(input_features, feature_attention_mask)
         placeholders = (input_ids == self.config.audio_token_id).unsqueeze(-1)  # (batch, tokens, 1)
-        return embeddings.masked_scatter(placeholders, audio.to(embeddings.dtype))
+        return embeddings.masked_scatter(placeholders, audio_embeddings.to(embeddings.dtype))
+
+    def hear(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
+        """Encodings of clips (audio tokens of all clips, hidden), one clip after the other."""
+        with torch.set_grad_enabled(self.tower_learns and torch.is_grad_enabled()):
+            return self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
+
+    @property
+    def tower_learns(self) -> bool:
+        """True where a clip's encoding changes with training, so that none can be kept."""
+        return any(parameter.requires_grad for parameter in self.audio_tower.parameters())

@@ -23,12 +23,14 @@ class Example:
     """Model inputs of one sample, not yet batched.
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
-    alone); `input_features` has shape (mel_bins, frames), None for a text without audio.
+    alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
+    (audio tokens, hidden) is what the audio tower made of them, once it has.
     """
 
     input_ids: list[int]
     labels: list[int] | None
     input_features: torch.Tensor | None
+    audio_embeddings: torch.Tensor | None = None
 
 
 class OmniEncoder:
@@ -133,7 +135,8 @@ def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> di
     """Pad examples to one batch.
 
     Returns `input_ids`, `attention_mask` and, where the examples have them, `labels`, all (batch, tokens), and
-    `input_features` (clips, mel_bins, frames) with `feature_attention_mask` (clips, frames), clips in batch order.
+    `input_features` (clips, mel_bins, frames) with `feature_attention_mask` (clips, frames), clips in batch order; where
+    all clips are encoded already, `audio_embeddings` (audio tokens of all clips, hidden) in their place.
     """
     length = max(len(example.input_ids) for example in examples)
 
@@ -147,7 +150,11 @@ def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> di
     }
     if all(example.labels is not None for example in examples):
         batch["labels"] = torch.tensor([pad(example.labels, IGNORED_LABEL) for example in examples])
-    clips = [example.input_features for example in examples if example.input_features is not None]
+    hearing = [example for example in examples if example.input_features is not None]
+    if hearing and all(example.audio_embeddings is not None for example in hearing):
+        batch["audio_embeddings"] = torch.cat([example.audio_embeddings for example in hearing])
+        return batch
+    clips = [example.input_features for example in hearing]
     if clips:
         frames = max(clip.shape[1] for clip in clips)
         batch["input_features"] = torch.stack(

@@ -8,7 +8,6 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
-from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,34 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-class SeededSampler(LogitsProcessor):
-    """Draws every row's tokens from a random stream of its own, so that neither the other rows of a batch nor the
-    number of processes changes what is drawn.
+class TokenChooser:
+    """Chooses every row's next token: the likeliest at temperature 0, else one that is drawn.
 
-    Works by the Gumbel-max rule (Gumbel 1954): the largest of log-probabilities plus Gumbel noise is a draw from them,
-    so that greedy generation over what this returns samples. Keeps the drawn tokens' log-probabilities in `drawn`, one
-    tensor (rows,) a step.
+    A completion's tokens are drawn from a random stream of its own (`seeds`, one a completion), so that neither the other
+    rows of a batch nor the number of processes changes what is drawn. Works by the Gumbel-max rule (Gumbel 1954): the
+    largest of log-probabilities plus Gumbel noise is a draw from them.
     """
 
     def __init__(self, sampling: Sampling, suppressed: list[int], seeds: list[int], device: torch.device):
         self.sampling = sampling
-        self.suppressed = suppressed
-        self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.drawn: list[torch.Tensor] = []
+        self.suppressed = torch.tensor(suppressed, device=device)
+        self.draws = sampling.temperature > 0
+        self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds] if self.draws else []
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        log_probs = token_log_probs(scores, self.sampling, self.suppressed)  # (rows, vocabulary)
+    def choose(self, logits: torch.Tensor, completions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Next token and its log-probability (rows,), 0 for a likeliest one, from logits (rows, vocabulary).
+
+        `completions` (rows,) says which completion each row is.
+        """
+        if not self.draws:
+            ids = logits.float().index_fill(-1, self.suppressed, -torch.inf).argmax(dim=-1)
+            return ids, torch.zeros(len(ids), device=ids.device)
+        log_probs = token_log_probs(logits, self.sampling, self.suppressed.tolist())  # (rows, vocabulary)
         waits = torch.stack(  # exponential; minus its logarithm is Gumbel noise
-            [torch.empty(scores.shape[-1], device=scores.device).exponential_(generator=s) for s in self.streams]
+            [
+                torch.empty(logits.shape[-1], device=logits.device).exponential_(generator=self.streams[completion])
+                for completion in completions.tolist()
+            ]
         )
-        noisy = log_probs - waits.log()
-        self.drawn.append(log_probs.gather(-1, noisy.argmax(dim=-1, keepdim=True)).squeeze(-1))
-        return noisy
+        ids = (log_probs - waits.log()).argmax(dim=-1)
+        return ids, log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

@@ -97,8 +97,10 @@ class GRPORun(TrainingRun):
             arguments = GRPOConfig(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
-        if config.deepspeed and not arguments.ds3_gather_for_generation and config.dynamic_sampling:
-            raise InputError("dynamic_sampling needs ds3_gather_for_generation: processes draw different numbers")
+        if config.deepspeed and not arguments.ds3_gather_for_generation and (config.dynamic_sampling or evaluates):
+            raise InputError(
+                "dynamic_sampling and valid_file need ds3_gather_for_generation: processes answer different numbers"
+            )
         arguments.max_steps = self._count_steps(arguments)
         return arguments
 

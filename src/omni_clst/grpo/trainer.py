@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOTrainer
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 from trl.trainer.callbacks import SyncRefModelCallback
@@ -187,8 +188,14 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         ) as model:
             model.eval()
             with self.accelerator.autocast() if self.accelerator.mixed_precision != "no" else nullcontext():
-                yield HFEngine(model, self.encoder, sampling, self.rows_per_rollout)
+                yield HFEngine(model, self.encoder, sampling, self.rows_per_rollout, self._anyone_writes)
         self.model.train(training)
+
+    def _anyone_writes(self, here: bool) -> bool:
+        """Whether another token is to be written: with weights in pieces, all processes have to take the same steps."""
+        if self.args.ds3_gather_for_generation or not is_deepspeed_zero3_enabled() or self.args.world_size == 1:
+            return here
+        return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
 
     def _tokenize_prompts(self, prompts):
         """TRL asks for the prompts' tokens: the groups have them, one group after the other."""
