@@ -12,10 +12,12 @@ from pathlib import Path
 from omni_clst.ablation import AblationConfig, figures_of, write_results
 from omni_clst.config import REPOSITORY, load_config
 from omni_clst.errors import run_main
+from omni_clst.runs import describe_environment
 
 
 def main(argv: list[str]) -> None:
     config = load_config(AblationConfig, argv)
+    environment = describe_environment()  # before results change the checkout
     runs: dict[str, dict[str, dict[str, float]]] = {}
     for seed in config.seeds:
         world = World(Path(config.out) / f"seed{seed}", seed)
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
         for name, model in models.items():
             runs.setdefault(name, {})[seed] = figures_of(model)
         command = " ".join(["bash script/ablation.sh", *argv[2:]])
-        print(write_results(Path(config.results), runs, command), flush=True)
+        print(write_results(Path(config.results), runs, command, environment), flush=True)
 
 
 class World:

@@ -11,7 +11,6 @@ from statistics import mean, stdev
 
 from .config import path_field
 from .files import read_jsonl, write_json, write_text
-from .runs import describe_environment
 
 FIGURES = ("accuracy", "accuracy on shallow", "accuracy on deep", "thinks on shallow", "thinks on deep", "tokens")
 
@@ -54,9 +53,8 @@ def figures_of(model: Path) -> dict[str, float]:
     return found
 
 
-def write_results(folder: Path, runs: dict[str, dict[str, dict[str, float]]], command: str) -> str:
+def write_results(folder: Path, runs: dict[str, dict[str, dict[str, float]]], command: str, environment: dict) -> str:
     """Write ablation.md, .json and .png from model -> seed -> figures; returns the table."""
-    environment = describe_environment()
     table = _table(runs)
     seeds = sorted({seed for found in runs.values() for seed in found})
     made = f"`{command}` at commit {environment['commit']}, {environment['devices'][0]}, seeds {', '.join(seeds)}."
