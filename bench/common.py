@@ -1,4 +1,4 @@
-"""What the benches share: a random thinker of any size, counts of what goes through it, and a clock by phase."""
+"""What the benches share: a random thinker of any size and a clock by phase."""
 
 import sys
 import time
@@ -65,31 +65,6 @@ def make_model(processor, size: str, vocabulary: int | None = None, dtype=torch.
 def make_clip(seconds: float, seed: int = 0) -> np.ndarray:
     """A noisy clip, float32 (samples,) at 16 kHz."""
     return (0.1 * np.random.default_rng(seed).standard_normal(int(seconds * 16_000))).astype(np.float32)
-
-
-class Counts(Counter):
-    """Mel frames through the audio tower, tokens through the language model, rows through the head."""
-
-    def __init__(self, model: OmniThinker):
-        super().__init__()
-        self.hooks = [
-            model.audio_tower.register_forward_pre_hook(self._frames, with_kwargs=True),
-            model.model.register_forward_pre_hook(self._tokens, with_kwargs=True),
-            model.lm_head.register_forward_pre_hook(self._rows),
-        ]
-
-    def _frames(self, module, arguments, keywords):
-        self["mel frames encoded"] += arguments[0].shape[-1]
-
-    def _tokens(self, module, arguments, keywords):
-        self["tokens through the model"] += keywords["inputs_embeds"].shape[:2].numel()
-
-    def _rows(self, module, arguments):
-        self["rows through the head"] += arguments[0].shape[:-1].numel()
-
-    def remove(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
 
 
 class Phases(Counter):

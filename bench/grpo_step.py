@@ -9,7 +9,8 @@ import copy
 import statistics
 
 import torch
-from common import QUESTION, SIZES, Counts, Phases, describe_machine, make_clip, make_model, make_processor
+from common import QUESTION, SIZES, Phases, describe_machine, make_clip, make_model, make_processor
+from counts import Counts
 from plain_grpo import grpo_loss, make_inputs, roll_out, score
 
 from omni_clst.generation import HFEngine, placeholder_ids
@@ -118,16 +119,21 @@ def table(arguments) -> None:
             print(f"{seconds:>5.0f}s{copies:>4}{tokens:>8}{rows:>9}{step:>9.2f}{1000 * step / tokens:>12.2f}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says which model and which step."""
     parser.add_argument("--size", choices=SIZES, default="79m")
     parser.add_argument("--vocabulary", type=int, help="another one than the size's own")
     parser.add_argument("--copies", type=int, default=8, help="G: completions a prompt")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the clip")
     parser.add_argument("--new_tokens", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3, help="counted steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--repeats", type=int, default=3, help="counted steps")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     print(f"{describe_machine(arguments.device)}; {arguments.size}, {arguments.dtype}, {arguments.new_tokens} new tokens")

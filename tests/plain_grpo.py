@@ -16,8 +16,8 @@ def make_inputs(processor, text: str, waveform, copies: int, device="cpu") -> di
 @torch.no_grad()
 def roll_out(model, inputs: dict[str, torch.Tensor], new_tokens: int, temperature: float, suppressed: list[int]):
     """Sampled completions (rows, new tokens), none of which ends early."""
-    output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0,
-                            suppress_tokens=suppressed, eos_token_id=None, pad_token_id=0, use_cache=True)  # fmt: skip
+    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "suppress_tokens": suppressed}
+    output = model.generate(**inputs, **drawn, max_new_tokens=new_tokens, eos_token_id=None, pad_token_id=0, use_cache=True)
     return output[:, inputs["input_ids"].shape[1] :]
 
 

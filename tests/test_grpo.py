@@ -506,6 +506,7 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
         ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
+        ({"attn_implementation": "flash_attention_2"}, "flash_attention_2 takes no mask of one's own"),
         ({"fsdp": "full_shard"}, "fsdp 'full_shard' is not supported: deepspeed configs/zero3.json shards the weights"),
         ({"early_stopping_patience": 2}, "early_stopping_patience needs valid_file"),
     ],

@@ -179,6 +179,10 @@ class CLSTConfig(TuningConfig):
 
         found = super().problems() + refused(self.trainer)
         found += _one_of("loss_type", self.loss_type, LOSS_TYPES)
+        if self.attn_implementation == "flash_attention_2":
+            found.append(
+                "attn_implementation flash_attention_2 takes no mask of one's own, which a shared prompt needs: sdpa"
+            )
         found += _one_of("order", self.order, ORDERS) + _one_of("over_limit", self.over_limit, ("drop", "crop"))
         found += _positive(self, "max_prompt_length", "max_completion_length", "temperature", "top_p", "num_iterations")
         found += _between(self, "top_p", 0, 1) + _between(self, "top_k", 0) + _between(self, "beta", 0)

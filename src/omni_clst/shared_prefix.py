@@ -37,7 +37,7 @@ class SharedPrefix:
 
     def __post_init__(self):
         self.drawn = self.completion_mask.bool()  # (rows, completion tokens)
-        prompts = self.prompt_mask.sum(dim=-1)  # (groups,)
+        self._prompts = prompts = self.prompt_mask.bool().sum(dim=-1)  # (groups,)
         written = self.drawn.sum(dim=-1)  # (rows,)
         ends = prompts.scatter_add(0, self.owner, written)
         place = torch.arange(int(ends.max()), device=self.owner.device)
@@ -68,9 +68,9 @@ class SharedPrefix:
         """Of every completion token, where in the flattened rows the state lies that it was drawn from (tokens,)."""
         groups, length = self._in_prompt.shape
         places = torch.arange(groups * length, device=self.owner.device).view(groups, length)
-        last_of_prompt = places[:, 0] + self.prompt_mask.sum(dim=-1) - 1  # (groups,)
+        last_of_prompt = places[:, 0] + self._prompts - 1  # (groups,)
         own = places[self._in_completions]  # (tokens,)
-        is_first = self.positions[self._in_completions] == self.prompt_mask.sum(dim=-1)[own // length]
+        is_first = self.positions[self._in_completions] == self._prompts[own // length]
         return torch.where(is_first, last_of_prompt[own // length], own - 1)
 
     def attention_mask(self, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
