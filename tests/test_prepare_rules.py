@@ -3,7 +3,8 @@
 import pytest
 from foreign_sets import CHOICES, audiomcq_row, audsem_row, avqa_row, lettered
 
-from omni_clst.preparation.rules import RULES, Dropped, convert
+from omni_clst.preparation.layouts import convert
+from omni_clst.preparation.rules import RULES, Dropped
 
 LETTERS = [f"{letter}. {choice}" for letter, choice in zip("ABCD", CHOICES, strict=True)]
 THOUGHT = "first a bark, then nothing"

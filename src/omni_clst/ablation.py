@@ -60,7 +60,8 @@ def write_results(folder: Path, runs: dict[str, dict[str, dict[str, float]]], co
     made = f"`{command}` at commit {environment['commit']}, {environment['devices'][0]}, seeds {', '.join(seeds)}."
     note = "Mean ± standard deviation over the seeds; percent, and tokens a completion; greedy answers, strict score."
     write_text(folder / "ablation.md", f"# Ablation on the embedded world\n\n{table}\n\n{note}\nMade by {made}\n")
-    write_json(folder / "ablation.json", {"command": command, "environment": environment, "runs": runs})
+    kept = {key: environment[key] for key in ("python", "packages", "commit", "devices")}
+    write_json(folder / "ablation.json", {"command": command, "environment": kept, "runs": runs})
     draw(folder / "ablation.png", runs)
     return table
 

@@ -390,7 +390,7 @@ class PrepareConfig:
 
     def problems(self) -> list[str]:
         from .benchmarks import BENCHMARKS
-        from .preparation.rules import SOURCES
+        from .preparation.layouts import SOURCES
 
         found = _one_of("source", self.source, (*SOURCES, *BENCHMARKS))
         if (self.input is None) == (self.hub is None):

@@ -18,7 +18,7 @@ from .processing import IGNORED_LABEL
 from .sampling import Sampling, token_log_probs
 from .shared_prefix import SharedPrefix, positions_from_mask
 
-LOGITS_AT_ONCE = 2**26  # values: 256 MiB of float32
+LOGITS_AT_ONCE = 2**24  # values: 64 MiB of float32, of which a handful is held at once
 
 
 @dataclass

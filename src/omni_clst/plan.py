@@ -11,7 +11,7 @@ import torch
 
 from .checkpoints import load_config, lora_layers
 from .files import require_disk
-from .modeling import OmniThinker
+from .modeling import LOGITS_AT_ONCE, OmniThinker
 from .runs import process_count, say
 from .samples import LEVELS, AudioQASample
 
@@ -71,13 +71,16 @@ def activation_bytes(size: ModelSize, tokens: int, labelled: int, checkpointing:
     return kept + 3 * labelled * size.vocabulary * 4
 
 
-def rollout_bytes(size: ModelSize, rows: int, prompt: int, completion: int, width: int, gathered: bool) -> int:
-    """Estimated bytes while `rows` completions are written: their cache, one layer of the prefill, the last logits.
+def rollout_bytes(
+    size: ModelSize, prompts: int, rows: int, prompt: int, completion: int, width: int, gathered: bool
+) -> int:
+    """Estimated bytes while `rows` completions of `prompts` prompts are written: their cache, one layer of the prefill,
+    the last logits.
 
     `gathered` adds the whole model, which ZeRO-3 puts together on every device for it.
     """
     cache = rows * (prompt + completion) * size.layers * size.cached * width
-    prefill = rows * prompt * (8 * size.hidden + 3 * size.intermediate) * width
+    prefill = prompts * prompt * (8 * size.hidden + 3 * size.intermediate) * width
     logits = 3 * rows * size.vocabulary * 4
     return cache + prefill + logits + (size.total * width if gathered else 0)
 
@@ -143,16 +146,18 @@ def print_grpo_plan(run, arguments) -> None:
     learnt = min(config.per_device_train_batch_size, config.completions_per_forward or config.per_device_train_batch_size)
     activations = activation_bytes(
         size,
-        learnt * (longest + config.max_completion_length),
-        learnt * config.max_completion_length,
+        -(-learnt // copies) * longest + learnt * config.max_completion_length,
+        min(learnt * config.max_completion_length, LOGITS_AT_ONCE // size.vocabulary),
         config.gradient_checkpointing,
         run.compute_dtype.itemsize if config.deepspeed else width,
     )
     written = arguments.steps_per_generation * config.per_device_train_batch_size
+    written = min(written, config.completions_per_rollout or written)
     sharded = zero_stage(config.deepspeed) == 3 and process_count() > 1
     rollout = rollout_bytes(
         size,
-        min(written, config.completions_per_rollout or written),
+        -(-written // copies),
+        written,
         longest,
         config.max_completion_length,
         run.compute_dtype.itemsize,
@@ -163,7 +168,7 @@ def print_grpo_plan(run, arguments) -> None:
     say(f"steps        {arguments.max_steps}, {prompts} prompts x {copies} completions a generation on "
         f"{process_count()} processes")  # fmt: skip
     say(f"tokens       {prompts * mean:,.0f} of prompts and up to {prompts * copies * config.max_completion_length:,} "
-        f"written a generation; the longest row {longest + config.max_completion_length}")  # fmt: skip
+        f"written a generation; the longest prompt {longest}")  # fmt: skip
     fixed = {"reference": reference // (process_count() if sharded else 1)} if reference else {}
     _print_size(run, fixed, {"activations": activations, "rollout": rollout})
 

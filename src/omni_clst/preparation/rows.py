@@ -12,8 +12,9 @@ from ..files import write_jsonl
 from ..samples import AudioQASample, sample_from_row
 from .clips import EmbeddedClips, make_pool
 from .finder import ClipFinder
+from .layouts import Candidate, convert, convert_benchmark
 from .readers import ROWS_AT_ONCE, RawRow, read_hub_rows, read_raw_rows
-from .rules import Candidate, Dropped, convert, convert_benchmark
+from .rules import Dropped
 
 
 class RowSpool:
