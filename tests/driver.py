@@ -3,7 +3,8 @@
     python tests/driver.py sft|grpo|infer|prepare HOOK[+HOOK...] [entry point arguments]
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
-kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N
+kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N |
+tokens_at_once:N | ends_often
 """
 
 import json
@@ -139,6 +140,20 @@ def install(hook: str) -> None:
 
     if name == "spell":
         reward_spelling()
+    elif name == "tokens_at_once":
+        from omni_clst.modeling import OmniThinker
+
+        OmniThinker._tokens_at_once = int(value)
+    elif name == "ends_often":
+        from omni_clst.generation import HFEngine
+
+        make = HFEngine.__init__
+
+        def with_many_ends(self, *arguments, **keywords):
+            make(self, *arguments, **keywords)
+            self.end_ids = list(range(0, 700, 5))
+
+        HFEngine.__init__ = with_many_ends
     elif name == "hear":
         write_what_is_heard(Path(value))
     elif name == "out_of_memory":

@@ -128,7 +128,7 @@ def test_logits_in_tiles_give_the_same_scores_and_gradients(world, monkeypatch):
     )
     whole = fast_log_probs(models["full"], encoder, samples[:2], ids, mask)
     expected = gradients(models["full"], whole.sin().sum())
-    monkeypatch.setattr("omni_clst.modeling.LOGITS_AT_ONCE", 3 * models["full"].config.text_config.vocab_size)
+    monkeypatch.setattr("omni_clst.modeling.OmniThinker._tokens_at_once", 3)
     tiled = fast_log_probs(models["full"], encoder, samples[:2], ids, mask)
     assert torch.allclose(tiled, whole, atol=1e-6)
     assert torch.allclose(gradients(models["full"], tiled.sin().sum()), expected, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache, DynamicCache, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerCausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
@@ -119,16 +120,19 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             use_cache=False,
         ).last_hidden_state
         before = hidden.flatten(0, 1)[prefix.predictors]  # (tokens, hidden): each position predicts the next token
-        chosen, entropies = self._score_tokens(before, sampled, sampling, suppressed)
+        most = len(completion_ids) * sampling.max_new_tokens
+        chosen, entropies = self._score_tokens(before, sampled, sampling, suppressed, most)
         empty = torch.zeros(completion_ids.shape, dtype=chosen.dtype, device=chosen.device)
         return empty.masked_scatter(prefix.drawn, chosen), empty.masked_scatter(prefix.drawn, entropies)
 
     def _score_tokens(
-        self, hidden: torch.Tensor, sampled: torch.Tensor, sampling: Sampling, suppressed: list[int]
+        self, hidden: torch.Tensor, sampled: torch.Tensor, sampling: Sampling, suppressed: list[int], most: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability and entropy (tokens,) where each token was drawn, from the states before them (tokens, hidden).
 
-        Logits are made for some tokens at a time, and again in the backward.
+        Logits are made for some tokens at a time, and again in the backward. Under ZeRO-3 every use of the head gathers its
+        weights from all processes, which have to take the same number of tiles: it follows from `most`, the tokens that
+        there can be, and not from those that this process has.
         """
 
         def score(states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,8 +140,8 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             entropies = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(dim=-1)
             return log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1), entropies
 
-        size = max(LOGITS_AT_ONCE // self.config.text_config.vocab_size, 1)
-        tiles = list(zip(hidden.split(size), sampled.split(size), strict=True))
+        count = -(-(most if is_deepspeed_zero3_enabled() else max(len(sampled), 1)) // self._tokens_at_once)
+        tiles = list(zip(hidden.tensor_split(count), sampled.tensor_split(count), strict=True))
         if len(tiles) == 1:
             return score(*tiles[0])
         if torch.is_grad_enabled():
@@ -145,6 +149,11 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         else:
             scored = [score(*tile) for tile in tiles]
         return tuple(torch.cat(parts) for parts in zip(*scored, strict=True))
+
+    @property
+    def _tokens_at_once(self) -> int:
+        """Tokens whose logits are held together."""
+        return max(LOGITS_AT_ONCE // self.config.text_config.vocab_size, 1)
 
     def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, Cache]:
         """Logits (prompts, vocabulary) behind embedded prompts padded on the left, and the cache to go on with."""

@@ -67,7 +67,7 @@ class TokenChooser:
 
     def __init__(self, sampling: Sampling, suppressed: list[int], seeds: list[int], device: torch.device):
         self.sampling = sampling
-        self.suppressed = torch.tensor(suppressed, device=device)
+        self.suppressed = suppressed
         self.draws = sampling.temperature > 0
         self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds] if self.draws else []
 
@@ -77,9 +77,10 @@ class TokenChooser:
         `completions` (rows,) says which completion each row is.
         """
         if not self.draws:
-            ids = logits.float().index_fill(-1, self.suppressed, -torch.inf).argmax(dim=-1)
+            suppressed = torch.tensor(self.suppressed, device=logits.device)
+            ids = logits.float().index_fill(-1, suppressed, -torch.inf).argmax(dim=-1)
             return ids, torch.zeros(len(ids), device=ids.device)
-        log_probs = token_log_probs(logits, self.sampling, self.suppressed.tolist())  # (rows, vocabulary)
+        log_probs = token_log_probs(logits, self.sampling, self.suppressed)  # (rows, vocabulary)
         waits = torch.stack(  # exponential; minus its logarithm is Gumbel noise
             [
                 torch.empty(logits.shape[-1], device=logits.device).exponential_(generator=self.streams[completion])
