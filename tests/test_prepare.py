@@ -389,6 +389,27 @@ def test_clip_that_changed_is_heard_again(tmp_path):
     assert rows_of(tmp_path / "out" / "audit.jsonl")[0]["seconds"] == 3.0
 
 
+def test_copy_that_was_deleted_is_made_again(tmp_path):
+    path = write_audsem_tar(tmp_path / "a.tar", [audsem_row(number) for number in range(3)])
+    run("audsem", path, tmp_path / "out")
+    whole = tree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "audio")
+    run("audsem", path, tmp_path / "out")
+    assert tree(tmp_path / "out") == whole
+
+
+def test_same_bytes_under_a_right_and_a_wrong_name_are_told_apart(tmp_path):
+    rows = [audiomcq_row(0, audio_path="audios/a.mp3"), audiomcq_row(1, audio_path="audios/b.wav")]
+    path = write_audiomcq(tmp_path / "mcq", [audiomcq_row(2)])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("a.mp3", "b.wav"):
+        soundfile.write(tmp_path / "mcq" / "audios" / name, waveform(1), 16_000, format="MP3")
+    run("audiomcq", path, tmp_path / "out")
+    assert [row["findings"] for row in rows_of(tmp_path / "out" / "audit.jsonl")] == [
+        [], ["codec is not what the name says"],
+    ]  # fmt: skip
+
+
 # Real data
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +85,21 @@ class ClipAudit:
         hashes = self._hash(paths)
         first_of: dict[str, str] = {}
         for path in paths:
-            if hashes[path] is not None and hashes[path] not in self._inspections:
+            if hashes[path] is not None and not self._is_done(hashes[path]):
                 first_of.setdefault(hashes[path], path)
         jobs = [(path, sha256, str(self.flac_folder)) for sha256, path in first_of.items()]
         for rows in self._run(_inspect, jobs, "clips heard"):
             append_jsonl(self.work / "inspections.jsonl", [asdict(found) for found in rows])
             self._inspections |= {found.sha256: found for found in rows}
         missing = Inspection("", rule="no clip", reason="no such file")
-        return {path: missing if hashes[path] is None else self._inspections[hashes[path]] for path in paths}
+        return {
+            path: missing if hashes[path] is None else _under_name(self._inspections[hashes[path]], path) for path in paths
+        }
+
+    def _is_done(self, sha256: str) -> bool:
+        """True for a file that was inspected and whose copy, if it needs one, is there."""
+        found = self._inspections.get(sha256)
+        return found is not None and (found.flac is None or (self.flac_folder / found.flac).exists())
 
     def _hash(self, paths: list[str]) -> dict[str, str | None]:
         keys = {path: _key(path) for path in paths}
@@ -165,8 +172,6 @@ def _inspect(path: str, sha256: str, flac_folder: str) -> Inspection:
     info = found.info
     levels = listener.fingerprint(info.sampling_rate)
     findings = [problem for problem in found.problems if problem != "silent"]
-    if wrong := _codec_against_name(path, info.format):
-        findings.append(wrong)
     if info.channels > 2:
         findings.append("more than two channels")
     if found.peak > 1.0:
@@ -191,12 +196,12 @@ def _inspect(path: str, sha256: str, flac_folder: str) -> Inspection:
     )
 
 
-def _codec_against_name(path: str, format_: str) -> str | None:
-    """`codec is not what the name says` for a known suffix over another format, None for all else."""
-    suffix, kind = Path(path).suffix.lower(), format_.split(" ")[0]
-    if suffix in KNOWN_SUFFIXES and suffix not in SUFFIXES_OF_FORMATS.get(kind, ()):
-        return "codec is not what the name says"
-    return None
+def _under_name(found: Inspection, path: str) -> Inspection:
+    """What was found in a file's bytes, and whether this name of theirs promises another codec."""
+    suffix, kind = Path(path).suffix.lower(), found.format.split(" ")[0]
+    if kind and suffix in KNOWN_SUFFIXES and suffix not in SUFFIXES_OF_FORMATS.get(kind, ()):
+        return replace(found, findings=("codec is not what the name says", *found.findings))
+    return found
 
 
 def write_flac(path: str, sha256: str, folder: Path) -> str:
@@ -224,12 +229,17 @@ class EmbeddedClips:
         jobs = [
             self.pool.submit(_store, sha256, content, str(self.folder), str(self.scratch))
             for sha256, content in clips.items()
-            if sha256 not in self.known
+            if not self._is_done(sha256)
         ]
         rows = [job.result() for job in jobs]
         if rows:
             append_jsonl(self.path, rows)
             self.known |= {row["sha256"]: row for row in rows}
+
+    def _is_done(self, sha256: str) -> bool:
+        """True for a file that was stored, or cannot be heard."""
+        row = self.known.get(sha256)
+        return row is not None and (row["flac"] is None or (self.folder / row["flac"]).exists())
 
 
 def _store(sha256: str, content: bytes, folder: str, scratch: str) -> dict:
