@@ -16,6 +16,7 @@ import soundfile
 import torch
 from common import QUESTION, SIZES, describe_machine, make_clip, make_model, make_processor
 from counts import Counts
+from plain_grpo import as_released
 
 from omni_clst.generation import Hearing, HFEngine, encoded_batches, placeholder_ids, plan_batches
 from omni_clst.processing import OmniEncoder
@@ -37,17 +38,18 @@ def run_plain(model, encoder, samples, new_tokens: int) -> dict[str, list[int]]:
         inputs["input_features"] = inputs["input_features"].to(model.dtype)
         inputs = inputs.to(model.device)
         model.rope_deltas = None
-        output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False, eos_token_id=None, pad_token_id=0,
-                                suppress_tokens=placeholder_ids(model))  # fmt: skip
+        with as_released(model):
+            output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False, eos_token_id=None, pad_token_id=0,
+                                    suppress_tokens=placeholder_ids(model))  # fmt: skip
         written = output[:, inputs["input_ids"].shape[1] :].tolist()
         found |= {sample.id: ids for sample, ids in zip(part, written, strict=True)}
     return found
 
 
-def run_fast(model, encoder, samples, new_tokens: int, batch_size: int) -> dict[str, list[int]]:
+def run_fast(model, encoder, samples, new_tokens: int, batch_tokens: int) -> dict[str, list[int]]:
     engine = HFEngine(model, encoder, Sampling(new_tokens))
     engine.end_ids = [-1]  # none ends early, as above
-    batches = plan_batches(samples, [encoder.length(sample) for sample in samples], batch_size)
+    batches = plan_batches(samples, [encoder.length(sample) for sample in samples], batch_tokens, new_tokens)
     found = {}
     for batch, examples in encoded_batches(batches, encoder, Hearing.plan("real", samples), num_workers=1):
         written = engine.generate(examples, [0] * len(examples))
@@ -60,7 +62,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="79m")
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--new_tokens", type=int, default=64)
-    parser.add_argument("--batch_size", type=int, default=16, help="of ours")
+    parser.add_argument("--batch_tokens", type=int, default=2**16, help="of ours")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     processor = make_processor()
@@ -80,7 +82,7 @@ def main() -> None:
         ways = {"plain": run_plain, "fast": run_fast}
         rates, answers = {}, {}
         for name, way in ways.items():
-            more = (arguments.batch_size,) if name == "fast" else ()
+            more = (arguments.batch_tokens,) if name == "fast" else ()
             way(model, encoder, samples[:2], 2, *more)  # not counted
             counts, start = Counts(model), time.perf_counter()
             answers[name] = way(model, encoder, samples, arguments.new_tokens, *more)

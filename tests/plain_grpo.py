@@ -4,7 +4,30 @@ The stock processor pads every clip to its full length and is called with one co
 prefilled and pushed through every forward, with logits at every position.
 """
 
+from contextlib import contextmanager
+
 import torch
+from torch.nn import Linear
+
+from omni_clst.attention import FOLDED_SDPA
+from omni_clst.onednn import OneDNNLinear
+
+
+@contextmanager
+def as_released(model):
+    """The model with torch's own linear layers and transformers' own attention."""
+    layers = [module for module in model.modules() if type(module) is OneDNNLinear]
+    config = model.config.text_config
+    attention = config._attn_implementation
+    try:
+        for layer in layers:
+            layer.__class__ = Linear
+        config._attn_implementation = "sdpa" if attention == FOLDED_SDPA else attention
+        yield
+    finally:
+        for layer in layers:
+            layer.__class__ = OneDNNLinear
+        config._attn_implementation = attention
 
 
 def make_inputs(processor, text: str, waveform, copies: int, device="cpu") -> dict[str, torch.Tensor]:
@@ -17,7 +40,8 @@ def make_inputs(processor, text: str, waveform, copies: int, device="cpu") -> di
 def roll_out(model, inputs: dict[str, torch.Tensor], new_tokens: int, temperature: float, suppressed: list[int]):
     """Sampled completions (rows, new tokens), none of which ends early."""
     drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "suppress_tokens": suppressed}
-    output = model.generate(**inputs, **drawn, max_new_tokens=new_tokens, eos_token_id=None, pad_token_id=0, use_cache=True)
+    with as_released(model):
+        output = model.generate(**inputs, **drawn, max_new_tokens=new_tokens, eos_token_id=None, pad_token_id=0)
     return output[:, inputs["input_ids"].shape[1] :]
 
 
@@ -31,7 +55,8 @@ def score(
         "attention_mask": torch.cat([inputs["attention_mask"], completion_mask], dim=1),
     }
     model.rope_deltas = None  # what another forward left behind
-    logits = type(model).__mro__[1].forward(model, **rows).logits[:, prompt - 1 : -1]
+    with as_released(model):
+        logits = type(model).__mro__[1].forward(model, **rows).logits[:, prompt - 1 : -1]
     logits = logits.float() / temperature
     logits = logits.index_fill(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
     log_probs = logits.log_softmax(dim=-1).gather(-1, completion_ids.unsqueeze(-1)).squeeze(-1)

@@ -52,7 +52,7 @@ ARGUMENTS = {  # entry point -> (its main, good arguments)
     }),
     "infer": (infer.main, {
         "model": "{w}/base", "data_root": "{w}/data", "benchmarks": "mmau-mini", "output": "{w}/out", "device": "cpu",
-        "batch_size": 2, "max_new_tokens": 2, "num_workers": 0,
+        "batch_tokens": 300, "max_new_tokens": 2, "num_workers": 0,
     }),
     "score": (score.main, {
         "benchmark": "mmau-mini", "meta": "{w}/data/MMAU/mmau-test-mini.json", "predictions": "{w}/predictions.jsonl",
@@ -203,7 +203,7 @@ CASES = [
     Case("broken YAML", "infer", put("c.yaml", "top_k: [1\n"), {"config": "{w}/c.yaml"},
          "{w}/c.yaml:2: not YAML (expected ',' or ']', but got '<stream end>')"),
     Case("no such YAML", "infer", None, {"config": "{w}/c.yaml"}, "{w}/c.yaml: No such file or directory"),
-    Case("value out of range", "infer", None, {"batch_size": 0}, "batch_size 0 is not positive"),
+    Case("value out of range", "infer", None, {"batch_tokens": 0}, "batch_tokens 0 is not positive"),
     Case("unknown benchmark", "infer", None, {"benchmarks": "mmlu"},
          "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
     Case("settings that contradict", "sft", None, {"train_towers": "true"},
@@ -324,7 +324,7 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
     reason = ": 2 sample values are not finite (NaN or infinity)"
     written = {"runs/x/config.yaml", "runs/x/environment.json"}
     check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason, written)
-    check(world, "infer", {"num_workers": workers, "batch_size": ROWS}, "{w}/" + TEST_CLIP + reason, OPENED)
+    check(world, "infer", {"num_workers": workers, "batch_tokens": 100_000}, "{w}/" + TEST_CLIP + reason, OPENED)
 
 
 def test_too_little_disk_ends_training_before_it_begins(world, monkeypatch):

@@ -67,9 +67,9 @@ def test_model_is_a_folder_where_one_is_there_and_else_a_hub_id(tmp_path, monkey
 
 
 def test_bare_flag_and_equals_sign_are_understood():
-    config = load_config(InferConfig, ["--model", "a/b", "--overwrite", "--batch_size=4", "--benchmarks", "mmar"])
+    config = load_config(InferConfig, ["--model", "a/b", "--overwrite", "--batch_tokens=4", "--benchmarks", "mmar"])
     assert config.overwrite is True
-    assert config.batch_size == 4
+    assert config.batch_tokens == 4
     assert config.benchmarks == ["mmar"]
 
 
@@ -85,11 +85,11 @@ def test_trainer_settings_of_transformers_pass_through(train_file):
 
 
 BAD = [
-    (["--model", "a/b", "--bach_size", "3"], "command line: unknown key 'bach_size' (did you mean 'batch_size'?)"),
-    (["--model", "a/b", "--batch_size", "many"], "command line: batch_size 'many' is not a whole number"),
+    (["--model", "a/b", "--bach_tokens", "3"], "command line: unknown key 'bach_tokens' (did you mean 'batch_tokens'?)"),
+    (["--model", "a/b", "--batch_tokens", "many"], "command line: batch_tokens 'many' is not a whole number"),
     (["--model", "a/b", "--overwrite", "maybe"], "command line: overwrite 'maybe' is not true or false"),
     (["--model", "a/b", "stray"], "command line: 'stray' is not a --key"),
-    (["--model", "a/b", "--batch_size", "0"], "batch_size 0 is not positive"),
+    (["--model", "a/b", "--batch_tokens", "0"], "batch_tokens 0 is not positive"),
     (["--model", "a/b", "--device", "tpu"], "device 'tpu' is not one of auto, cuda, cpu"),
     (["--model", "a/b", "--dtype", "int8"], "dtype 'int8' is not one of auto, float32, bfloat16, float16"),
     (["--model", "a/b", "--audio", "loud"], "audio 'loud' is not one of real, silence, other"),
@@ -103,7 +103,7 @@ BAD = [
         ["--model", "a/b", "--attn_implementation", "fast"],
         "attn_implementation 'fast' is not one of sdpa, flash_attention_2, eager",
     ),
-    (["--batch_size", "3"], "model is not set (--model VALUE, or in the YAML)"),
+    (["--batch_tokens", "3"], "model is not set (--model VALUE, or in the YAML)"),
     (["--model", "a/b", "--config", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
 ]
 
@@ -155,7 +155,7 @@ def test_all_problems_are_reported_together():
 
 def test_broken_yaml_names_file_and_line(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("model: a/b\nbatch_size: [1\n")
+    path.write_text("model: a/b\nbatch_tokens: [1\n")
     with pytest.raises(InputError, match=re.escape(f"{path}:3: not YAML")):
         load_config(InferConfig, ["--config", str(path)])
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from plain_grpo import grpo_loss, make_inputs, score
 from tiny_world import make_base, write_train_file
 
+from omni_clst.attention import free_mask
 from omni_clst.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
 from omni_clst.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.errors import InputError
@@ -148,9 +149,8 @@ def test_every_attention_that_takes_a_mask_gives_the_same(world, attention):
 
 
 def test_attention_that_takes_no_mask_is_refused():
-    prefix = SharedPrefix(torch.ones(1, 2), torch.ones(2, 2), torch.tensor([0, 0]))
     with pytest.raises(InputError, match="'flash_attention_2' takes no mask of one's own"):
-        prefix.attention_mask("flash_attention_2", torch.float32)
+        free_mask(torch.ones(1, 2, 2, dtype=torch.bool), "flash_attention_2", torch.float32)
 
 
 def test_who_sees_whom_by_hand():
@@ -158,7 +158,7 @@ def test_who_sees_whom_by_hand():
     prefix = SharedPrefix(torch.tensor([[0, 1, 1]]), torch.tensor([[1, 1], [1, 0]]), torch.tensor([0, 0]))
     assert prefix.positions.tolist() == [[0, 1, 2, 3, 2]]
     assert prefix.predictors.tolist() == [1, 2, 1]  # a after q, b after a, c after q
-    assert prefix.attention_mask("sdpa", torch.float32)[0, 0].int().tolist() == [
+    assert prefix.allowed[0].int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],

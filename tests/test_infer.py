@@ -45,7 +45,7 @@ def arguments(world: Path, output: str, **changes) -> list[str]:
         "data_root": world / "data",
         "benchmarks": "mmau-mini",
         "output": world / output,
-        "batch_size": 4,
+        "batch_tokens": 300,
         "max_new_tokens": 8,
         "num_workers": 0,
         "device": "cpu",
@@ -77,7 +77,7 @@ def test_random_model_does_not_answer_everything_alike(undisturbed):
 
 
 def test_batched_answers_equal_those_one_by_one(world, undisturbed):
-    infer.main(arguments(world, "one by one", batch_size=1))
+    infer.main(arguments(world, "one by one", batch_tokens=1))
     one_by_one = rows(world / "one by one" / "mmau-mini" / "predictions.jsonl")
     assert one_by_one == rows(undisturbed / "predictions.jsonl")
 
@@ -201,7 +201,7 @@ def test_forced_answer_is_what_the_model_writes_behind_that_beginning(world, tho
 
 
 def test_forced_answers_in_batches_equal_those_one_by_one(world, thoughtless):
-    infer.main(arguments(world, "thoughtless alone", prompt="demo_selective", thought="empty", batch_size=1))
+    infer.main(arguments(world, "thoughtless alone", prompt="demo_selective", thought="empty", batch_tokens=1))
     one_by_one = rows(world / "thoughtless alone" / "mmau-mini.empty_thought" / "predictions.jsonl")
     assert one_by_one == rows(thoughtless / "predictions.jsonl")
 
@@ -322,12 +322,13 @@ def test_benchmark_without_answers_becomes_a_submission_file(world, tmp_path):
 
 
 def test_plan_covers_every_sample_once_and_ignores_their_order():
+    """20 tokens a batch, 2 of them written behind each prompt: 9 | 8, too long for two | 7 + 2, 7 + 2 | 6, 5 | ..."""
     samples = [AudioQASample(f"s{n}", "x", "q", ("a", "b"), "a") for n in range(10)]
     lengths = [5, 3, 9, 1, 7, 7, 2, 8, 4, 6]
-    plan = plan_batches(samples, lengths, 4)
-    assert [len(batch.samples) for batch in plan] == [4, 4, 2]
+    plan = plan_batches(samples, lengths, 20, 2)
+    assert [[lengths[int(s.id[1:])] for s in batch.samples] for batch in plan] == [[9], [8, 7], [7, 6], [5, 4], [3, 2, 1]]
     assert sorted(sample.id for batch in plan for sample in batch.samples) == [f"s{n}" for n in range(10)]
-    turned = plan_batches(samples[::-1], lengths[::-1], 4)
+    turned = plan_batches(samples[::-1], lengths[::-1], 20, 2)
     assert [[s.id for s in batch.samples] for batch in plan] == [[s.id for s in batch.samples] for batch in turned]
 
 

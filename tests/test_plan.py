@@ -22,9 +22,9 @@ def test_activations_are_one_layer_and_every_layers_input():
 
 @pytest.mark.parametrize("gathered", [False, True])
 def test_rollout_is_cache_prefill_and_logits_and_under_zero3_the_whole_model(gathered):
-    cache, prefill, logits = 6 * (7 + 3) * 3 * 4 * 2, 2 * 7 * (8 * 8 + 3 * 16) * 2, 3 * 6 * 50 * 4
+    cache, prefill, logits = (2 * 7 + 6 * 3) * 3 * 4 * 2, 14 * (8 * 8 + 3 * 16) * 2, 3 * 6 * 50 * 4
     expected = cache + prefill + logits + gathered * 1000 * 2
-    assert rollout_bytes(SIZE, 2, 6, 7, 3, width=2, gathered=gathered) == expected
+    assert rollout_bytes(SIZE, 6, 2 * 7 + 6 * 3, 2 * 7, width=2, gathered=gathered) == expected
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_prepared_sets_go_through_all_stages_without_edits(tmp_path):
     prepare.main(["--data_root", str(data), "--held_out", "2", "--num_workers", "1"])
 
     source = {"samples": data / "source.jsonl", "audio_root": data}
-    short = {"max_new_tokens": 4, "num_workers": 0, "batch_size": 8}
+    short = {"max_new_tokens": 4, "num_workers": 0, "batch_tokens": 1000}
     base_answers, sft_answers = tmp_path / "answers" / "base", tmp_path / "answers" / "sft"
     made = tmp_path / "sft_data"
     answer.main(words("build_sft", model=base, answers_dir=base_answers, **source, **short))

@@ -131,7 +131,7 @@ def world(tmp_path_factory):
 
 def answer_arguments(world, out, *more: str) -> list[str]:
     argv = [str(world / "base"), "--samples", str(world / "train.jsonl"), "--answers_dir", str(out), "--device", "cpu"]
-    return [*argv, "--max_new_tokens", "4", "--batch_size", "4", "--num_workers", "0", *more]
+    return [*argv, "--max_new_tokens", "4", "--batch_tokens", "500", "--num_workers", "0", *more]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -11,9 +11,9 @@ from .checkpoints import Checkpoint
 from .config import REPOSITORY, InferConfig
 from .errors import InputError
 from .files import write_json, write_jsonl
-from .generation import Completion, Hearing, HFEngine, Sampling
+from .generation import PREFILL_TOKENS, Completion, Hearing, HFEngine, Sampling
 from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
-from .plan import activation_bytes, measure_model, print_memory
+from .plan import measure_model, print_memory, rollout_bytes
 from .processing import OmniEncoder, describe_clips
 from .runs import process_rank, say, wait_for_all
 from .samples import AudioQASample
@@ -126,7 +126,7 @@ class BenchmarkRun:
             benchmark.samples,
             benchmark.lengths,
             folder,
-            config.batch_size,
+            config.batch_tokens,
             config.num_workers,
             hearing,
             make_row,
@@ -158,14 +158,15 @@ def _report(benchmark: FoundBenchmark, predictions: Path) -> None:
 def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: list[FoundBenchmark]) -> None:
     """Print questions, tokens and memory of the run without loading weights."""
     size = measure_model(checkpoint.full_model, None, 0)
-    longest = 0
+    lengths_of_all = [length for benchmark in benchmarks for length in benchmark.lengths.values()]
+    longest = max(lengths_of_all, default=0)
     for benchmark in benchmarks:
         lengths = benchmark.lengths.values()
-        longest = max([longest, *lengths])
         mean = sum(lengths) / max(len(lengths), 1)
         unread = f", {len(benchmark.unreadable)} clips cannot be read" if benchmark.unreadable else ""
         say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unread}")
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
-    tokens = config.batch_size * (longest + config.max_new_tokens)
-    activations = activation_bytes(size, tokens, config.batch_size, True, width)
-    print_memory({"weights": size.total * width}, {"activations and cache": activations})
+    most = max(config.batch_tokens, longest + config.max_new_tokens)  # one question at least
+    rows = most // (min(lengths_of_all, default=0) + config.max_new_tokens)
+    answering = rollout_bytes(size, rows, most, max(PREFILL_TOKENS, longest), width)
+    print_memory({"weights": size.total * width}, {"keys, values and activations": answering})

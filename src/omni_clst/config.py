@@ -223,7 +223,7 @@ class InferConfig(ModelConfig):
     device: str = "auto"
     audio: str = "real"  # real | silence | other (another row's clip): what the wording alone gives
     thought: str = "free"  # free | empty (every answer begins with an empty thought): what the thought gives
-    batch_size: int = 16
+    batch_tokens: int = 32768  # prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token
     max_new_tokens: int = 256
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
@@ -239,7 +239,7 @@ class InferConfig(ModelConfig):
         found += _one_of("thought", self.thought, ("free", "empty"))
         for name in self.benchmarks:
             found += _one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
-        found += _positive(self, "batch_size", "max_new_tokens")
+        found += _positive(self, "batch_tokens", "max_new_tokens")
         found += _positive(self, "top_p") + _between(self, "top_p", 0, 1) + _between(self, "top_k", 0)
         found += _between(self, "temperature", 0) + _between(self, "num_workers", 0)
         if self.limit is not None:
@@ -260,7 +260,7 @@ class AnswerConfig(ModelConfig):
     num_completions: int = 1  # k; above 1 the completions are sampled and pass rates have k + 1 values
     temperature: float = 1.0  # used when num_completions is above 1
     max_new_tokens: int = 256
-    batch_size: int = 16  # samples at once; times num_completions rows
+    batch_tokens: int = 32768  # prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token
     seed: int = 0
     num_workers: int = 2
     allow_missing_audio: bool = False  # True leaves samples without a clip unanswered
@@ -270,7 +270,7 @@ class AnswerConfig(ModelConfig):
     def problems(self) -> list[str]:
         found = _problems_of_model(self) + _existing_file("samples", self.samples)
         found += _one_of("audio", self.audio, ("real", "silence", "other"))
-        found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_size")
+        found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_tokens")
         return found
 
 

@@ -1,20 +1,61 @@
-"""Token by token: one prefill a prompt, its cache copied for every completion, and finished rows leave the batch."""
+"""Token by token: one prefill a prompt, whose cache all its completions share, and finished completions leave.
 
-from collections.abc import Callable
+A prompt's completions stand in lanes side by side, as they do in a packed row of training (`shared_prefix.py`): the cache
+holds the prompt once, then a token of every lane for each step, and a lane sees the prompt and itself.
+"""
+
+from collections.abc import Callable, Iterable
 
 import torch
+from torch.nn.functional import pad
 
+from .kv_cache import RoomyCache
 from .modeling import OmniThinker
 from .sampling import TokenChooser
 
-LEAVE_FROM = 0.25  # the share of finished rows from which on they are taken out: it copies the cache
+LEAVE_FROM = 0.25  # the share of the lanes that has to be idle until they are taken out: it copies the cache
+
+
+class Lanes:
+    """Which completion stands where: prompts x lanes, of which some have ended."""
+
+    def __init__(self, attention_mask: torch.Tensor, copies: int):
+        prompts, device = len(attention_mask), attention_mask.device
+        self.completion = torch.arange(prompts * copies, device=device).view(prompts, copies)
+        self.writing = torch.ones_like(self.completion, dtype=torch.bool)
+        self.positions = attention_mask.sum(dim=-1, keepdim=True).repeat(1, copies)  # of each lane's next token
+        self.seen = attention_mask.bool().unsqueeze(1).repeat(1, copies, 1)  # (prompts, lanes, keys)
+
+    def drop_idle(self, cache: RoomyCache, ids: torch.Tensor) -> torch.Tensor:
+        """Take out prompts and lanes that write nothing, once they are many, and what nobody sees any more.
+
+        Returns the lanes' tokens `ids` (prompts, lanes) without theirs.
+        """
+        prompts = self.writing.any(dim=1).nonzero().squeeze(-1)
+        lanes = int(self.writing.sum(dim=1).max())
+        if not lanes or len(prompts) * lanes > (1 - LEAVE_FROM) * self.writing.numel():
+            return ids
+        first = self.writing[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :lanes]  # those that write
+        self.completion, self.writing, self.positions, ids = (
+            held[prompts].gather(1, first) for held in (self.completion, self.writing, self.positions, ids)
+        )
+        seen = self.seen[prompts].gather(1, first.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
+        keys = seen.any(dim=1).any(dim=0).nonzero().squeeze(-1)
+        self.seen = seen[:, :, keys]
+        cache.keep(prompts, keys)
+        return ids
+
+    def step(self) -> None:
+        """Each lane sees the token that it writes now, and no other lane's."""
+        prompts, lanes = self.completion.shape
+        own = torch.eye(lanes, dtype=torch.bool, device=self.seen.device).expand(prompts, -1, -1)
+        self.seen = torch.cat([self.seen, own], dim=-1)
 
 
 @torch.no_grad()
 def write_completions(
     thinker: OmniThinker,
-    embeddings: torch.Tensor,
-    attention_mask: torch.Tensor,
+    prompts: Iterable[tuple[torch.Tensor, torch.Tensor]],
     copies: int,
     chooser: TokenChooser,
     end_ids: list[int],
@@ -23,33 +64,33 @@ def write_completions(
 ) -> tuple[list[list[int]], list[list[float]]]:
     """Write `copies` completions behind every prompt.
 
-    `embeddings` (prompts, tokens, hidden) and `attention_mask` (prompts, tokens) are padded on the left. Returns token
-    ids, the end token included, and their log-probabilities (empty lists where the chooser draws nothing), a prompt's
-    completions next to each other. `anyone_writes` is asked before each further token whether to go on; where weights
-    are in pieces, all processes have to take the same number of steps.
+    `prompts` are read part by part and written behind together; a part is embeddings (prompts, tokens, hidden) and an
+    attention mask (prompts, tokens), padded on the left. Returns token ids, the end token included, and their
+    log-probabilities (empty lists where the chooser draws nothing), a prompt's completions next to each other.
+    `anyone_writes` is asked before each further token whether to go on; where weights are in pieces, all processes have
+    to take the same number of steps.
     """
-    logits, cache = thinker.prefill(embeddings, attention_mask)
-    cache.batch_repeat_interleave(copies)
-    logits = logits.repeat_interleave(copies, dim=0)
-    mask = attention_mask.repeat_interleave(copies, dim=0)
-    rows = torch.arange(len(logits), device=logits.device)  # which completion a row of the batch is
+    parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
+    logits = torch.cat([logits for (logits, _), _ in parts])  # (prompts, vocabulary)
+    cache = RoomyCache.joined([cache for (_, cache), _ in parts])
+    longest = cache.get_seq_length()
+    attention_mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for _, mask in parts])
+    logits = logits.unsqueeze(1).expand(-1, copies, -1)  # (prompts, lanes, vocabulary)
+    lanes = Lanes(attention_mask, copies)
     ends = torch.tensor(end_ids, device=logits.device)
-    writing = torch.ones(len(rows), dtype=torch.bool, device=logits.device)
     steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # (completions, their token, its log-probability)
     for step in range(max_new_tokens):
-        ids, log_probs = chooser.choose(logits, rows)
-        steps.append((rows[writing], ids[writing], log_probs[writing]))
-        writing = writing & ~torch.isin(ids, ends)
-        still = int(writing.sum())
-        if step + 1 == max_new_tokens or not anyone_writes(still > 0):
+        ids, log_probs = chooser.choose(logits.flatten(0, 1), lanes.completion.flatten())
+        ids, log_probs = ids.view_as(lanes.completion), log_probs.view_as(lanes.completion)
+        steps.append((lanes.completion[lanes.writing], ids[lanes.writing], log_probs[lanes.writing]))
+        lanes.writing = lanes.writing & ~torch.isin(ids, ends)
+        if step + 1 == max_new_tokens or not anyone_writes(bool(lanes.writing.any())):
             break
-        if still and still <= (1 - LEAVE_FROM) * len(rows):
-            kept = writing.nonzero().squeeze(-1)
-            cache.batch_select_indices(kept)
-            rows, ids, mask, writing = rows[kept], ids[kept], mask[kept], writing[kept]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = thinker.decode(ids, mask, cache)
-    return _by_completion(steps, len(embeddings) * copies, chooser.draws)
+        ids = lanes.drop_idle(cache, ids)
+        lanes.step()
+        logits = thinker.decode(ids, lanes.positions, lanes.seen, cache)
+        lanes.positions = lanes.positions + 1
+    return _by_completion(steps, len(attention_mask) * copies, chooser.draws)
 
 
 def _by_completion(steps: list[tuple], count: int, with_log_probs: bool) -> tuple[list[list[int]], list[list[float]]]:

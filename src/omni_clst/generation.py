@@ -15,6 +15,8 @@ from .processing import Example, OmniEncoder, collate
 from .samples import AudioQASample
 from .sampling import Sampling, TokenChooser, derive_seed
 
+PREFILL_TOKENS = 2048  # enough rows for a matrix product to be fast; more only cost memory and padding
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -39,20 +41,27 @@ class Batch:
     samples: tuple[AudioQASample, ...]
 
 
-def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_size: int) -> list[Batch]:
-    """Batches of samples of like length (tokens), longest first: memory is short at once or never."""
+def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_tokens: int, written: int) -> list[Batch]:
+    """Batches of samples of like prompt length (tokens), longest first: memory is short at once or never.
+
+    A batch takes at most `batch_tokens`, the `written` tokens that may come behind each prompt and the padding to the
+    longest one included, but always one sample.
+    """
     order = sorted(range(len(samples)), key=lambda index: (-lengths[index], samples[index].id))
-    starts = range(0, len(order), batch_size)
-    return [
-        Batch(number, tuple(samples[index] for index in order[start : start + batch_size]))
-        for number, start in enumerate(starts)
-    ]
+    batches: list[Batch] = []
+    start = 0
+    while start < len(order):
+        count = max(batch_tokens // (lengths[order[start]] + written), 1)
+        batches.append(Batch(len(batches), tuple(samples[index] for index in order[start : start + count])))
+        start += count
+    return batches
 
 
 class HFEngine:
     """Batched generation with transformers' model: left padding, one prefill a prompt, settings of our own.
 
-    `rows_at_once` bounds how many completions are written together (None: all that are asked for). Where the audio tower
+    `rows_at_once` bounds how many completions are written together (None: all that are asked for), `prefill_tokens` how
+    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). Where the audio tower
     does not learn, an example keeps what its clip was encoded to, and whoever scores its completions takes it from there.
     `anyone_writes` as in `write_completions`.
     """
@@ -63,12 +72,14 @@ class HFEngine:
         encoder: OmniEncoder,
         sampling: Sampling,
         rows_at_once: int | None = None,
+        prefill_tokens: int | None = PREFILL_TOKENS,
         anyone_writes: Callable[[bool], bool] = bool,
     ):
         self.thinker = model.get_base_model() if hasattr(model, "get_base_model") else model  # its layers hold the adapter
         self.encoder = encoder
         self.sampling = sampling
         self.rows_at_once = rows_at_once
+        self.prefill_tokens = prefill_tokens
         self.anyone_writes = anyone_writes
         self.end_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
 
@@ -90,26 +101,40 @@ class HFEngine:
 
     def _write(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
         """These copies of every prompt's completions."""
-        device = self.thinker.device
-        self._hear(examples)
-        batch = collate(examples, self.encoder.tokenizer.pad_token_id, "left")
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        if "input_features" in batch:
-            batch["input_features"] = batch["input_features"].to(self.thinker.dtype)
-        mask = batch.pop("attention_mask")
         own_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
         ids, log_probs = write_completions(
             self.thinker,
-            self.thinker.embed(**batch),
-            mask,
+            self._embedded(examples),
             len(copies),
-            TokenChooser(self.sampling, placeholder_ids(self.thinker), own_seeds, device),
+            TokenChooser(self.sampling, placeholder_ids(self.thinker), own_seeds, self.thinker.device),
             self.end_ids,
             self.sampling.max_new_tokens,
             self.anyone_writes,
         )
         done = [self._completion(*written) for written in zip(ids, log_probs, strict=True)]
         return [done[start : start + len(copies)] for start in range(0, len(done), len(copies))]
+
+    def _embedded(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Embeddings and masks of prompts, some at a time: little memory, and little padding where lengths are sorted."""
+        for part in self._parts(examples):
+            self._hear(part)
+            batch = collate(part, self.encoder.tokenizer.pad_token_id, "left")
+            batch = {name: tensor.to(self.thinker.device) for name, tensor in batch.items()}
+            if "input_features" in batch:
+                batch["input_features"] = batch["input_features"].to(self.thinker.dtype)
+            mask = batch.pop("attention_mask")
+            yield self.thinker.embed(**batch), mask
+
+    def _parts(self, examples: list[Example]) -> Iterator[list[Example]]:
+        """Neighbours that take at most `prefill_tokens` with their padding, or one that takes more."""
+        part: list[Example] = []
+        for example in examples:
+            longest = max(len(other.input_ids) for other in [*part, example])
+            if part and self.prefill_tokens is not None and longest * (len(part) + 1) > self.prefill_tokens:
+                yield part
+                part = []
+            part.append(example)
+        yield part
 
     def _hear(self, examples: list[Example]) -> None:
         """Encode the clips that are not encoded yet, once, where that can be kept."""

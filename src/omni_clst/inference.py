@@ -196,15 +196,16 @@ def answer_all(
     samples: list[AudioQASample],
     lengths: dict[str, int],
     folder: AnswerFolder,
-    batch_size: int,
+    batch_tokens: int,
     num_workers: int,
     hearing: Hearing,
     make_row: Callable[[AudioQASample, list[Completion]], dict],
     num_completions: int = 1,
 ) -> None:
-    """Answer every sample that is not answered yet; this process takes its share of the batches."""
+    """Answer every sample that is not answered yet; this process takes its share of the batches (`plan_batches`)."""
     readable = [sample for sample in samples if sample.id in lengths]
-    batches = plan_batches(readable, [lengths[sample.id] for sample in readable], batch_size)
+    written = num_completions * engine.sampling.max_new_tokens
+    batches = plan_batches(readable, [lengths[sample.id] for sample in readable], batch_tokens, written)
     open_batches = [batch for batch in batches if folder.lacks(sample.id for sample in batch.samples)]
     mine = open_batches[process_rank() :: process_count()]
     total = sum(len(batch.samples) for batch in mine)
@@ -234,7 +235,7 @@ def answer_settings(
         "weights": weights_fingerprint(checkpoint),
         "prompt": dataclasses.asdict(encoder.prompt),
         "max_audio_seconds": config.max_audio_seconds,
-        "batch_size": config.batch_size,
+        "batch_tokens": config.batch_tokens,
         "dtype": str(choose_dtype(config.dtype, device)),
         **dataclasses.asdict(sampling),
     }

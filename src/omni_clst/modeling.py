@@ -10,13 +10,16 @@ from functools import wraps
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from transformers import Cache, DynamicCache, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerCausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
+from .attention import FOLDED_SDPA, free_mask
+from .kv_cache import RoomyCache
+from .onednn import use_onednn
 from .processing import IGNORED_LABEL
-from .sampling import Sampling, token_log_probs
+from .sampling import SampledScores, Sampling
 from .shared_prefix import SharedPrefix, positions_from_mask
 
 LOGITS_AT_ONCE = 2**24  # values: 64 MiB of float32, of which a handful is held at once
@@ -32,6 +35,12 @@ class CompletionScores(ModelOutput):
 
 class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
     """`Qwen2_5OmniThinkerForConditionalGeneration` with a supervised forward (`labels`) and one that scores completions."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        if config.text_config._attn_implementation == "sdpa":
+            config.text_config._attn_implementation = FOLDED_SDPA
+        use_onednn(self)
 
     @wraps(Qwen2_5OmniThinkerForConditionalGeneration.forward)  # generate() reads the signature
     def forward(self, input_ids=None, labels=None, num_items_in_batch=None, completion_ids=None, **inputs):
@@ -115,7 +124,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         sampled = completion_ids[prefix.drawn]  # (tokens,)
         hidden = self.model(
             inputs_embeds=prefix.pack(prompts, self.get_input_embeddings()(sampled).to(prompts.dtype)),
-            attention_mask=prefix.attention_mask(self.config.text_config._attn_implementation, prompts.dtype),
+            attention_mask=self._mask(prefix.allowed, prompts.dtype),
             position_ids=prefix.positions,
             use_cache=False,
         ).last_hidden_state
@@ -136,9 +145,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         """
 
         def score(states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            log_probs = token_log_probs(self.lm_head(states), sampling, suppressed, ids)  # (tokens, vocabulary)
-            entropies = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(dim=-1)
-            return log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1), entropies
+            return SampledScores.apply(self.lm_head(states), sampling, suppressed, ids)
 
         count = -(-(most if is_deepspeed_zero3_enabled() else max(len(sampled), 1)) // self._tokens_at_once)
         tiles = list(zip(hidden.tensor_split(count), sampled.tensor_split(count), strict=True))
@@ -155,27 +162,38 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         """Tokens whose logits are held together."""
         return max(LOGITS_AT_ONCE // self.config.text_config.vocab_size, 1)
 
-    def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, Cache]:
+    def _mask(self, allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """The mask for who sees whom (batch, queries, keys), as the attention in force takes it."""
+        return free_mask(allowed, self.config.text_config._attn_implementation, dtype)
+
+    def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, RoomyCache]:
         """Logits (prompts, vocabulary) behind embedded prompts padded on the left, and the cache to go on with."""
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions_from_mask(attention_mask),
-            past_key_values=DynamicCache(config=self.config.text_config),
+            past_key_values=RoomyCache(self.config.text_config.num_hidden_layers),
             use_cache=True,
         )
         return self.lm_head(output.last_hidden_state[:, -1]), output.past_key_values
 
-    def decode(self, token_ids: torch.Tensor, attention_mask: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """Logits (rows, vocabulary) behind one more token (rows,); the mask (rows, tokens so far) counts it already."""
+    def decode(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, cache: RoomyCache
+    ) -> torch.Tensor:
+        """Logits (prompts, lanes, vocabulary) behind one more token of each completion, `token_ids` (prompts, lanes).
+
+        `positions` (prompts, lanes) are theirs; `seen` (prompts, lanes, keys) says what each sees of what the cache will
+        hold with them.
+        """
+        embeddings = self.get_input_embeddings()(token_ids)
         output = self.model(
-            inputs_embeds=self.get_input_embeddings()(token_ids.unsqueeze(-1)),
-            attention_mask=attention_mask,
-            position_ids=attention_mask.sum(dim=-1, keepdim=True) - 1,
+            inputs_embeds=embeddings,
+            attention_mask=self._mask(seen, embeddings.dtype),
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         )
-        return self.lm_head(output.last_hidden_state[:, -1])
+        return self.lm_head(output.last_hidden_state)
 
     def embed(self, input_ids, input_features=None, feature_attention_mask=None, audio_embeddings=None) -> torch.Tensor:
         """Token embeddings (batch, tokens, hidden) with the clips' encodings in place of the audio placeholders.

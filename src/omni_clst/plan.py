@@ -11,6 +11,7 @@ import torch
 
 from .checkpoints import load_config, lora_layers
 from .files import require_disk
+from .generation import PREFILL_TOKENS
 from .modeling import LOGITS_AT_ONCE, OmniThinker
 from .runs import process_count, say
 from .samples import LEVELS, AudioQASample
@@ -71,16 +72,14 @@ def activation_bytes(size: ModelSize, tokens: int, labelled: int, checkpointing:
     return kept + 3 * labelled * size.vocabulary * 4
 
 
-def rollout_bytes(
-    size: ModelSize, prompts: int, rows: int, prompt: int, completion: int, width: int, gathered: bool
-) -> int:
-    """Estimated bytes while `rows` completions of `prompts` prompts are written: their cache, one layer of the prefill,
-    the last logits.
+def rollout_bytes(size: ModelSize, rows: int, cached: int, read: int, width: int, gathered: bool = False) -> int:
+    """Estimated bytes while `rows` completions are written: keys and values of the `cached` tokens of prompts and
+    completions, one layer over the `read` tokens of prompts that are read at once, the last logits.
 
     `gathered` adds the whole model, which ZeRO-3 puts together on every device for it.
     """
-    cache = rows * (prompt + completion) * size.layers * size.cached * width
-    prefill = prompts * prompt * (8 * size.hidden + 3 * size.intermediate) * width
+    cache = cached * size.layers * size.cached * width
+    prefill = read * (8 * size.hidden + 3 * size.intermediate) * width
     logits = 3 * rows * size.vocabulary * 4
     return cache + prefill + logits + (size.total * width if gathered else 0)
 
@@ -154,12 +153,13 @@ def print_grpo_plan(run, arguments) -> None:
     written = arguments.steps_per_generation * config.per_device_train_batch_size
     written = min(written, config.completions_per_rollout or written)
     sharded = zero_stage(config.deepspeed) == 3 and process_count() > 1
+    in_pieces = sharded and not arguments.ds3_gather_for_generation
+    prompt_tokens = -(-written // copies) * longest  # a prompt's completions share its keys and values
     rollout = rollout_bytes(
         size,
-        -(-written // copies),
         written,
-        longest,
-        config.max_completion_length,
+        prompt_tokens + written * config.max_completion_length,
+        prompt_tokens if in_pieces else max(min(prompt_tokens, PREFILL_TOKENS), longest),
         run.compute_dtype.itemsize,
         gathered=sharded and arguments.ds3_gather_for_generation,
     )

@@ -49,7 +49,7 @@ class SampleRun:
                 self.samples,
                 self.lengths,
                 self.folder,
-                config.batch_size,
+                config.batch_tokens,
                 config.num_workers,
                 Hearing.plan(config.audio, [sample for sample in self.samples if sample.id in self.lengths]),
                 self._make_row,

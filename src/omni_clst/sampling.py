@@ -32,7 +32,7 @@ def token_log_probs(
     """
     logits = logits.float() / sampling.temperature
     if suppressed:
-        logits = logits.index_fill(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
+        logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
     if not (sampling.top_k or sampling.top_p < 1.0 or sampling.min_p > 0.0):
         return logits.log_softmax(dim=-1)
     left_out = torch.zeros_like(logits, dtype=torch.bool)
@@ -49,6 +49,39 @@ def token_log_probs(
     if sampled is not None:
         left_out = left_out.scatter(-1, sampled.unsqueeze(-1), False)
     return logits.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
+
+
+class SampledScores(torch.autograd.Function):
+    """Log-probabilities (rows,) of sampled tokens, and the entropies (rows,) where each was drawn, from logits.
+
+    `apply(logits, sampling, suppressed, sampled)` as `token_log_probs`. One (rows, vocabulary) tensor is kept for the
+    backward, the probabilities, which become the gradient in place.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, sampling, suppressed, sampled):
+        log_probs = token_log_probs(logits, sampling, suppressed, sampled)  # (rows, vocabulary)
+        chosen = log_probs.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
+        probs = log_probs.exp_()
+        entropies = torch.special.entr(probs).sum(dim=-1)  # -p log p, 0 where p is
+        ctx.held = probs, sampled, entropies
+        ctx.temperature, ctx.dtype = sampling.temperature, logits.dtype
+        ctx.set_materialize_grads(False)
+        return chosen, entropies
+
+    @staticmethod
+    def backward(ctx, of_chosen, of_entropies):
+        (probs, sampled, entropies), ctx.held = ctx.held, None
+        more = None
+        if of_entropies is not None:  # an entropy bonus: d entropy / d logit = -p (log p + entropy)
+            more = (torch.special.entr(probs) - probs * entropies.unsqueeze(-1)).mul_(of_entropies.unsqueeze(-1))
+        if of_chosen is None:
+            found = torch.zeros_like(probs)
+        else:
+            found = probs.mul_(-of_chosen.unsqueeze(-1))
+            found = found.scatter_add_(-1, sampled.unsqueeze(-1), of_chosen.unsqueeze(-1))
+        found = found if more is None else found.add_(more)
+        return found.div_(ctx.temperature).to(ctx.dtype), None, None, None
 
 
 def derive_seed(*parts: object) -> int:
@@ -81,11 +114,15 @@ class TokenChooser:
             ids = logits.float().index_fill(-1, suppressed, -torch.inf).argmax(dim=-1)
             return ids, torch.zeros(len(ids), device=ids.device)
         log_probs = token_log_probs(logits, self.sampling, self.suppressed)  # (rows, vocabulary)
-        waits = torch.stack(  # exponential; minus its logarithm is Gumbel noise
+        # float64: an exponential waiting time is then fine-grained also where it is short, and on a CPU it is drawn sooner
+        uniform = torch.stack(
             [
-                torch.empty(logits.shape[-1], device=logits.device).exponential_(generator=self.streams[completion])
-                for completion in completions.tolist()
+                torch.empty(logits.shape[-1], dtype=torch.float64, device=logits.device).uniform_(
+                    generator=self.streams[own]
+                )
+                for own in completions.tolist()
             ]
         )
+        waits = uniform.log_().neg_().to(torch.float32)  # exponential; minus its logarithm is Gumbel noise
         ids = (log_probs - waits.log()).argmax(dim=-1)
         return ids, log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

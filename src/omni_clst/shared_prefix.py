@@ -10,8 +10,6 @@ from functools import cached_property
 
 import torch
 
-from .errors import InputError
-
 PROMPT, PADDING = 0, -1  # segments; a completion's is its place in the row, from 1 on
 
 
@@ -73,18 +71,10 @@ class SharedPrefix:
         is_first = self.positions[self._in_completions] == self._prompts[own // length]
         return torch.where(is_first, last_of_prompt[own // length], own - 1)
 
-    def attention_mask(self, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
-        """Who sees whom, (groups, 1, length, length): true or false for SDPA, 0 or minus infinity for eager attention.
-
-        Raises `InputError` for an attention that takes no free mask.
-        """
+    @property
+    def allowed(self) -> torch.Tensor:
+        """Who sees whom (groups, length, length)."""
         length = self._segments.shape[1]
         seen, seeing = self._segments.unsqueeze(1), self._segments.unsqueeze(2)  # (groups, 1, length), (groups, length, 1)
         earlier = torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
-        allowed = earlier & ((seen == PROMPT) | (seen == seeing))  # padding sees itself: no row is empty
-        allowed = allowed.unsqueeze(1)
-        if attn_implementation == "sdpa":
-            return allowed
-        if attn_implementation == "eager":
-            return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
-        raise InputError(f"attn_implementation {attn_implementation!r} takes no mask of one's own: sdpa or eager")
+        return earlier & ((seen == PROMPT) | (seen == seeing))  # padding sees itself: no row is empty

@@ -11,8 +11,13 @@ from .limits import naming
 def answer_greedily(
     engine: HFEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
 ) -> list[dict]:
-    """This process's share of the samples, answered: rows as in `completions.jsonl`."""
-    batches = plan_batches(samples, lengths, batch_size)[process_rank() :: process_count()]
+    """This process's share of the samples, answered: rows as in `completions.jsonl`.
+
+    A batch holds `batch_size` of the longest samples, or more of shorter ones.
+    """
+    written = engine.sampling.max_new_tokens
+    batches = plan_batches(samples, lengths, batch_size * (max(lengths) + written), written)
+    batches = batches[process_rank() :: process_count()]
     hearing = Hearing.plan("real", samples)
     rows = []
     for batch, examples in encoded_batches(batches, engine.encoder, hearing, num_workers):

@@ -188,13 +188,18 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         ) as model:
             model.eval()
             with self.accelerator.autocast() if self.accelerator.mixed_precision != "no" else nullcontext():
-                yield HFEngine(model, self.encoder, sampling, self.rows_per_rollout, self._anyone_writes)
+                more = {"prefill_tokens": None, "anyone_writes": self._anyone_writes} if self._weights_in_pieces else {}
+                yield HFEngine(model, self.encoder, sampling, self.rows_per_rollout, **more)
         self.model.train(training)
 
+    @property
+    def _weights_in_pieces(self) -> bool:
+        """True where every forward of a rollout gathers weights, so that all processes have to take as many."""
+        gathered = self.args.ds3_gather_for_generation or self.args.world_size == 1
+        return is_deepspeed_zero3_enabled() and not gathered
+
     def _anyone_writes(self, here: bool) -> bool:
-        """Whether another token is to be written: with weights in pieces, all processes have to take the same steps."""
-        if self.args.ds3_gather_for_generation or not is_deepspeed_zero3_enabled() or self.args.world_size == 1:
-            return here
+        """Whether another token is to be written on any process."""
         return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
 
     def _tokenize_prompts(self, prompts):
