@@ -1,6 +1,7 @@
 """The shared-prefix path against the obvious one: the same numbers, over random batches, for a fraction of the work."""
 
 import copy
+import gc
 from dataclasses import replace
 
 import pytest
@@ -133,6 +134,16 @@ def test_logits_in_tiles_give_the_same_scores_and_gradients(world, monkeypatch):
     tiled = fast_log_probs(models["full"], encoder, samples[:2], ids, mask)
     assert torch.allclose(tiled, whole, atol=1e-6)
     assert torch.allclose(gradients(models["full"], tiled.sin().sum()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_logits_of_a_tile_outlive_the_forward(world, monkeypatch):
+    models, encoder, samples = world
+    monkeypatch.setattr("omni_clst.modeling.OmniThinker._tokens_at_once", 3)
+    scores = fast_log_probs(models["full"], encoder, samples[:2], *four_completions(1))
+    assert scores.requires_grad
+    vocabulary = models["full"].config.text_config.vocab_size
+    tensors = [held for held in gc.get_objects() if type(held) is torch.Tensor]
+    assert not [held.shape for held in tensors if held.dim() == 2 and held.shape[1] == vocabulary]
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from omni_clst.sampling import Sampling, TokenChooser, derive_seed, token_log_probs
+from omni_clst.sampling import SampledScores, Sampling, TokenChooser, derive_seed, token_log_probs
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 5.0], [0.0, 0.0, 3.0, 0.0, 9.0]])
 CPU = torch.device("cpu")
@@ -90,3 +90,27 @@ def test_temperature_0_takes_the_likeliest_token_that_is_not_suppressed():
 def test_seeds_are_the_same_everywhere_and_differ_by_every_part():
     assert derive_seed(0, "x") == 691085905755292016
     assert len({derive_seed(0, "x"), derive_seed(0, "y"), derive_seed(1, "x"), derive_seed("0x")}) == 4
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 2}, {"top_p": 0.7}, {"min_p": 0.2}])
+@pytest.mark.parametrize("parts", [(1.0, 0.0), (0.0, 1.0), (1.0, 0.5)], ids=["log-probs", "entropy bonus", "both"])
+def test_gradients_of_scores_equal_plain_autograd(settings, parts):
+    sampling, sampled = Sampling(4, temperature=1.3, **settings), torch.tensor([0, 2])
+    weights = torch.tensor([0.7, -1.1])
+    gradients, values = [], []
+    for plain in (True, False):
+        logits = LOGITS.clone().requires_grad_()
+        if plain:
+            log_probs = token_log_probs(logits, sampling, [4], sampled)
+            chosen = log_probs.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
+            entropies = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(dim=-1)
+        else:
+            chosen, entropies = SampledScores.apply(logits, sampling, [4], sampled)
+        values.append((chosen.detach(), entropies.detach()))
+        wanted = [share * (weights * part).sum() for share, part in zip(parts, (chosen, entropies), strict=True) if share]
+        sum(wanted).backward()
+        gradients.append(logits.grad)
+    for expected, found in zip(*values, strict=True):
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert gradients[0].abs().max() > 0.01
+    assert torch.allclose(gradients[1], gradients[0], atol=1e-6)

@@ -64,14 +64,14 @@ class SampledScores(torch.autograd.Function):
         chosen = log_probs.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
         probs = log_probs.exp_()
         entropies = torch.special.entr(probs).sum(dim=-1)  # -p log p, 0 where p is
-        ctx.held = probs, sampled, entropies
+        ctx.save_for_backward(probs, sampled, entropies)  # as attributes they would outlive a checkpointed forward
         ctx.temperature, ctx.dtype = sampling.temperature, logits.dtype
         ctx.set_materialize_grads(False)
         return chosen, entropies
 
     @staticmethod
     def backward(ctx, of_chosen, of_entropies):
-        (probs, sampled, entropies), ctx.held = ctx.held, None
+        probs, sampled, entropies = ctx.saved_tensors
         more = None
         if of_entropies is not None:  # an entropy bonus: d entropy / d logit = -p (log p + entropy)
             more = (torch.special.entr(probs) - probs * entropies.unsqueeze(-1)).mul_(of_entropies.unsqueeze(-1))
