@@ -1,4 +1,6 @@
-"""One GRPO step, the obvious way and ours, in one run: seconds by phase, what went through the model, peak memory.
+"""One GRPO step, the obvious way and ours, in one run: seconds by phase and what went through the model.
+
+On a CPU also ours with torch's own linear layers, to tell what oneDNN does from what is not computed twice.
 
 python bench/grpo_step.py --copies 8
 python bench/grpo_step.py --table          # ours alone, over G and clip lengths: what a step grows with
@@ -11,7 +13,7 @@ import statistics
 import torch
 from common import QUESTION, SIZES, Phases, describe_machine, make_clip, make_model, make_processor
 from counts import Counts
-from plain_grpo import grpo_loss, make_inputs, roll_out, score
+from plain_grpo import grpo_loss, make_inputs, roll_out, score, torch_linear
 
 from omni_clst.generation import HFEngine, placeholder_ids
 from omni_clst.processing import OmniEncoder, collate
@@ -74,6 +76,11 @@ class Bench:
             grpo_loss(log_probs, reference, mask, self.advantages, BETA).backward()
         self._update(phases)
 
+    def fast_without_onednn(self, phases: Phases) -> None:
+        """As `fast`, with torch's own linear layers."""
+        with torch_linear(self.model), torch_linear(self.reference):
+            self.fast(phases)
+
     def _update(self, phases: Phases) -> None:
         with phases.of("optimiser"):
             self.optimizer.step()
@@ -93,16 +100,22 @@ class Bench:
 
 
 def compare(bench: Bench, repeats: int) -> None:
-    ways = {"plain": bench.measure(bench.plain, repeats), "fast": bench.measure(bench.fast, repeats)}
-    print(f"{'':<28}{'plain':>12}{'fast':>12}{'ratio':>9}")
-    plain, fast = (ways[name][0] for name in ways)
-    for name in plain:
-        print(f"{name + ', s':<28}{plain[name]:>12.3f}{fast[name]:>12.3f}{plain[name] / fast[name]:>9.1f}")
-    total = [sum(seconds.values()) for seconds in (plain, fast)]
-    print(f"{'a step, s':<28}{total[0]:>12.3f}{total[1]:>12.3f}{total[0] / total[1]:>9.1f}")
-    for name, count in ways["plain"][1].items():
-        ours = ways["fast"][1][name]
-        print(f"{name:<28}{count:>12,}{ours:>12,}{count / ours:>9.1f}")
+    ways = {"plain": bench.plain, "fast": bench.fast}
+    if bench.device == "cpu":
+        ways["no oneDNN"] = bench.fast_without_onednn
+    measured = {name: bench.measure(way, repeats) for name, way in ways.items()}
+    print(f"{'':<28}" + "".join(f"{name:>12}{'' if name == 'plain' else '   ratio'}" for name in ways))
+    seconds = {name: found | {"a step": sum(found.values())} for name, (found, _) in measured.items()}
+    for phase in seconds["plain"]:
+        print_row(f"{phase}, s", [seconds[name][phase] for name in ways], "12.3f")
+    for what in measured["plain"][1]:
+        print_row(what, [measured[name][1][what] for name in ways], "12,")
+
+
+def print_row(label: str, values: list[float], shape: str) -> None:
+    """The plain way's value, then every other way's with how many times smaller it is."""
+    plain, *others = values
+    print(f"{label:<28}{plain:{shape}}" + "".join(f"{value:{shape}}{plain / value:8.1f}" for value in others), flush=True)
 
 
 def table(arguments) -> None:

@@ -14,19 +14,28 @@ from omni_clst.onednn import OneDNNLinear
 
 
 @contextmanager
-def as_released(model):
-    """The model with torch's own linear layers and transformers' own attention."""
+def torch_linear(model):
+    """The model with torch's own linear layers."""
     layers = [module for module in model.modules() if type(module) is OneDNNLinear]
-    config = model.config.text_config
-    attention = config._attn_implementation
     try:
         for layer in layers:
             layer.__class__ = Linear
-        config._attn_implementation = "sdpa" if attention == FOLDED_SDPA else attention
         yield
     finally:
         for layer in layers:
             layer.__class__ = OneDNNLinear
+
+
+@contextmanager
+def as_released(model):
+    """The model with torch's own linear layers and transformers' own attention."""
+    config = model.config.text_config
+    attention = config._attn_implementation
+    try:
+        config._attn_implementation = "sdpa" if attention == FOLDED_SDPA else attention
+        with torch_linear(model):
+            yield
+    finally:
         config._attn_implementation = attention
 
 

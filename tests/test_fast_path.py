@@ -215,6 +215,17 @@ def test_clips_are_encoded_anew_where_the_tower_learns(world):
     assert example.audio_embeddings is None
 
 
+def test_prompts_read_in_parts_give_the_same_completions(world):
+    models, encoder, samples = world
+    examples = [encoder.encode(sample) for sample in samples]
+    shortest = min(len(example.input_ids) for example in examples)
+    found = []
+    for prefill_tokens in (None, 2 * shortest + 20, 1):  # all, some, each alone
+        engine = HFEngine(models["full"], encoder, Sampling(12, TEMPERATURE), prefill_tokens=prefill_tokens)
+        found.append([[c.token_ids for c in group] for group in engine.generate(examples, list(range(CLIPS)), 3)])
+    assert found[0] == found[1] == found[2]
+
+
 def test_finished_rows_leave_the_batch(world):
     """Each completion ends where it would have ended alone, and no token is computed for it behind its end."""
     models, encoder, samples = world
