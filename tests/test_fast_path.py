@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_grpo import grpo_loss, make_inputs, score
 from tiny_world import make_base, write_train_file
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from omni_clst.attention import free_mask
+from omni_clst.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, free_mask
 from omni_clst.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
 from omni_clst.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.errors import InputError
@@ -157,6 +158,59 @@ def test_every_attention_that_takes_a_mask_gives_the_same(world, attention):
     model.set_attn_implementation(attention)
     expected = plain_log_probs(models["full"], encoder, samples[:2], ids, mask, 2)
     assert torch.allclose(fast_log_probs(model, encoder, samples[:2], ids, mask), expected, atol=1e-5)
+
+
+def test_flex_attention_gives_the_same(world):
+    """Forward alone: it has no backward on a CPU."""
+    models, encoder, samples = world
+    ids, mask = four_completions(2)
+    mask[1, 3:] = 0
+    model = copy.deepcopy(models["full"])
+    model.config.text_config._attn_implementation = FOLDED_FLEX
+    with torch.no_grad():
+        expected = plain_log_probs(models["full"], encoder, samples[:2], ids, mask, 2)
+        assert torch.allclose(fast_log_probs(model, encoder, samples[:2], ids, mask), expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_flex_attention_gives_the_same_gradients_on_a_gpu(world):
+    models, encoder, samples = world
+    ids, mask = (tensor.cuda() for tensor in four_completions(2))
+    prompts = collate([encoder.encode(sample) for sample in samples[:2]], 0, "left")
+    prompts = {name: tensor.cuda() for name, tensor in prompts.items()}
+    found = []
+    for attention in (FOLDED_SDPA, FOLDED_FLEX):
+        model = copy.deepcopy(models["full"]).cuda()
+        model.config.text_config._attn_implementation = attention
+        scores = model(
+            **prompts, completion_ids=ids, completion_mask=mask, sampling=Sampling(7, TEMPERATURE), suppressed=[]
+        )
+        found.append(gradients(model, scores.log_probs.sin().sum()))
+    assert (found[1] - found[0]).norm() <= 1e-3 * found[0].norm()
+
+
+def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, monkeypatch):
+    """FlashAttention takes no free mask; a stand-in says what it was given."""
+    models, encoder, samples = world
+    examples, given_ = [encoder.encode(sample) for sample in samples[:3]], []
+
+    def stand_in(module, query, key, value, attention_mask, **how):
+        given_.append(attention_mask)
+        allowed = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril() & attention_mask.bool()[:, None, None]
+        allowed = allowed | torch.eye(query.shape[2], dtype=torch.bool)  # padding sees itself
+        return sdpa_attention_forward(module, query, key, value, allowed, **how)
+
+    def completions(model):
+        written = HFEngine(model, encoder, Sampling(8, TEMPERATURE)).generate(examples, [0, 1, 2], 2)
+        return [[completion.token_ids for completion in group] for group in written]
+
+    expected = completions(models["full"])
+    model = copy.deepcopy(models["full"])
+    model.config.text_config._attn_implementation = FOLDED_FLASH
+    monkeypatch.setattr("omni_clst.attention.flash_attention_forward", stand_in)
+    assert completions(model) == expected
+    assert given_ and all(mask.dim() == 2 for mask in given_)
 
 
 def test_attention_that_takes_no_mask_is_refused():

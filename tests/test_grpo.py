@@ -511,7 +511,10 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
         ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
-        ({"attn_implementation": "flash_attention_2"}, "flash_attention_2 takes no mask of one's own"),
+        ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
+        ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU: sdpa"),
+        ({"offload_reference": True}, "offload_reference needs tuning full and a beta above 0"),
+        ({"audio_cache_gib": 1, "tuning": "full", "train_towers": True}, "audio_cache_gib needs train_towers false"),
         ({"fsdp": "full_shard"}, "fsdp 'full_shard' is not supported: deepspeed configs/zero3.json shards the weights"),
         ({"early_stopping_patience": 2}, "early_stopping_patience needs valid_file"),
     ],
@@ -523,6 +526,30 @@ def test_setting_that_would_do_harm_or_nothing_is_refused(world, change, message
         grpo.main(arguments(world, "refused", **change))
     assert message in str(caught.value)
     assert not (world / "runs" / "refused").exists()
+
+
+@pytest.mark.slow
+def test_reference_off_the_device_gives_the_same_losses(world):
+    def run(name: str, **changes) -> Path:
+        grpo.main(arguments(world, name, tuning="full", learning_rate=0.001, max_steps=2, save_steps=2, **changes))
+        return world / "runs" / name
+
+    here, away = run("reference here"), run("reference away", offload_reference="true")
+    assert losses(away) == pytest.approx(losses(here), rel=1e-5)
+    assert metric(away, "kl") == pytest.approx(metric(here, "kl"), rel=1e-4, abs=1e-7)
+    assert metric(here, "kl")[1] > 0
+
+
+def test_clip_that_comes_again_is_not_encoded_again(world):
+    """Two rows, three epochs of one step each."""
+    file = world / "two rows.jsonl"
+    file.write_text("".join((world / "train.jsonl").read_text().splitlines(keepends=True)[:2]))
+    expected = hashes_of_the_file(world)[:2]
+    for gib, encoded in ((0, 3 * expected), (1, expected)):
+        log = world / f"cache of {gib}"
+        succeeds(f"hear:{log}", arguments(world, log.name, train_file=file, max_steps=3, save_steps=3, audio_cache_gib=gib))
+        assert heard(log, "tower") == encoded
+        assert heard(log, "rollout") == heard(log, "policy") == 3 * expected
 
 
 def test_lora_on_an_adapter_is_refused(world, undisturbed):

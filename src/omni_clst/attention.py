@@ -1,18 +1,23 @@
 """How the language model attends where a mask says freely who sees whom, as packed completions need.
 
-transformers hands every attention to a function by name. `attend` stands in for its SDPA: the same, but when few queries
-meet many keys, as in decoding, the query heads that share keys are put in one row instead of copying the keys for each.
+transformers hands every attention to a function by name. `attend` stands in for its SDPA, FlashAttention and flex
+attention: the same, but where few queries meet many keys under a mask, as in decoding, SDPA is used, and the query heads
+that share keys are put in one row instead of copying the keys for each.
 """
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flash_attention import flash_attention_forward
+from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import flash_attention_mask, sdpa_mask
 
 from .errors import InputError
 
-FOLDED_SDPA = "folded_sdpa"
+FOLDED_SDPA, FOLDED_FLASH, FOLDED_FLEX = "folded_sdpa", "folded_flash_attention_2", "folded_flex_attention"
+FOLDED = {"sdpa": FOLDED_SDPA, "flash_attention_2": FOLDED_FLASH, "flex_attention": FOLDED_FLEX}
 
 
 def free_mask(allowed: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
@@ -21,7 +26,7 @@ def free_mask(allowed: torch.Tensor, attn_implementation: str, dtype: torch.dtyp
     Raises `InputError` for an attention that takes no mask of one's own.
     """
     allowed = allowed.unsqueeze(1)  # for all heads
-    if attn_implementation in (FOLDED_SDPA, "sdpa"):
+    if attn_implementation in ("sdpa", *FOLDED.values()):
         return allowed
     if attn_implementation == "eager":
         return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
@@ -33,7 +38,7 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | BlockMask | None,
     scaling: float | None = None,
     **how,
 ) -> tuple[torch.Tensor, None]:
@@ -41,7 +46,15 @@ def attend(
     (batch, key heads, keys, head size)."""
     batch, heads, queries, size = query.shape
     key_heads, keys = key.shape[1:3]
-    if attention_mask is None or heads == key_heads or queries >= keys:
+    if isinstance(attention_mask, BlockMask):
+        if query.device.type == "cpu":  # not compiled: for tests, and without a backward
+            output = flex_attention(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=True)
+            return output.transpose(1, 2), None
+        return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
+    is_free = attention_mask is not None and attention_mask.dim() == 4
+    if module.config._attn_implementation == FOLDED_FLASH and not is_free:
+        return flash_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
+    if not is_free or heads == key_heads or queries >= keys:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
     folded = query.reshape(batch, key_heads, heads // key_heads * queries, size)  # a key head's query heads are neighbours
     mask = attention_mask.repeat(1, 1, heads // key_heads, 1)
@@ -49,5 +62,6 @@ def attend(
     return output.view(batch, heads, queries, size).transpose(1, 2), None
 
 
-AttentionInterface.register(FOLDED_SDPA, attend)
-AttentionMaskInterface.register(FOLDED_SDPA, sdpa_mask)
+for _name, _mask in ((FOLDED_SDPA, sdpa_mask), (FOLDED_FLASH, flash_attention_mask), (FOLDED_FLEX, sdpa_mask)):
+    AttentionInterface.register(_name, attend)
+    AttentionMaskInterface.register(_name, _mask)

@@ -24,6 +24,7 @@ from transformers import (
     Qwen2_5OmniProcessor,
 )
 
+from .attention import FOLDED_FLEX
 from .errors import InputError
 from .files import read_json, write_json
 from .modeling import OmniThinker
@@ -166,10 +167,11 @@ def load_thinker(
     """Load the thinker; an adapter is merged into its base. It carries no generation settings of the release."""
     load_config(checkpoint.full_model)
 
+    is_flex = attn_implementation == "flex_attention"  # of the language model alone: transformers has none for the towers
+
     def load(source: str):
-        return OmniThinker.from_pretrained(
-            source, dtype=dtype, attn_implementation=attn_implementation, output_loading_info=True
-        )
+        attention = "sdpa" if is_flex else attn_implementation
+        return OmniThinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True)
 
     model, report = from_hub_or_folder(load, checkpoint.full_model)
     if report["missing_keys"]:
@@ -177,6 +179,8 @@ def load_thinker(
         raise InputError(f"{checkpoint.full_model}: {len(missing)} weights are missing ({', '.join(missing[:3])}, ...)")
     if checkpoint.is_adapter:
         model = PeftModel.from_pretrained(model, checkpoint.source).merge_and_unload()
+    if is_flex:
+        model.config.text_config._attn_implementation = FOLDED_FLEX
     # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
     model.generation_config = GenerationConfig()
     return model.to(device).eval()

@@ -59,6 +59,8 @@ class ModelConfig:
     system_prompt: str = "You are a helpful assistant."  # empty: no system turn
     max_audio_seconds: float = 300.0  # longer clips are cropped at their end; 25 tokens a second
 
+    attentions = ("sdpa", "flash_attention_2", "eager")
+
 
 @dataclass(kw_only=True)
 class TuningConfig(RunConfig, ModelConfig):
@@ -161,7 +163,13 @@ class CLSTConfig(TuningConfig):
     max_redraws: int = 4  # of dynamic sampling: how often in one generation
     completions_per_forward: int | None = None  # where memory is short: rows whose activations are kept together
     completions_per_rollout: int | None = None  # where memory is short: rows that are written together
+    offload_reference: bool = (
+        False  # True keeps full fine-tuning's reference off the device, which its layers visit in turn
+    )
+    audio_cache_gib: float = 0.0  # the machine's memory for clips' encodings, for clips that come again: 1.8 MB a 10-s clip
     early_stopping_patience: int | None = None  # evaluations without a better accuracy until the run ends
+    attentions = ("sdpa", "flex_attention", "eager")  # a shared prompt needs a mask of its own; flex needs a GPU
+
     print_run_dir: bool = False  # True prints where the run is and does nothing else; nothing for a dry run
     learning_rate: float = 1.0e-6
     num_train_epochs: float = 1.0
@@ -177,12 +185,16 @@ class CLSTConfig(TuningConfig):
         from .grpo.settings import LOSS_TYPES, refused
         from .rewards import REWARDS
 
-        found = super().problems() + refused(self.trainer)
+        found = super().problems() + refused(self.trainer) + _between(self, "audio_cache_gib", 0)
+        if self.audio_cache_gib and self.train_towers:
+            found.append("audio_cache_gib needs train_towers false: encodings change while the audio tower learns")
+        if self.offload_reference and (self.tuning == "lora" or self.beta == 0):
+            found.append("offload_reference needs tuning full and a beta above 0: else there is no second model")
+        if self.offload_reference and self.deepspeed:
+            found.append("offload_reference does not go with deepspeed: configs/zero3.json shards the reference")
+        if self.offload_reference and self.trainer.get("sync_ref_model"):
+            found.append("offload_reference does not go with sync_ref_model")
         found += _one_of("loss_type", self.loss_type, LOSS_TYPES)
-        if self.attn_implementation == "flash_attention_2":
-            found.append(
-                "attn_implementation flash_attention_2 takes no mask of one's own, which a shared prompt needs: sdpa"
-            )
         found += _one_of("order", self.order, ORDERS) + _one_of("over_limit", self.over_limit, ("drop", "crop"))
         found += _positive(self, "max_prompt_length", "max_completion_length", "temperature", "top_p", "num_iterations")
         found += _between(self, "top_p", 0, 1) + _between(self, "top_k", 0) + _between(self, "beta", 0)
@@ -409,7 +421,7 @@ class PrepareConfig:
 def _problems_of_model(config: ModelConfig) -> list[str]:
     found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
-    found += _one_of("attn_implementation", config.attn_implementation, ("sdpa", "flash_attention_2", "eager"))
+    found += _one_of("attn_implementation", config.attn_implementation, config.attentions)
     return found + _positive(config, "max_audio_seconds")
 
 

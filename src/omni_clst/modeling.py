@@ -15,7 +15,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerCausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from .attention import FOLDED_SDPA, free_mask
+from .attention import FOLDED, FOLDED_FLEX, free_mask
 from .kv_cache import RoomyCache
 from .onednn import use_onednn
 from .processing import IGNORED_LABEL
@@ -38,8 +38,8 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
 
     def __init__(self, config):
         super().__init__(config)
-        if config.text_config._attn_implementation == "sdpa":
-            config.text_config._attn_implementation = FOLDED_SDPA
+        attention = config.text_config._attn_implementation
+        config.text_config._attn_implementation = FOLDED.get(attention, attention)
         use_onednn(self)
 
     @wraps(Qwen2_5OmniThinkerForConditionalGeneration.forward)  # generate() reads the signature
@@ -122,9 +122,10 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities and entropies (rows, completion tokens) behind embedded prompts (groups, tokens, hidden)."""
         sampled = completion_ids[prefix.drawn]  # (tokens,)
+        is_flex = self.config.text_config._attn_implementation == FOLDED_FLEX
         hidden = self.model(
             inputs_embeds=prefix.pack(prompts, self.get_input_embeddings()(sampled).to(prompts.dtype)),
-            attention_mask=self._mask(prefix.allowed, prompts.dtype),
+            attention_mask=prefix.block_mask if is_flex else self._mask(prefix.allowed, prompts.dtype),
             position_ids=prefix.positions,
             use_cache=False,
         ).last_hidden_state

@@ -169,7 +169,8 @@ def print_grpo_plan(run, arguments) -> None:
         f"{process_count()} processes")  # fmt: skip
     say(f"tokens       {prompts * mean:,.0f} of prompts and up to {prompts * copies * config.max_completion_length:,} "
         f"written a generation; the longest prompt {longest}")  # fmt: skip
-    fixed = {"reference": reference // (process_count() if sharded else 1)} if reference else {}
+    held = reference // (process_count() if sharded else 1)
+    fixed = {"reference": held} if reference and not config.offload_reference else {}
     _print_size(run, fixed, {"activations": activations, "rollout": rollout})
 
 

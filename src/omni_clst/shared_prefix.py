@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 PROMPT, PADDING = 0, -1  # segments; a completion's is its place in the row, from 1 on
 
@@ -78,3 +79,14 @@ class SharedPrefix:
         seen, seeing = self._segments.unsqueeze(1), self._segments.unsqueeze(2)  # (groups, 1, length), (groups, length, 1)
         earlier = torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
         return earlier & ((seen == PROMPT) | (seen == seeing))  # padding sees itself: no row is empty
+
+    @property
+    def block_mask(self) -> BlockMask:
+        """Who sees whom, for flex attention, which leaves out blocks where nobody sees anybody."""
+        segments, (groups, length) = self._segments, self._segments.shape
+
+        def sees(group, head, seeing, seen):
+            own = segments[group, seeing] == segments[group, seen]
+            return (seen <= seeing) & (own | (segments[group, seen] == PROMPT))
+
+        return create_block_mask(sees, groups, None, length, length, device=segments.device)

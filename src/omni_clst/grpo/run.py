@@ -18,6 +18,7 @@ from ..runs import process_rank, say
 from ..samples import AudioQASample
 from ..sources import read_samples
 from ..training import MetricsLog, StopOnNonFinite, TrainingRun, step_of
+from .encodings import EncodingCache
 from .feed import CurriculumFeed, Sequence
 from .journal import Journal
 from .settings import MANAGED
@@ -73,6 +74,8 @@ class GRPORun(TrainingRun):
 
     def load_samples(self) -> None:
         config = self.config
+        if config.attn_implementation == "flex_attention" and self.device.type == "cpu":
+            raise InputError("attn_implementation flex_attention has no backward on a CPU: sdpa")
         if not self.encoder.prompt.asks_for_tags:
             raise InputError(f"prompt {config.prompt!r} asks for no tags: there would be no thought to learn about")
         self.train, self.train_lengths = load_grpo_samples(config.train_file, config.audio_root, self.encoder, config)
@@ -97,10 +100,13 @@ class GRPORun(TrainingRun):
             arguments = GRPOConfig(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
-        if config.deepspeed and not arguments.ds3_gather_for_generation and (config.dynamic_sampling or evaluates):
-            raise InputError(
-                "dynamic_sampling and valid_file need ds3_gather_for_generation: processes answer different numbers"
-            )
+        if config.deepspeed and not arguments.ds3_gather_for_generation:
+            if config.dynamic_sampling or evaluates:
+                raise InputError(
+                    "dynamic_sampling and valid_file need ds3_gather_for_generation: processes answer different numbers"
+                )
+            if config.audio_cache_gib:
+                raise InputError("audio_cache_gib needs ds3_gather_for_generation: processes encode different numbers")
         arguments.max_steps = self._count_steps(arguments)
         return arguments
 
@@ -162,6 +168,8 @@ class GRPORun(TrainingRun):
             eval_batch_size=config.per_device_eval_batch_size,
             peft_config=lora,
             reference=reference,
+            offload_reference=config.offload_reference,
+            encodings=EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None,
             redraws=config.max_redraws if config.dynamic_sampling else 0,
             rows_per_forward=config.completions_per_forward,
             rows_per_rollout=config.completions_per_rollout,

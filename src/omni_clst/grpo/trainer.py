@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from accelerate import cpu_offload
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig
@@ -29,6 +30,7 @@ from ..samples import AudioQASample
 from ..sampling import Sampling
 from ..training import WholeCheckpoints
 from .boundaries import GenerationBoundaries
+from .encodings import EncodingCache
 from .evaluation import answer_greedily
 from .feed import CurriculumFeed, Draw
 from .journal import Journal, level_metrics
@@ -42,8 +44,9 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
     """GRPO over audio questions in the order of a curriculum.
 
     `feed` hands out the samples, `reference` is the frozen model of a full fine-tuning with `beta` > 0 (LoRA switches its
-    adapter off instead), `rewards` are names and weights. A generation is made by `Rollouts`, scored by TRL, and taken
-    apart into micro-batches of whole groups, in order.
+    adapter off instead) and may stay off the device, `encodings` keeps those of clips from step to step, `rewards` are
+    names and weights. A generation is made by `Rollouts`, scored by TRL, and taken apart into micro-batches of whole
+    groups, in order.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         eval_batch_size: int = 16,
         peft_config: LoraConfig | None = None,
         reference: OmniThinker | None = None,
+        offload_reference: bool = False,
+        encodings: EncodingCache | None = None,
         redraws: int = 0,
         rows_per_forward: int | None = None,
         rows_per_rollout: int | None = None,
@@ -67,6 +72,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         self.feed = feed
         self.rewards = rewards
         self.journal = journal
+        self.encodings = encodings
         self.valid = valid
         self.eval_batch_size = eval_batch_size
         self.rows_per_forward = rows_per_forward
@@ -92,7 +98,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         )
         args.beta, args.sync_ref_model = beta, sync
         self.beta = beta
-        self._prepare_reference(reference)
+        self._prepare_reference(reference, offload_reference)
         self.eos_token_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
         prompts = args.per_device_train_batch_size // args.num_generations
         self.rollouts = Rollouts(
@@ -108,14 +114,16 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         self.add_callback(GenerationBoundaries(self))
         self._generated_at_step = -1
 
-    def _prepare_reference(self, reference: OmniThinker | None) -> None:
-        """Let the launch's backend shard or place the frozen reference, as TRL does with its own."""
+    def _prepare_reference(self, reference: OmniThinker | None, offload: bool) -> None:
+        """Keep the frozen reference off the device, or let the launch's backend shard or place it as TRL does."""
         if reference is None:
             return
         if self.args.disable_dropout:
             disable_dropout_in_model(reference)
         if self.is_deepspeed_enabled:
             self.ref_model = prepare_deepspeed(reference, self.accelerator)
+        elif offload:
+            self.ref_model = cpu_offload(reference, execution_device=self.accelerator.device)
         else:
             self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
         if self.args.sync_ref_model:
@@ -172,8 +180,13 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
     # The rollout: our engine in place of TRL's generation, which knows no audio.
 
     def _complete(self, draws: list[Draw], seeds: list[int]):
+        if self.encodings:
+            self.encodings.fill(draws, self.accelerator.device)
         with naming("rollout", draws), self.engine(self.sampling) as engine:
-            return engine.generate([draw.example for draw in draws], seeds, self.num_generations)
+            written = engine.generate([draw.example for draw in draws], seeds, self.num_generations)
+        if self.encodings:
+            self.encodings.keep(draws)
+        return written
 
     @contextmanager
     def engine(self, sampling: Sampling):

@@ -1,0 +1,50 @@
+"""The cache of clips' encodings, on sizes worked out by hand."""
+
+from types import SimpleNamespace
+
+import torch
+
+from omni_clst.grpo.encodings import EncodingCache
+
+CPU = torch.device("cpu")
+
+
+def draw(path: str, encoding: torch.Tensor | None = None):
+    return SimpleNamespace(sample=SimpleNamespace(audio_path=path), example=SimpleNamespace(audio_embeddings=encoding))
+
+
+def held_for(cache: EncodingCache, *paths: str) -> list[bool]:
+    draws = [draw(path) for path in paths]
+    cache.fill(draws, CPU)
+    return [one.example.audio_embeddings is not None for one in draws]
+
+
+def test_a_clip_gets_back_what_it_was_encoded_to():
+    cache, encoding = EncodingCache(1000), torch.randn(5, 4)
+    cache.keep([draw("a", encoding), draw("b")])
+    again, other = draw("a"), draw("b")
+    cache.fill([again, other], CPU)
+    assert torch.equal(again.example.audio_embeddings, encoding)
+    assert other.example.audio_embeddings is None
+
+
+def test_what_was_not_used_for_longest_goes_first():
+    """Three of 80 bytes where 200 are allowed; `a` was used after `b`."""
+    cache = EncodingCache(200)
+    cache.keep([draw("a", torch.zeros(5, 4)), draw("b", torch.zeros(5, 4))])
+    assert held_for(cache, "a") == [True]
+    cache.keep([draw("c", torch.zeros(5, 4))])
+    assert held_for(cache, "a", "b", "c") == [True, False, True]
+    assert cache.bytes == 160
+
+
+def test_a_clip_over_the_limit_is_not_kept():
+    cache = EncodingCache(79)
+    cache.keep([draw("a", torch.zeros(5, 4))])
+    assert held_for(cache, "a") == [False] and cache.bytes == 0
+
+
+def test_a_part_of_a_batch_does_not_hold_the_batch():
+    cache, batch = EncodingCache(1000), torch.randn(50, 4)
+    cache.keep([draw("a", batch[:5])])
+    assert cache.held["a"].untyped_storage().nbytes() == 80
