@@ -72,12 +72,13 @@ class Phases(Counter):
 
     @contextmanager
     def of(self, name: str):
-        start = self._now()
+        start = self.now()
         yield
-        self[name] += self._now() - start
+        self[name] += self.now() - start
 
     @staticmethod
-    def _now() -> float:
+    def now() -> float:
+        """Seconds, once the device has done what it was given."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()
