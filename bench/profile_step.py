@@ -12,7 +12,7 @@ import torch
 from common import Phases, describe_machine
 from grpo_step import BETA, TEMPERATURE, Bench, add_arguments
 from plain_grpo import grpo_loss, torch_linear
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from omni_clst.generation import HFEngine
 from omni_clst.onednn import OneDNNLinear
@@ -20,11 +20,11 @@ from omni_clst.processing import collate
 from omni_clst.sampling import Sampling
 
 aten = torch.ops.aten
-ON_CPU = {  # what the counter does not list
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
-        aten._scaled_dot_product_flash_attention_backward
-    ],
+ON_CPU = {  # what the counter does not list; formulas over shapes
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: sdpa_backward_flop_count(
+        g, q, k, v
+    ),
 }
 
 
