@@ -163,13 +163,9 @@ class CLSTConfig(TuningConfig):
     max_redraws: int = 4  # of dynamic sampling: how often in one generation
     completions_per_forward: int | None = None  # where memory is short: rows whose activations are kept together
     completions_per_rollout: int | None = None  # where memory is short: rows that are written together
-    offload_reference: bool = (
-        False  # True keeps full fine-tuning's reference off the device, which its layers visit in turn
-    )
+    offload_reference: bool = False  # True keeps a full fine-tuning's reference off the device, its layers visit in turn
     audio_cache_gib: float = 0.0  # the machine's memory for clips' encodings, for clips that come again: 1.8 MB a 10-s clip
     early_stopping_patience: int | None = None  # evaluations without a better accuracy until the run ends
-    attentions = ("sdpa", "flex_attention", "eager")  # a shared prompt needs a mask of its own; flex needs a GPU
-
     print_run_dir: bool = False  # True prints where the run is and does nothing else; nothing for a dry run
     learning_rate: float = 1.0e-6
     num_train_epochs: float = 1.0
@@ -179,6 +175,8 @@ class CLSTConfig(TuningConfig):
     per_device_eval_batch_size: int = 16
     eval_steps: float = 375
     save_steps: float = 375
+
+    attentions = ("sdpa", "flex_attention", "eager")  # a shared prompt needs a mask of its own; flex needs a GPU
 
     def problems(self) -> list[str]:
         from .curriculum import ORDERS

@@ -25,6 +25,8 @@ HARMLESS = {
     "logging_steps",
     "save_total_limit",
     "per_device_eval_batch_size",
+    "offload_reference",
+    "audio_cache_gib",
     "completions_per_forward",
     "completions_per_rollout",
     "early_stopping_patience",
