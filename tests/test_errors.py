@@ -1,5 +1,6 @@
 """How an entry point ends."""
 
+import io
 import socket
 
 import torch.distributed as dist
@@ -19,7 +20,7 @@ def test_process_group_is_left_before_the_interpreter_ends(monkeypatch):
         seen.append((argv, dist.is_initialized()))
 
     monkeypatch.setattr("sys.argv", ["x", "--key"])
-    monkeypatch.setattr("sys.stdout", open("/dev/null", "w"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
     run_main(main)
     assert seen == [(["--key"], True)]
     assert not dist.is_initialized()
