@@ -128,6 +128,10 @@ IN_TEXT = [
     ("A) cat\nB) cow\n", "cat|cow", "with a bracket"),
     ("A: cat\nB: cow\n", "cat|cow", "with a colon"),
     ("which?\n  A. cat \r\n  B. cow\r\n\r\nThink.", "cat|cow", "indented, CRLF, text behind"),
+    ("A、猫\nB、牛", "猫|牛", "with an enumeration comma"),
+    ("（A）猫\n（B）牛", "猫|牛", "in full-width brackets"),
+    ("哪个？A：猫 B：牛", "", "a letter that follows a word begins nothing"),
+    ("[A] cat\n[B] cow", "cat|cow", "in square brackets"),
     ("Choices: A. cat\nB. cow", "cat|cow", "the first behind other words"),
     ("which? A. cat B. a big cow C. hen", "cat|a big cow|hen", "on one line"),
     ("which? (A) cat (B) cow\nThink first.", "cat|cow", "on one line in brackets, text on the next"),
@@ -186,8 +190,8 @@ def test_letter_is_stripped_only_where_it_is_the_choices_own(answer, expected, r
 CHOICE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n\0")).map(str.strip).filter(bool)
 CHOICES = st.lists(CHOICE, min_size=2, max_size=10, unique=True)
 # On one line nothing tells a letter inside a choice from the next choice's.
-UNLETTERED = st.lists(CHOICE.filter(lambda text: not set(text) & set(".):[")), min_size=2, max_size=10, unique=True)
-STYLES = st.sampled_from(["{}. {}", "({}) {}", "{}) {}", "{}: {}"])
+UNLETTERED = st.lists(CHOICE.filter(lambda text: not set(text) & set(".):[]、")), min_size=2, max_size=10, unique=True)
+STYLES = st.sampled_from(["{}. {}", "({}) {}", "{}) {}", "{}: {}", "{}、{}", "[{}] {}"])
 
 
 @settings(deadline=None)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from .errors import InputError
 from .files import read_jsonl
+from .matching import strict_correct
 from .prompts import Prompt
 from .response import answer_of
 from .samples import AudioQASample
-from .scoring import strict_correct
 
 
 def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, model: str, audio: str = "real") -> dict:

@@ -6,9 +6,9 @@ weights; a function added to `REWARDS` can be named there. Everything is logged 
 
 from collections.abc import Callable
 
+from .matching import strict_correct
 from .response import parse_response
 from .samples import AudioQASample
-from .scoring import strict_correct
 
 LONGEST_THOUGHT_WORDS = 100  # what the selective prompt asks for
 

@@ -5,17 +5,16 @@ not. Rewards and scores share the strict one.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .benchmarks import BenchmarkRows
 from .errors import InputError
+from .matching import strict_correct
 from .samples import read_rows
 
 OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")  # MMAU, older MMAR, MMAR
-_EDGES = " \t\r\n.,;:!?\"'`“”‘’()[]{}<>*_"
 
 
 def _tokens(text: str) -> set[str]:
@@ -36,56 +35,6 @@ def official_correct(prediction: str | None, answer: str | None, choices: Iterab
         if _tokens(choice) != wanted:
             wrong |= _tokens(choice) - wanted
     return bool(said) and wanted <= said and not said & wrong
-
-
-def fold(text: str) -> str:
-    """Case, Unicode form and white space do not count; the order of the words does."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def normalise(text: str) -> str:
-    """As `fold`, and the punctuation around the text does not count either."""
-    return fold(text).strip(_EDGES)
-
-
-def strict_choice(prediction: str | None, choices: Iterable[str]) -> str | None:
-    """The one choice that a prediction names, None if it names none.
-
-    Equality after `fold`, else after `normalise`: punctuation counts only where it tells choices apart, as in "<5" and
-    ">5". A leading "B." or "(B)" is taken off only where it is that choice's own letter; a bare letter names nothing,
-    unless a choice is that letter. Choices that are equal after `fold` (27 rows of MMAU-mini repeat one) are one choice.
-    """
-    if not isinstance(prediction, str):
-        return None
-    choices = list(choices)
-    named = _equal_choice(prediction, choices)
-    match = re.fullmatch(r"\s*\(?([A-Za-z])\s*[.):]\)?\s*(.+)", prediction, re.DOTALL)
-    if named is not None or match is None:
-        return named
-    lettered = choices[ord(match[1].upper()) - ord("A") :][:1]
-    named = _equal_choice(match[2], choices)
-    return named if named is not None and lettered and fold(lettered[0]) == fold(named) else None
-
-
-def _equal_choice(text: str, choices: list[str]) -> str | None:
-    """The choice that equals a text, None if none does or if several do that are not one choice."""
-    for form in (fold, normalise):
-        named = [choice for choice in choices if form(text) and form(choice) == form(text)]
-        if named:
-            return named[0] if len({fold(choice) for choice in named}) == 1 else None
-    return None
-
-
-def strict_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
-    """True if the prediction names exactly one choice and it is the answer.
-
-    An answer that is not among the choices (6 rows of MMAR's first release) counts as one more choice.
-    """
-    if answer is None:
-        return False
-    choices = list(choices)
-    named = strict_choice(prediction, choices if answer in choices else [*choices, answer])
-    return named is not None and fold(named) == fold(answer)
 
 
 @dataclass

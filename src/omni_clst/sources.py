@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from .errors import InputError
+from .matching import LETTER_MARK, split_letter
 from .response import parse_response
 from .samples import AudioQASample, check_trainable, read_rows, sample_from_row
 
 MAX_PROBLEMS_SHOWN = 5
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LIST_LITERAL = re.compile(rf"\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*\]")
-# How a choice's letter is written: (A) A) A. A:
-_LETTER_STYLES = (r"\(([A-Z])\)", r"([A-Z])\)", r"([A-Z])\.", r"([A-Z]):")
+# A lettered item's beginning: white space follows the mark, which CJK marks need not.
+_LETTERED_ITEM = LETTER_MARK + r"(?:\s+|(?<=[、。．：）］】]))"
 
 
 def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list[AudioQASample]:
@@ -70,11 +71,11 @@ def convert_row(row: dict) -> AudioQASample:
 
 def strip_letter(text: str, choices: tuple[str, ...]) -> str:
     """`B. dog` -> `dog` where dog is choice B and `B. dog` is no choice itself; anything else stays."""
-    match = re.fullmatch(r"\s*\(?([A-Za-z])[.):]\)?\s*(.+?)\s*", text, re.DOTALL)
-    if match is None or text in choices:
+    lettered = split_letter(text)
+    if lettered is None or text in choices:
         return text
-    index = ord(match[1].upper()) - ord("A")
-    return choices[index] if index < len(choices) and choices[index].strip() == match[2] else text
+    place, bare = lettered
+    return choices[place] if place < len(choices) and choices[place].strip() == bare else text
 
 
 def _from_published_clst(row: dict) -> AudioQASample:
@@ -127,8 +128,11 @@ def choices_in_text(text: str) -> tuple[str, ...]:
         if len(choices) > 1:
             return tuple(choice.strip() for choice in choices)  # as the answer between its tags is read
     for before in (r"^[ \t]*", r"(?<!\S)"):  # at the start of lines; else anywhere, as in "A. cat B. cow"
-        for style in _LETTER_STYLES:
-            choices = _lettered_items(text, list(re.finditer(before + style + r"\s+", text, re.MULTILINE)))
+        found = re.finditer(before + _LETTERED_ITEM, text, re.MULTILINE)
+        markers = [m for m in found if m["letter"].isupper() and m.end("letter") == m.start("after")]
+        styles = sorted({(m["before"], m["after"]) for m in markers}, reverse=True)  # those in brackets first
+        for style in styles:
+            choices = _lettered_items(text, [m for m in markers if (m["before"], m["after"]) == style])
             if choices:
                 return choices
     return ()
@@ -138,9 +142,9 @@ def _lettered_items(text: str, markers: list[re.Match]) -> tuple[str, ...]:
     """The items of the last run A, B, ... of letters; an item ends where the next one begins, or with its line."""
     found: list[re.Match] = []
     for index, marker in enumerate(markers):
-        run = [marker] if marker[1] == "A" else []
+        run = [marker] if marker["letter"] == "A" else []
         for following in markers[index + 1 :] if run else ():
-            if following[1] == chr(ord("A") + len(run)):
+            if following["letter"] == chr(ord("A") + len(run)):
                 run.append(following)
         if len(run) > 1:
             found = run

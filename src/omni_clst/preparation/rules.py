@@ -7,6 +7,7 @@ that ended it.
 import re
 from dataclasses import dataclass, field
 
+from ..matching import bare_letter, split_letter
 from ..sources import strip_letter
 
 DROPPED, CHANGED, FLAGGED = "dropped", "changed", "flagged"
@@ -105,9 +106,9 @@ def _clean_choices(draft: Draft) -> None:
 def _without_letters(choices: list[str]) -> tuple[list[str], bool]:
     """Choices stripped; of their letters too where every one carries its own (A. x, B. y)."""
     stripped = [choice.strip() for choice in choices]
-    bare = [re.sub(rf"^\(?{chr(ord('A') + place)}[.):]\)?\s*", "", choice) for place, choice in enumerate(stripped)]
-    if len(stripped) > 1 and all(old != new for old, new in zip(stripped, bare, strict=True)):
-        return [choice.strip() for choice in bare], True
+    lettered = [split_letter(choice) for choice in stripped]
+    if len(stripped) > 1 and all(item is not None and item[0] == place for place, item in enumerate(lettered)):
+        return [text for _, text in lettered], True
     return stripped, False
 
 
@@ -131,8 +132,7 @@ def _answer_text(draft: Draft, choices: list[str]) -> _Answer:
     text = str(value).strip()
     if text in draft.choices:  # written as the choice was, letter included
         return _Answer(choices[draft.choices.index(text)], had_letter=True)
-    if letter := re.fullmatch(r"\(?([A-Z])[.):]?\)?", text):
-        place = ord(letter[1]) - ord("A")
+    if (place := bare_letter(text)) is not None:
         return _Answer(choices[place], had_letter=True) if place < len(choices) else _Answer("")
     bare = strip_letter(text, tuple(choices))
     return _Answer(bare, had_letter=bare != text)
