@@ -13,7 +13,8 @@ from pathlib import Path
 from omni_clst.benchmarks import BENCHMARKS, load_benchmark
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
-from omni_clst.scoring import format_table, read_predictions, score
+from omni_clst.predictions import read_predictions
+from omni_clst.scoring import format_table, score
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> None:
             require_writable(path.parent)
 
     rows = load_benchmark(arguments.benchmark, arguments.meta)
-    scores = score(rows, read_predictions(arguments.predictions), arguments.allow_missing)
+    scores = score(rows, read_predictions(arguments.predictions, rows.benchmark), arguments.allow_missing)
     if arguments.output:
         write_json(arguments.output, scores.to_json())
     if arguments.verdicts:

@@ -13,6 +13,7 @@ from omni_clst.benchmarks import find_benchmark, load_benchmark
 from omni_clst.course_picture import make_figure
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
+from omni_clst.predictions import Predictions
 from omni_clst.report import accuracy, collect, compare, depth_table, pool, results_table, summary_lines
 from omni_clst.report_picture import COLOURS, _colour, draw, make_groups
 from omni_clst.scoring import score
@@ -206,7 +207,7 @@ def test_depth_is_scored_where_a_benchmarks_rows_state_it_and_nowhere_else(tmp_p
     write_world(tmp_path / "world", WorldConfig(source_clips=1, mmau_clips=8, mmar_clips=8))
     for name in ("mmau-mini", "mmar"):
         rows = load_benchmark(name, find_benchmark(tmp_path / "world", name)[0])
-        scores = score(rows, [{"id": s.id, "model_output": s.answer, "parse_failed": False} for s in rows.samples])
+        scores = score(rows, Predictions({s.id: s.answer for s in rows.samples}, {"model_output": 8}, 0))
         by_depth = scores.to_json()["official"]["by"]["depth"]
         assert sum(cell["correct"] for cell in by_depth.values()) == 16
         assert set(by_depth) == {"deep", "shallow"}

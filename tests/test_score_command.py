@@ -38,7 +38,8 @@ def test_json_is_one_object_on_standard_output_and_nothing_else(meta, tmp_path):
     assert len(result.stdout.splitlines()) == 1
     scores = json.loads(result.stdout)
     assert list(scores) == [
-        "benchmark", "meta_sha256", "release", "total", "answered", "missing", "parse_failed", "official", "strict",
+        "benchmark", "meta_sha256", "release", "total", "answered", "missing", "parse_failed", "output_keys",
+        "official", "strict",
     ]  # fmt: skip
     counts = [scores[key] for key in ("benchmark", "total", "answered", "missing", "parse_failed")]
     assert counts == ["mmau-mini", 4, 4, 0, 1]
@@ -55,7 +56,7 @@ def test_table_is_for_reading(meta, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0].startswith("mmau-mini (unknown release, ")
-    assert lines[0].endswith("): 4 questions, 0 missing, 1 not parsed, 0 odd rows")
+    assert lines[0].endswith("): 4 questions, 0 missing, 1 not parsed, 0 odd rows; answers read from model_output")
     assert [line.split() for line in lines[1:]] == [
         ["questions", "official", "%", "strict", "%"],
         ["all", "4", "50.00", "25.00"],
@@ -75,7 +76,7 @@ def test_row_that_is_odd_twice_is_one_odd_row(meta, tmp_path):
     other = tmp_path / "m.json"
     other.write_text(json.dumps(rows))
     lines = run_score(other, write_predictions(tmp_path / "p.jsonl", SAID)).stdout.splitlines()
-    assert lines[0].endswith(": 4 questions, 0 missing, 1 not parsed, 1 odd rows")
+    assert lines[0].endswith(": 4 questions, 0 missing, 1 not parsed, 1 odd rows; answers read from model_output")
     assert ["task:", "unknown", "1", "100.00", "0.00"] in [line.split() for line in lines]
 
 

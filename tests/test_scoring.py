@@ -1,15 +1,17 @@
 """The official score to the row, and where the strict one differs."""
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.benchmarks import load_benchmark
+from omni_clst.benchmarks import BENCHMARKS, load_benchmark
 from omni_clst.errors import InputError
 from omni_clst.matching import strict_correct
-from omni_clst.scoring import official_correct, read_predictions, score
+from omni_clst.predictions import Predictions, read_predictions
+from omni_clst.scoring import format_table, official_correct, score
 
 OFFICIAL = [
     ("dog", "dog", ["dog", "cat"], True, "the answer"),
@@ -83,12 +85,12 @@ CONSTRUCTED = {
 def test_constructed_predictions_give_the_official_figures(real_data, name, file, column, construction):
     rows = load_benchmark(name, real_data / file)
     predict = CONSTRUCTED[construction][0]
-    predictions = [{"id": s.id, "model_output": predict(s), "parse_failed": False} for s in rows.samples]
-    scores = score(rows, predictions)
+    outputs = {s.id: predict(s) for s in rows.samples}
+    scores = score(rows, Predictions(outputs, {"model_output": len(outputs)}, 0))
     assert scores.official.accuracy == pytest.approx(CONSTRUCTED[construction][column])
     assert sum(verdict["official"] for verdict in scores.verdicts) == scores.official.correct
-    for sample, prediction in zip(rows.samples, predictions, strict=True):
-        said = prediction["model_output"]
+    for sample in rows.samples:
+        said = outputs[sample.id]
         assert official_correct(said, sample.answer, sample.choices) == naive_official(
             said, sample.answer, list(sample.choices)
         )
@@ -113,26 +115,70 @@ def write(path, text):
     return path
 
 
-def test_all_three_output_keys_are_read(tmp_path):
-    path = write(
-        tmp_path / "p.jsonl",
-        '{"id": "a", "model_output": "x"}\n\n{"id": "b", "model_prediction": "y"}\n'
-        '{"id": "c", "answer_prediction": null}\n',
-    )
-    assert read_predictions(path) == [
-        {"id": "a", "model_output": "x", "parse_failed": False},
-        {"id": "b", "model_output": "y", "parse_failed": False},
-        {"id": "c", "model_output": None, "parse_failed": True},
-    ]
+MMAU, MMAR = BENCHMARKS["mmau-mini"], BENCHMARKS["mmar"]
+RAW = "<think>cat or dog</think><answer>dog</answer>"
+KEYS = [
+    (MMAU, [{"model_output": "x"}], ["x"], {"model_output": 1}, "MMAU's own key"),
+    (MMAR, [{"answer_prediction": "x"}], ["x"], {"answer_prediction": 1}, "MMAR's own key"),
+    (MMAU, [{"answer_prediction": "x"}], ["x"], {"answer_prediction": 1}, "MMAR's key in predictions for MMAU"),
+    (MMAR, [{"model_output": RAW, "answer_prediction": "dog"}], ["dog"], {"answer_prediction": 1},
+     "the raw text beside MMAR's own key"),
+    (MMAU, [{"model_output": "dog", "answer_prediction": RAW}], ["dog"], {"model_output": 1},
+     "the same for MMAU"),
+    (MMAR, [{"model_output": "x", "model_prediction": "y"}], ["y"], {"model_prediction": 1}, "MMAR's older key next"),
+    (MMAU, [{"model_output": None, "model_prediction": "x"}], ["x"], {"model_prediction": 1}, "null before a text"),
+    (MMAU, [{"model_output": "", "model_prediction": "x"}], ["x"], {"model_prediction": 1}, "empty before a text"),
+    (MMAR, [{"answer_prediction": "", "model_output": RAW}, {"answer_prediction": "dog", "model_output": RAW}],
+     ["", "dog"], {"answer_prediction": 2}, "an empty answer where other rows have one stays empty"),
+    (MMAU, [{"model_output": None, "model_prediction": "x"}, {"model_output": "y"}], ["x", "y"],
+     {"model_prediction": 1, "model_output": 1}, "rows of two programs in one file"),
+    (MMAU, [{"model_output": None}], [None], {"model_output": 1}, "no text anywhere"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("benchmark", "rows", "outputs", "keys", "reason"), KEYS, ids=[row[-1] for row in KEYS])
+def test_which_key_an_answer_is_read_from(tmp_path, benchmark, rows, outputs, keys, reason):
+    lines = [json.dumps({"id": str(number)} | row) + "\n" for number, row in enumerate(rows)]
+    predictions = read_predictions(write(tmp_path / "p.jsonl", "".join(lines)), benchmark)
+    assert list(predictions.outputs.values()) == outputs, reason
+    assert predictions.keys == keys, reason
+
+
+FORMS = [
+    ('{"id": "a", "model_output": "x"}\n\n{"id": "b", "model_output": "y"}\n', "JSON Lines with a blank line"),
+    ('\ufeff{"id": "a", "model_output": "x"}\r\n{"id": "b", "model_output": "y"}\r\n', "byte order mark and CRLF"),
+    ('[{"id": "a", "model_output": "x"},\n {"id": "b", "model_output": "y"}]', "array"),
+    ('{"id": "a", "model_output": "x"}\n{"id": "b", "model_output": "y"}\n{"id": "a", "model_output": "x"}', "a row again"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), FORMS, ids=[row[-1] for row in FORMS])
+def test_forms_of_a_predictions_file(tmp_path, text, reason):
+    predictions = read_predictions(write(tmp_path / "p", text), MMAU)
+    assert predictions.outputs == {"a": "x", "b": "y"}, reason
+    assert (predictions.parse_failed, predictions.repeated) == (0, int(reason == "a row again"))
+
+
+def test_number_as_id_is_the_same_id_as_its_text(tmp_path):
+    text = '{"id": 7, "model_output": "x"}\n{"id": "8", "model_output": "y"}'
+    assert read_predictions(write(tmp_path / "p", text), MMAU).outputs == {"7": "x", "8": "y"}
 
 
 BAD_PREDICTIONS = [
     ('{"id": "a", "text": "x"}\n', "{path}:1: none of model_output, model_prediction, answer_prediction in it"),
     (
-        '{"id": "a", "model_output": "x"}\n{"id": "a", "model_output": "x"}\n',
-        "{path}:2: id 'a' stands already at {path}:1",
+        '{"id": "a", "model_output": "x"}\n{"id": "a", "model_output": "y"}\n',
+        "{path}:2: id 'a' stands already at {path}:1 with another answer",
     ),
-    ('{"model_output": "x"}\n', "{path}:1: id None is not a text"),
+    ('{"model_output": "x"}\n', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
+    ('{"a": "x", "b": "y"}', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
+    ('{"results": []}', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
+    (
+        '{\n "b": "y",\n "a": "x"\n}',
+        "{path}: one JSON object with the keys ['a', 'b']; a JSON array or an object a line is expected",
+    ),
+    ('{"id": true, "model_output": "x"}', "{path}:1: id True is not a text"),
+    ('{"id": null, "model_output": "x"}', "{path}:1: id None is not a text"),
     (
         '{"id": "a", "model_output": "x"}\n{"id": "b", "mod',
         '{path}:2: not JSON (Unterminated string starting at): \'{{"id": "b", "mod\'',
@@ -141,11 +187,11 @@ BAD_PREDICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), BAD_PREDICTIONS, ids=["key", "twice", "id", "torn", "array"])
+@pytest.mark.parametrize(("text", "message"), BAD_PREDICTIONS, ids=[row[0][:40] for row in BAD_PREDICTIONS])
 def test_bad_predictions_are_named(tmp_path, text, message):
     path = write(tmp_path / "p.jsonl", text)
     with pytest.raises(InputError) as caught:
-        read_predictions(path)
+        read_predictions(path, MMAU)
     assert str(caught.value) == message.format(path=path)
 
 
@@ -157,7 +203,17 @@ def rows(tmp_path):
 
 
 def predicted(*ids):
-    return [{"id": key, "model_output": "drum", "parse_failed": False} for key in ids]
+    return Predictions({key: "drum" for key in ids}, {"model_output": len(ids)}, 0)
+
+
+def test_table_and_json_name_the_keys(rows):
+    scores = score(rows, predicted("q000", "q001", "q002", "q003"))
+    assert format_table(scores).splitlines()[0].endswith("; answers read from model_output")
+    mixed = Predictions(scores.predictions.outputs, {"model_prediction": 3, "model_output": 1}, 0, repeated=2)
+    table = format_table(score(rows, mixed)).splitlines()
+    assert table[0].endswith("; answers read from model_prediction (3 rows), model_output (1 row)")
+    assert "2 predictions stand again with the same answer and count once" in table
+    assert score(rows, mixed).to_json()["output_keys"] == {"model_prediction": 3, "model_output": 1}
 
 
 def test_missing_predictions_are_an_error_and_else_wrong(rows):
@@ -166,7 +222,7 @@ def test_missing_predictions_are_an_error_and_else_wrong(rows):
     ):
         score(rows, predicted("q000", "q002"))
     scores = score(rows, predicted("q000", "q002"), allow_missing=True)
-    assert (scores.official.accuracy, scores.answered, scores.missing) == (50.0, 2, ["q001", "q003"])
+    assert (scores.official.accuracy, scores.missing) == (50.0, ["q001", "q003"])
 
 
 def test_unknown_ids_are_an_error(rows):
@@ -184,6 +240,7 @@ def test_scores_have_the_agreed_shape(rows):
         "answered": 4,
         "missing": 0,
         "parse_failed": 0,
+        "output_keys": {"model_output": 4},
         "official": result["strict"],
         "strict": {
             "accuracy": 100.0,

@@ -14,10 +14,11 @@ from .files import write_json, write_jsonl
 from .generation import PREFILL_TOKENS, Completion, Hearing, HFEngine, Sampling
 from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
 from .plan import measure_model, print_memory, rollout_bytes
+from .predictions import read_predictions
 from .processing import OmniEncoder, describe_clips
 from .runs import process_rank, say, wait_for_all
 from .samples import AudioQASample
-from .scoring import format_table, read_predictions, score
+from .scoring import format_table, score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +140,15 @@ def _unreadable_row(sample_id: str, reason: str) -> dict:
 
 def _report(benchmark: FoundBenchmark, predictions: Path) -> None:
     """Score the predictions and print the table; a benchmark without answers becomes a submission file."""
-    rows = read_predictions(predictions)
+    answers = read_predictions(predictions, benchmark.rows.benchmark)
     if not BENCHMARKS[benchmark.name].has_answers:
-        outputs = {row["id"]: row["model_output"] for row in rows}
         write_json(
             predictions.with_name("submission.json"),
-            [{**row, "model_output": outputs.get(row["id"], "")} for row in benchmark.rows.original_rows],
+            [{**row, "model_output": answers.outputs.get(str(row["id"]), "")} for row in benchmark.rows.original_rows],
         )
         say(f"submission file: {predictions.with_name('submission.json')}")
         return
-    scores = score(benchmark.rows, rows)
+    scores = score(benchmark.rows, answers)
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)
     print(format_table(scores), flush=True)

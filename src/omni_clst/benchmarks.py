@@ -16,6 +16,7 @@ from .sources import convert_row
 class Benchmark:
     """A benchmark: the groups its scores are broken down by, its known releases, and where its files belong.
 
+    `output_keys` are the keys that answers stand under in predictions files, that of its own script first.
     `releases` maps a metadata file's sha256 to its name; `references` are published accuracies on (release, model).
     """
 
@@ -24,6 +25,7 @@ class Benchmark:
     meta_files: tuple[str, ...]
     audio_folders: tuple[str, ...]
     homepage: str
+    output_keys: tuple[str, ...]
     releases: dict[str, str]
     references: tuple[tuple[str, str, float], ...] = ()
     has_answers: bool = True
@@ -35,6 +37,7 @@ class Benchmark:
 
 _MMAU_HOME = "https://github.com/Sakshi113/MMAU"
 _MMAU_GROUPS = ("task", "difficulty", "sub-category")
+_MMAU_KEYS = ("model_output", "model_prediction", "answer_prediction")
 BENCHMARKS = {
     "mmau-mini": Benchmark(
         "mmau-mini",
@@ -42,6 +45,7 @@ BENCHMARKS = {
         ("MMAU/mmau-test-mini.json",),
         ("MMAU/test-mini-audios", "MMAU/audio"),
         _MMAU_HOME,
+        _MMAU_KEYS,
         {"9f18fda99f8dbc2bc5ecd6323fb5063309f54969810b5c6f1caeb3b8d904cf1c": "v05.15.25"},
         (
             ("first release", "Qwen2.5-Omni-7B", 65.6),
@@ -56,6 +60,7 @@ BENCHMARKS = {
         ("MMAU/mmau-test.json",),
         ("MMAU/test-audios", "MMAU/audio"),
         _MMAU_HOME,
+        _MMAU_KEYS,
         {},
         has_answers=False,
     ),
@@ -65,6 +70,7 @@ BENCHMARKS = {
         ("MMAR/MMAR-meta.jsonl", "MMAR/MMAR-meta.json", "MMAR/meta/MMAR-meta.json"),
         ("MMAR/audio",),
         "https://huggingface.co/datasets/BoJack/MMAR",
+        ("answer_prediction", "model_prediction", "model_output"),
         {
             "1c9a343e7bebf1037482b935c54eacd43cc63df7b2c668724b5560caf1f84fad": "MMAR-meta.jsonl of February 2026",
             "7240ecca11b252c782ef44d4d19f711dd9b8424656a2bc3f92c548e318d25cee": "MMAR-meta.json, the first release",
@@ -110,11 +116,10 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     oddities: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     for place, row in read_rows(meta_path):
-        if not isinstance(row.get("id"), str) or not row["id"]:
-            raise InputError(f"{place}: id {row.get('id')!r} is not a text")
-        if row["id"] in seen:
-            raise InputError(f"{place}: id {row['id']!r} stands already at {seen[row['id']]}")
-        seen[row["id"]] = place
+        sample_id = row_id(row, place)
+        if sample_id in seen:
+            raise InputError(f"{place}: id {sample_id!r} stands already at {seen[sample_id]}")
+        seen[sample_id] = place
         try:
             sample = convert_row(row)
         except InputError as error:
@@ -127,6 +132,16 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     if not any(benchmark.groups[0] in row for row in rows):
         raise InputError(f"{meta_path}: no row has a {benchmark.groups[0]}: is it the metadata of {name}?")
     return BenchmarkRows(benchmark, tuple(samples), tuple(rows), sha256_of_file(meta_path), tuple(oddities))
+
+
+def row_id(row: dict, place: str) -> str:
+    """A row's id as a text, whole numbers included, so that 7 and "7" are one id; raises `InputError` for any other."""
+    value = row.get("id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{place}: id {value!r} is not a text")
+    return value
 
 
 def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> list[str]:

@@ -99,8 +99,20 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict]]:
                 raise InputError(f"{path}: row {number}: expected an object, got {str(row)[:60]!r}")
             yield f"{path}: row {number}", row
     else:
+        _require_lines(path)
         for number, row in read_jsonl(path):
             yield f"{path}:{number}", row
+
+
+def _require_lines(path: Path) -> None:
+    """Raise `InputError` for a file that is one JSON object over several lines, such as an indented `{"results": [...]}`."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        if file.readline().strip() != "{":
+            return
+    value = read_json(path)
+    raise InputError(
+        f"{path}: one JSON object with the keys {sorted(value)[:5]}; a JSON array or an object a line is expected"
+    )
 
 
 def _starts_with_bracket(path: Path) -> bool:

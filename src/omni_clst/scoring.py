@@ -7,14 +7,11 @@ not. Rewards and scores share the strict one.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from .benchmarks import BenchmarkRows
 from .errors import InputError
 from .matching import strict_correct
-from .samples import read_rows
-
-OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")  # MMAU, older MMAR, MMAR
+from .predictions import Predictions
 
 
 def _tokens(text: str) -> set[str]:
@@ -65,12 +62,11 @@ class Tally:
 
 @dataclass
 class Scores:
-    """A benchmark's scores: what was answered, both rules' tallies, and the verdict on every row."""
+    """A benchmark's scores: what was answered, which rows were not, both rules' tallies, the verdict on every row."""
 
     rows: BenchmarkRows
-    answered: int
+    predictions: Predictions
     missing: list[str]
-    parse_failed: int
     official: Tally
     strict: Tally
     verdicts: list[dict]
@@ -81,43 +77,22 @@ class Scores:
             "meta_sha256": self.rows.meta_sha256,
             "release": self.rows.release,
             "total": len(self.rows.samples),
-            "answered": self.answered,
+            "answered": len(self.rows.samples) - len(self.missing),
             "missing": len(self.missing),
-            "parse_failed": self.parse_failed,
+            "parse_failed": self.predictions.parse_failed,
+            "output_keys": self.predictions.keys,
             "official": self.official.to_json(),
             "strict": self.strict.to_json(),
         }
 
 
-def read_predictions(path: Path | str) -> list[dict]:
-    """Read predictions, a JSON array or JSON Lines, as {"id", "model_output", "parse_failed"}.
-
-    Raises `InputError` for a row without an id or an output key, or an id that stands twice.
-    """
-    predictions: list[dict] = []
-    seen: dict[str, str] = {}
-    for place, row in read_rows(path):
-        if not isinstance(row.get("id"), str):
-            raise InputError(f"{place}: id {row.get('id')!r} is not a text")
-        if row["id"] in seen:
-            raise InputError(f"{place}: id {row['id']!r} stands already at {seen[row['id']]}")
-        seen[row["id"]] = place
-        key = next((key for key in OUTPUT_KEYS if key in row), None)
-        if key is None:
-            raise InputError(f"{place}: none of {', '.join(OUTPUT_KEYS)} in it")
-        output = row[key]
-        failed = row.get("parse_failed", not (isinstance(output, str) and output.strip()))
-        predictions.append({"id": row["id"], "model_output": output, "parse_failed": bool(failed)})
-    return predictions
-
-
-def score(rows: BenchmarkRows, predictions: list[dict], allow_missing: bool = False) -> Scores:
+def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False) -> Scores:
     """Score predictions against every row of a benchmark; a row without one counts as wrong, where that is allowed.
 
     Raises `InputError` for predictions of unknown ids and, unless `allow_missing`, for missing ones. In the breakdown a
     row without a group's value stands under "unknown".
     """
-    outputs = {prediction["id"]: prediction for prediction in predictions}
+    outputs = predictions.outputs
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
     if unknown:
         raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
@@ -130,15 +105,14 @@ def score(rows: BenchmarkRows, predictions: list[dict], allow_missing: bool = Fa
     official, strict, verdicts = Tally(), Tally(), []
     all_groups = rows.groups
     for sample in rows.samples:
-        output = outputs.get(sample.id, {}).get("model_output")
+        output = outputs.get(sample.id)
         groups = {group: str(sample.extra.get(group) or "unknown") for group in all_groups}
         by_official = official_correct(output, sample.answer, sample.choices)
         by_strict = strict_correct(output, sample.answer, sample.choices)
         official.add(by_official, groups)
         strict.add(by_strict, groups)
         verdicts.append({"id": sample.id, "official": int(by_official), "strict": int(by_strict)})
-    parse_failed = sum(prediction["parse_failed"] for prediction in predictions)
-    return Scores(rows, len(rows.samples) - len(missing), missing, parse_failed, official, strict, verdicts)
+    return Scores(rows, predictions, missing, official, strict, verdicts)
 
 
 def _first(ids: list[str], count: int = 3) -> str:
@@ -147,11 +121,12 @@ def _first(ids: list[str], count: int = 3) -> str:
 
 def format_table(scores: Scores) -> str:
     """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
-    rows = scores.rows
+    rows, predictions = scores.rows, scores.predictions
     odd_rows = {sample_id for sample_id, _ in rows.oddities}
     lines = [
         f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
-        f"{len(scores.missing)} missing, {scores.parse_failed} not parsed, {len(odd_rows)} odd rows",
+        f"{len(scores.missing)} missing, {predictions.parse_failed} not parsed, {len(odd_rows)} odd rows; "
+        f"answers read from {predictions.keys_in_words}",
         f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
         f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
     ]
@@ -162,6 +137,8 @@ def format_table(scores: Scores) -> str:
                 f"{f'{group}: {name}'[:47]:<48}{cell['total']:>10}"
                 f"{100 * cell['correct'] / cell['total']:>12.2f}{100 * strict['correct'] / strict['total']:>12.2f}"
             )
+    if predictions.repeated:
+        lines.append(f"{predictions.repeated} predictions stand again with the same answer and count once")
     apart = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
     if apart:
         lines.append(f"the rules disagree on {len(apart)} rows: {_first(apart)}")
