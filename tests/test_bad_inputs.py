@@ -193,7 +193,7 @@ CASES = [
     Case("clips elsewhere", "sft", None, {"audio_root": "{w}/elsewhere"},
          "{w}/elsewhere/clips/clip000.wav: No such file or directory"),
     Case("no such clip of a benchmark", "infer", remove(TEST_CLIP), {},
-         "{w}/data: 1 of 4 clips cannot be read ({w}/" + TEST_CLIP + ": No such file or directory); "
+         "{w}/data: 1 of 4 rows cannot be asked ({w}/" + TEST_CLIP + ": No such file or directory); "
          "--allow_missing_audio answers the rest and counts these as wrong"),
     # settings
     Case("unknown key", "sft", put("c.yaml", "lora_rnk: 8\n"), {"config": "{w}/c.yaml"},
@@ -228,24 +228,27 @@ CASES = [
          "{w}/base: no weights (*.safetensors) in it"),
     Case("adapter without its base", "infer",
          put("adapter/adapter_config.json", '{{"base_model_name_or_path": "{w}/gone"}}'), {"model": "{w}/adapter"},
-         "{w}/adapter: the adapter's base model {w}/gone is not there"),
+         "{w}/adapter: the adapter's base model {w}/gone is not on this machine; write its folder or Hub id into "
+         "{w}/adapter/adapter_config.json as base_model_name_or_path"),
     Case("adapter that names no base", "infer", put("adapter/adapter_config.json", "{{}}"), {"model": "{w}/adapter"},
-         "{w}/adapter: the adapter names no base model"),
+         "{w}/adapter: the adapter names no base model; write it into {w}/adapter/adapter_config.json as "
+         "base_model_name_or_path"),
     Case("broken adapter config", "infer", put("adapter/adapter_config.json", "{{"), {"model": "{w}/adapter"},
          "{w}/adapter/adapter_config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
-    Case("torn checkpoint", "infer", copy_base("checkpoint-3", "COMPLETE"), {"model": "{w}/checkpoint-3"},
-         "{w}/checkpoint-3: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
+    Case("torn checkpoint", "infer", all_of(copy_base("runs/x/checkpoint-3", "COMPLETE"), put("runs/x/config.yaml", "a: 1"),
+         put("runs/x/environment.json", "{{}}")), {"model": "{w}/runs/x/checkpoint-3"},
+         "{w}/runs/x/checkpoint-3: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
     Case("model of another kind, training", "sft", config_of_another_kind, {},
-         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni'"),
+         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
     Case("model of another kind, inference", "infer", config_of_another_kind, {},
-         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni'"),
+         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
     Case("broken config.json", "infer", put("base/config.json", "{{"), {},
          "{w}/base/config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("broken prompt.json", "infer", put("base/prompt.json", "{{"), {},
          "{w}/base/prompt.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("weights cut off", "infer", cut_weights, {},
-         "{w}/base: cannot be loaded, here or from the Hub "
-         "(Error while deserializing header: incomplete metadata, file not fully covered)", OPENED),
+         "{w}/base/model.safetensors: not whole (Error while deserializing header: incomplete metadata, file not fully "
+         "covered); copy or download it again"),
     Case("weights of something else", "infer", replace_weights, {},
          "{w}/base: 73 weights are missing "
          "(audio_tower.audio_bos_eos_token.weight, audio_tower.conv1.bias, audio_tower.conv1.weight, ...)", OPENED),

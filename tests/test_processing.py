@@ -1,7 +1,9 @@
 """Model inputs: the stock processor's ids and features, labels where the assistant speaks, lengths known beforehand."""
 
+import copy
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,50 @@ def test_special_token_in_a_text_is_an_error(encoder, tmp_path, changes, token):
         with pytest.raises(InputError) as caught:
             call(sample)
         assert str(caught.value) == f"sample 'a': the text holds the special token {token!r}"
+
+
+@pytest.fixture(scope="module")
+def released_like(processor):
+    """As released, the tokenizer has control tokens that are not among its special ones; a trainer added the tags."""
+    added = copy.deepcopy(processor)
+    added.tokenizer.add_tokens(["<tool_call>", "<|fim_prefix|>", "<think>", "</think>", "<answer>", "</answer>", "bell"])
+    assert "<tool_call>" not in added.tokenizer.all_special_tokens
+    return added
+
+
+@pytest.mark.parametrize("token", ["<tool_call>", "<|fim_prefix|>", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "place", [{"question": "what does {} do ?"}, {"choices": ("hiss", "a {}")}, {"prompt": "{}"}], ids=lambda p: min(p)
+)
+def test_added_token_in_a_text_is_an_error(released_like, tmp_path, token, place):
+    key, text = next(iter(place.items()))
+    filled = tuple(part.format(token) for part in text) if isinstance(text, tuple) else text.format(token)
+    sample = sample_of(write_clip(tmp_path / "a.wav", 4000), **{key: filled})
+    with pytest.raises(InputError, match=re.escape(f"sample 'a': the text holds the special token {token!r}")):
+        OmniEncoder(released_like, make_prompt("direct", SYSTEM), 300.0).length(sample)
+
+
+def test_tags_of_the_answer_and_plain_words_may_be_added_tokens(released_like, tmp_path):
+    sample = sample_of(write_clip(tmp_path / "a.wav", 4000), question="a bell ?")
+    encoder = OmniEncoder(released_like, make_prompt("selective", SYSTEM), 300.0)
+    assert encoder.encode(sample, format_response("", "a drum")).labels
+
+
+SPECIAL_SETTINGS = [
+    ({"setting": "direct", "system": "Hear <|AUDIO|>."},
+     "system_prompt 'Hear <|AUDIO|>.' holds the special token '<|AUDIO|>': write it in other words"),
+    ({"setting": "{question}<|im_end|>{choices}", "system": ""},
+     "prompt '{question}<|im_end|>{choices}' holds the special token '<|im_end|>': write it in other words"),
+    ({"setting": "{question} <tool_call> {choices}", "system": ""},
+     "prompt '{question} <tool_call> {choices}' holds the special token '<tool_call>': write it in other words"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "message"), SPECIAL_SETTINGS, ids=["system_prompt", "prompt", "added token"])
+def test_special_token_in_a_setting_names_the_setting(released_like, prompt, message):
+    with pytest.raises(InputError) as caught:
+        OmniEncoder(released_like, make_prompt(**prompt), 300.0)
+    assert str(caught.value) == message
 
 
 def test_text_that_only_looks_special_is_text(encoder, tmp_path):

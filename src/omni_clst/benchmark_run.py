@@ -103,6 +103,9 @@ class BenchmarkRun:
             remarks = describe_clips(readable, config.max_audio_seconds)
             thought = ", every thought left empty" if config.thought == "empty" else ""
             say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{thought}{remarks}")
+            if benchmark.unreadable:
+                first = "; ".join(list(benchmark.unreadable.values())[:3])
+                say(f"  {len(benchmark.unreadable)} rows cannot be asked and count as wrong: {first}")
             if folder.lacks(benchmark.lengths):
                 engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
                 self._answer(engine, benchmark, folder)
@@ -163,7 +166,7 @@ def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: li
     for benchmark in benchmarks:
         lengths = benchmark.lengths.values()
         mean = sum(lengths) / max(len(lengths), 1)
-        unread = f", {len(benchmark.unreadable)} clips cannot be read" if benchmark.unreadable else ""
+        unread = f", {len(benchmark.unreadable)} rows cannot be asked" if benchmark.unreadable else ""
         say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unread}")
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
     most = max(config.batch_tokens, longest + config.max_new_tokens)  # one question at least

@@ -14,40 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict, snapshot_download
+from huggingface_hub import save_torch_state_dict
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     GenerationConfig,
     Qwen2_5OmniConfig,
     Qwen2_5OmniProcessor,
+    Qwen2_5OmniThinkerConfig,
 )
 
+from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
 from .errors import InputError
-from .files import read_json, write_json
+from .files import read_object, write_json
+from .model_files import HUB_ID, PROCESSOR_FILES, base_files, processor_source, require_weights
 from .modeling import OmniThinker
 from .prompts import Prompt
+from .runs import say
 
 MARKER = "COMPLETE"  # written last: a training checkpoint without it was torn by a kill
 PROMPT_FILE = "prompt.json"
 CHOSEN_FILE = "chosen.json"  # in a finished run's folder: the checkpoint that it stands for
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-PROCESSOR_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    "chat_template.json",
-    "chat_template.jinja",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "spk_dict.pt",
-)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -85,27 +74,48 @@ def find_checkpoint(source: str) -> Checkpoint:
     if not folder.is_dir():
         raise InputError(f"{source}: a checkpoint is a folder, this is a file")
     if (folder / CHOSEN_FILE).exists():
-        return find_checkpoint(str(folder / read_json(folder / CHOSEN_FILE)["checkpoint"]))
-    if is_training_checkpoint(folder) and not is_complete(folder):
+        chosen = read_object(folder / CHOSEN_FILE).get("checkpoint")
+        if not isinstance(chosen, str):
+            raise InputError(f"{folder / CHOSEN_FILE}: names no checkpoint")
+        return find_checkpoint(str(folder / chosen))
+    if is_checkpoint_of_a_run(folder) and not is_complete(folder):
         raise InputError(f"{source}: torn checkpoint (no {MARKER} in it: the run died while it was written)")
-    if (folder / "adapter_config.json").exists():
-        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-        if not base:
-            raise InputError(f"{source}: the adapter names no base model")
-        if not Path(base).exists() and not HUB_ID.fullmatch(base):
-            raise InputError(f"{source}: the adapter's base model {base} is not there")
+    if (folder / ADAPTER_CONFIG).exists():
+        base = _base_of(folder)
+        read_adapter(folder)
         return Checkpoint(str(folder), base)
     if not (folder / "config.json").exists():
-        raise InputError(f"{source}: neither config.json nor adapter_config.json in it")
-    read_json(folder / "config.json")  # a broken one is named by its line
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{source}: no weights (*.safetensors) in it")
+        adapters = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
+        below = f", but in {', '.join(adapters)} below it" if adapters else ""
+        raise InputError(f"{source}: neither config.json nor {ADAPTER_CONFIG} in it{below}")
+    read_object(folder / "config.json")  # a broken one is named by its line
+    require_weights(folder)
     return Checkpoint(str(folder))
 
 
-def is_training_checkpoint(folder: Path) -> bool:
-    """True for folders that training writes step by step, which carry the marker once they are whole."""
-    return re.fullmatch(r"checkpoint-\d+", folder.name) is not None or (folder / "trainer_state.json").exists()
+def is_checkpoint_of_a_run(folder: Path) -> bool:
+    """True for a checkpoint in a run directory of ours, which carries the marker once it is whole; others know none."""
+    folder = folder.resolve()
+    is_run = all((folder.parent / name).exists() for name in ("config.yaml", "environment.json"))
+    return is_run and re.fullmatch(r"checkpoint-\d+", folder.name) is not None
+
+
+def _base_of(folder: Path) -> str:
+    """An adapter's base: a Hub id, or a folder that a relative path names from here or from the adapter's folder."""
+    file = folder / ADAPTER_CONFIG
+    named = read_object(file).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise InputError(f"{folder}: the adapter names no base model; write it into {file} as base_model_name_or_path")
+    places = [path for path in (Path(named), folder / named, folder.parent / named) if path.exists()]
+    if not places and (os.path.isabs(named) or not HUB_ID.fullmatch(named)):
+        raise InputError(
+            f"{folder}: the adapter's base model {named} is not on this machine; "
+            f"write its folder or Hub id into {file} as base_model_name_or_path"
+        )
+    base = find_checkpoint(os.path.normpath(places[0]) if places else named)
+    if base.is_adapter:
+        raise InputError(f"{folder}: the adapter's base model {named} is an adapter itself; merge that one first")
+    return base.source
 
 
 def is_complete(folder: Path) -> bool:
@@ -136,29 +146,61 @@ def write_prompt(folder: Path, prompt: Prompt) -> None:
 def read_prompt(checkpoint: Checkpoint) -> Prompt | None:
     """The prompt that a checkpoint was trained with; None for a model that did not come from here."""
     file = Path(checkpoint.source) / PROMPT_FILE
-    return Prompt(**read_json(file)) if file.exists() else None
+    if not file.exists():
+        return None
+    fields = read_object(file)
+    if fields.keys() != {f.name for f in dataclasses.fields(Prompt)}:
+        raise InputError(f"{file}: not a prompt of this project (its keys are {sorted(fields)}); rename or remove it")
+    return Prompt(**fields)
 
 
 def from_hub_or_folder(load: Callable, source: str):
     """Call a `from_pretrained`, turning what it raises for a missing model into an `InputError`."""
     try:
         return load(source)
-    except (OSError, ImportError, SafetensorError) as error:  # SafetensorError: weights that were cut off
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ImportError, ValueError, RuntimeError) as error:  # a value or a shape that does not fit is foreign too
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 
 
 def load_config(source: str) -> Qwen2_5OmniConfig:
-    """The full Omni configuration of a folder or Hub id; raises `InputError` for a model of another kind."""
+    """The full Omni configuration of a folder or Hub id, put around a thinker's own where it is a thinker alone.
+
+    Raises `InputError` for a model of another kind and for quantised weights.
+    """
     config = from_hub_or_folder(AutoConfig.from_pretrained, source)
+    if isinstance(config, Qwen2_5OmniThinkerConfig):
+        # a vocabulary for the talker that is not there: the default's text ids lie outside the default one
+        config = Qwen2_5OmniConfig(
+            thinker_config=config.to_dict(), talker_config={"vocab_size": 152064}, enable_audio_output=False
+        )
     if not isinstance(config, Qwen2_5OmniConfig):
-        raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni'")
+        raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'")
+    for part in (config, config.thinker_config):
+        if quantised := getattr(part, "quantization_config", None):
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+            raise InputError(f"{source}: its weights are quantised ({method}); start from those that are not")
     return config
 
 
+def describe_origin(checkpoint: Checkpoint) -> str | None:
+    """One line on a folder that holds less than a released one; None for one that is complete."""
+    source = checkpoint.full_model
+    if not os.path.isdir(source):
+        return None
+    words = []
+    if read_object(Path(source) / "config.json").get("model_type") == "qwen2_5_omni_thinker":
+        words.append("the thinker alone; what is trained from it is saved in the full Omni layout")
+    if (processor := processor_source(source)) != source:
+        words.append(f"tokenizer and processor are taken from {processor}")
+    return f"{source}: {'; '.join(words)}" if words else None
+
+
 def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
-    """The processor of the checkpoint, an adapter's from its base."""
-    return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, checkpoint.full_model)
+    """The processor of the checkpoint, an adapter's from its base; says where it comes from when not from there."""
+    if line := describe_origin(checkpoint):
+        say(line)
+    return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, processor_source(checkpoint.full_model))
 
 
 def load_thinker(
@@ -178,7 +220,7 @@ def load_thinker(
         missing = sorted(report["missing_keys"])
         raise InputError(f"{checkpoint.full_model}: {len(missing)} weights are missing ({', '.join(missing[:3])}, ...)")
     if checkpoint.is_adapter:
-        model = PeftModel.from_pretrained(model, checkpoint.source).merge_and_unload()
+        model = merge_adapter(model, read_adapter(Path(checkpoint.source)))
     if is_flex:
         model.config.text_config._attn_implementation = FOLDED_FLEX
     # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
@@ -221,13 +263,6 @@ def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
     return matched
 
 
-def base_files(source: str, patterns: tuple[str, ...]) -> Path:
-    """The folder that holds a base's files of these names, fetched from the Hub where it is an id."""
-    if os.path.isdir(source):
-        return Path(source)
-    return Path(snapshot_download(source, allow_patterns=list(patterns)))
-
-
 def save_omni(
     out: Path | str,
     state_dict: dict[str, torch.Tensor],
@@ -252,7 +287,7 @@ def save_omni(
         weights |= _speech_weights(base)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
     if base:
-        source = base_files(base, PROCESSOR_FILES)
+        source = base_files(processor_source(base), PROCESSOR_FILES)
         for name in PROCESSOR_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, out / name)

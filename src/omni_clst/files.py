@@ -108,6 +108,14 @@ def read_json(path: Path | str) -> object:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
 
 
+def read_object(path: Path | str) -> dict:
+    """Read one JSON object; raises `InputError` naming the file for any other value."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected an object, got {str(value)[:60]!r}")
+    return value
+
+
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
     """Yield (line number from 1, object) of every line that is not blank; raises `InputError` naming file and line."""
     try:

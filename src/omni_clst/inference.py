@@ -58,7 +58,8 @@ def weights_fingerprint(checkpoint: Checkpoint) -> str:
     if not checkpoint.is_local:
         return checkpoint.source
     digest = hashlib.sha256()
-    for path in sorted(Path(checkpoint.source).glob("*.safetensors")):
+    folder = Path(checkpoint.source)
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("adapter_model.bin")]):
         size = path.stat().st_size
         with open(path, "rb") as file:
             head = file.read(2**20)
@@ -87,7 +88,7 @@ def measure_lengths(
     if unreadable and not allow_missing:
         first = "; ".join(list(unreadable.values())[:3])
         raise InputError(
-            f"{place}: {len(unreadable)} of {len(samples)} clips cannot be read ({first}); "
+            f"{place}: {len(unreadable)} of {len(samples)} rows cannot be asked ({first}); "
             "--allow_missing_audio answers the rest and counts these as wrong"
         )
     return {key: value for key, value in results.items() if isinstance(value, int)}, unreadable

@@ -3,6 +3,7 @@
 `input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`features.py`).
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from .audio import audio_token_count, load_audio, probe_audio
 from .errors import InputError
 from .features import log_mel
 from .prompts import Prompt
+from .response import ANSWER_TAGS
 from .samples import AudioQASample
 
 IGNORED_LABEL = -100
@@ -44,6 +46,9 @@ class OmniEncoder:
         self.prompt = prompt
         self.max_audio_seconds = max_audio_seconds
         self.opening = opening
+        for setting, text in (("system_prompt", prompt.system), ("prompt", prompt.template)):
+            if token := self._control_token(text):
+                raise InputError(f"{setting} {text!r} holds the special token {token!r}: write it in other words")
 
     @property
     def tokenizer(self):
@@ -78,9 +83,21 @@ class OmniEncoder:
 
     def _require_plain(self, text: str, sample_id: str) -> None:
         """Raise `InputError` for a text of a sample that would be read as a special token (a turn's end, a clip)."""
-        for token in self.tokenizer.all_special_tokens:
-            if token in text:
-                raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
+        if token := self._control_token(text):
+            raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
+
+    @cached_property
+    def _control_tokens(self) -> re.Pattern:
+        """What a text cannot quote: every token that the tokenizer takes out before it splits words, such as
+        `<|im_end|>` or `<tool_call>`. The tags of the answer's form are allowed where a model has tokens for them."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        control = {token.content for token in added if token.special or re.fullmatch(r"<.+>", token.content)}
+        control |= set(self.tokenizer.all_special_tokens)
+        return re.compile("|".join(map(re.escape, sorted(control - ANSWER_TAGS, key=len, reverse=True))))
+
+    def _control_token(self, text: str) -> str | None:
+        found = self._control_tokens.search(text)
+        return found[0] if found else None
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a rendered text."""

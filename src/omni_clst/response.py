@@ -8,6 +8,7 @@ of one choice (arXiv 2509.12275, section 3). What models really write deviates; 
 import re
 from dataclasses import dataclass
 
+ANSWER_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 # How a response without a thought begins. The answer tag's last character is left out: a byte-pair tokenizer may join it
 # with the answer (">Dog"), so up to here, and no further, the tokens are the same whatever is answered.
 EMPTY_THOUGHT_OPENING = "<think>\n\n</think><answer"

@@ -105,7 +105,7 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict]]:
 
 
 def _require_lines(path: Path) -> None:
-    """Raise `InputError` for a file that is one JSON object over several lines, such as an indented `{"results": [...]}`."""
+    """Raise `InputError` for a file that is one JSON object over several lines, e.g. an indented `{"results": [...]}`."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         if file.readline().strip() != "{":
             return

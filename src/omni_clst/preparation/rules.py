@@ -38,7 +38,7 @@ RULES = {  # rule: what it does to a row, in the order in which rows meet them
 }
 MIN_THOUGHT_WORDS = 3
 _NO_THOUGHT = {"none", "null", "nan", "n/a", "na", "-", "..."}
-_SPECIAL_TOKEN = re.compile(r"<\|[^|\s<>]+\|>")
+_SPECIAL_TOKEN = re.compile(r"<\|[^|\s<>]+\|>|</?tool_(?:call|response)>")
 # A video that is watched; "video game" is a sound's source.
 _VIDEO = re.compile(r"\b(v)ideo(?:[ -](?:clip|recording))?(s?)\b(?!\s*-?\s*gam(?:e|er|es|ers|ing)\b)", re.IGNORECASE)
 
