@@ -142,12 +142,11 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [2, 3])
-def test_shipped_zero_settings_learn_what_plain_training_does(world, undisturbed, stage):
+def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
-    settings = {"deepspeed": REPOSITORY / "configs" / f"zero{stage}.json", "gradient_accumulation_steps": 1}
-    run_driver("none", arguments(world, f"zero{stage}", **settings), processes=2)
-    run_dir = world / "runs" / f"zero{stage}"
+    settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
+    run_driver("none", arguments(world, "zero2", **settings), processes=2)
+    run_dir = world / "runs" / "zero2"
     assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
     merged = [load_file(folder / "merged" / "model.safetensors") for folder in (run_dir, undisturbed)]
     assert all(torch.allclose(merged[0][name], tensor, atol=1e-5) for name, tensor in merged[1].items())

@@ -23,6 +23,7 @@ from transformers import (
     Qwen2_5OmniConfig,
     Qwen2_5OmniProcessor,
 )
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from .attention import FOLDED_FLEX
 from .errors import InputError
@@ -183,7 +184,23 @@ def load_thinker(
         model.config.text_config._attn_implementation = FOLDED_FLEX
     # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
     model.generation_config = GenerationConfig()
+    if is_deepspeed_zero3_enabled():  # its parts lie where they belong, and a move would take only the buffers along
+        compute_buffers_anew(model)
+        return model.eval()
     return model.to(device).eval()
+
+
+def compute_buffers_anew(model: OmniThinker) -> None:
+    """Give the buffers that no checkpoint holds (rotary frequencies, audio positions) the values of a plain load.
+
+    ZeRO-3 makes every new tensor in the training dtype. In bfloat16 rotary frequencies are off by up to 0.4 %: after
+    1,500 tokens that is another model than the one which is evaluated.
+    """
+    for module in model.modules():
+        made = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
+        if made:
+            module._buffers.update({name: buffer.to(torch.float32, copy=True) for name, buffer in made.items()})
+            model._init_weights(module)
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:

@@ -112,13 +112,20 @@ class MetricsLog(TrainerCallback):
             say(f"  step {state.global_step}/{state.max_steps}: {words}")
 
 
-class StopOnNonFinite(TrainerCallback):
-    """End a run whose loss is no longer a number, instead of saving what it has become."""
+class FiniteSteps:
+    """Mixin over `transformers.Trainer`: a gradient that is not finite ends the run before the optimiser applies it.
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise FloatingPointError(f"step {state.global_step}: the loss is {loss}; lower learning_rate")
+    The loss may be finite all the same. Under DeepSpeed the norm comes with the step, which DeepSpeed itself skips then.
+    """
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not math.isfinite(norm):
+            raise InputError(
+                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; the checkpoints before it are "
+                "whole: lower learning_rate, or set dtype float32 to see whether the precision is the cause"
+            )
+        return norm
 
 
 def newest_checkpoint(run_dir: Path | str) -> Path | None:

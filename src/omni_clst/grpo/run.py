@@ -17,7 +17,7 @@ from ..processing import OmniEncoder, describe_clips
 from ..runs import process_rank, say
 from ..samples import AudioQASample
 from ..sources import read_samples
-from ..training import MetricsLog, StopOnNonFinite, TrainingRun, step_of
+from ..training import MetricsLog, TrainingRun, step_of
 from .encodings import EncodingCache
 from .feed import CurriculumFeed, Sequence
 from .journal import Journal
@@ -154,7 +154,7 @@ class GRPORun(TrainingRun):
         elif config.beta > 0:
             reference = load_thinker(self.checkpoint, self.compute_dtype, "cpu", config.attn_implementation)
             reference.requires_grad_(False)
-        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN), StopOnNonFinite()]
+        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN)]
         if config.early_stopping_patience:
             callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
         trainer = AudioGRPOTrainer(

@@ -28,7 +28,7 @@ from ..modeling import OmniThinker
 from ..processing import OmniEncoder, collate
 from ..samples import AudioQASample
 from ..sampling import Sampling
-from ..training import WholeCheckpoints
+from ..training import FiniteSteps, WholeCheckpoints
 from .boundaries import GenerationBoundaries
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
@@ -40,7 +40,7 @@ from .rollout import Group, Rollouts, Slots
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
 
 
-class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
+class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
     """GRPO over audio questions in the order of a curriculum.
 
     `feed` hands out the samples, `reference` is the frozen model of a full fine-tuning with `beta` > 0 (LoRA switches its
@@ -86,6 +86,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         beta, sync = args.beta, args.sync_ref_model
         if peft_config is None:
             args.beta, args.sync_ref_model = 0.0, False
+        checkpointing, args.gradient_checkpointing_kwargs = args.gradient_checkpointing_kwargs, None
         super().__init__(
             model=model,
             reward_funcs=[_earned(name) for name in rewards],
@@ -97,6 +98,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             peft_config=peft_config,
         )
         args.beta, args.sync_ref_model = beta, sync
+        args.gradient_checkpointing_kwargs = checkpointing
         self.beta = beta
         self._prepare_reference(reference, offload_reference)
         self.eos_token_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
