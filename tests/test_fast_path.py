@@ -223,18 +223,18 @@ def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, flash_attn):
     """FlashAttention takes no free mask: what is written and scored goes through SDPA, prompts and SFT through it."""
     models, encoder, samples = world
     examples = [encoder.encode(sample) for sample in samples[:3]]
-    labelled = collate(
-        [encoder.encode(sample, "<think>hiss</think><answer>hiss</answer>") for sample in samples[:3]], 0, "right"
-    )
+    response = "<think>hiss</think><answer>hiss</answer>"
+    labelled = collate([encoder.encode(sample, response) for sample in samples[:3]], 0, "right")
 
     def completions_and_loss(model):
         written = HFEngine(model, encoder, Sampling(8, TEMPERATURE)).generate(examples, [0, 1, 2], 2)
-        return [[completion.token_ids for completion in group] for group in written], float(model(**labelled).loss)
+        return [[completion.token_ids for completion in group] for group in written], model(**labelled).loss.item()
 
     expected = completions_and_loss(models["full"])
     assert not flash_attn
     model = copy.deepcopy(models["full"])
     model.config.text_config._attn_implementation = FOLDED_FLASH
+    model.config.audio_config._attn_implementation = "flash_attention_2"
     assert completions_and_loss(model) == (expected[0], pytest.approx(expected[1], abs=1e-5))
     assert flash_attn and min(tokens for _, tokens in flash_attn) > 8  # whole prompts, no single tokens
 

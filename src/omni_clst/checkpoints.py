@@ -204,9 +204,13 @@ def compute_buffers_anew(model: OmniThinker) -> None:
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere."""
+    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere.
+
+    Cards before Ampere (T4, RTX 20xx) only emulate bfloat16, several times slower than float32.
+    """
     if setting == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     return DTYPES[setting]
 
 

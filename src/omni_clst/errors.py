@@ -1,7 +1,12 @@
 """The one exception for input that a user can mend, and the one place that prints it."""
 
+import re
 import sys
 from collections.abc import Callable
+
+
+# how torch tells that one of its data workers died
+_LOST_WORKER = re.compile(r"DataLoader worker.*?((?:is )?killed by signal: \w+|exited unexpectedly)", re.DOTALL)
 
 
 class InputError(ValueError):
@@ -20,6 +25,13 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
+    except RuntimeError as error:
+        lost = _LOST_WORKER.search(str(error))
+        if lost is None:
+            raise
+        remedy = "often for want of memory: lower dataloader_num_workers (num_workers where a model answers)"
+        print(f"error: a process that decodes audio {lost[1]}, {remedy}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():

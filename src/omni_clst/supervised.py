@@ -32,7 +32,7 @@ from .response import format_response
 from .runs import process_rank, say
 from .samples import AudioQASample
 from .sources import read_samples
-from .training import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints
+from .training import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
 
 MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
 
@@ -118,9 +118,11 @@ class SFTRun(TrainingRun):
             "dataloader_persistent_workers": config.dataloader_num_workers > 0,
         }
         try:
-            return TrainingArguments(**(settings | config.trainer))
+            arguments = TrainingArguments(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
+        one_device_a_process(arguments)
+        return arguments
 
     def build_model(self):
         """The thinker with LoRA on the language model, or with the language model's weights set to learn."""

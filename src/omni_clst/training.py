@@ -4,11 +4,12 @@ import dataclasses
 import math
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from .checkpoints import (
     CHOSEN_FILE,
@@ -52,12 +53,16 @@ class WholeCheckpoints:
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
+        self._save_with_all(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._write_beside_weights(folder)
             mark_complete(folder)
             self._delete_old_checkpoints()
         self.accelerator.wait_for_everyone()
+
+    def _save_with_all(self, folder: Path) -> None:
+        """What else belongs to a checkpoint and takes all processes to put together."""
 
     def _write_beside_weights(self, folder: Path) -> None:
         """What else belongs to a checkpoint, on rank 0, before it counts as whole."""
@@ -144,9 +149,21 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
+def free_port() -> str:
+    """A port that nobody listens on: a second run on this machine, or a restart right after a kill, gets another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def one_device_a_process(arguments: TrainingArguments) -> None:
+    """Keep a single process on its own device: transformers would spread it over all GPUs by `nn.DataParallel`."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
 def prepare_deepspeed(device: torch.device) -> None:
     """Let DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where nobody starts it."""
-    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in single.items():
         os.environ.setdefault(name, value)
     if device.type == "cpu":
