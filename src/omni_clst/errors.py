@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Callable
 
-
 # how torch tells that one of its data workers died
 _LOST_WORKER = re.compile(r"DataLoader worker.*?((?:is )?killed by signal: \w+|exited unexpectedly)", re.DOTALL)
 
