@@ -4,7 +4,8 @@
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N |
-tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE
+tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE |
+kill_worker:N
 """
 
 import json
@@ -194,6 +195,10 @@ def install(hook: str) -> None:
         HFEngine.__init__ = with_many_ends
     elif name == "hear":
         write_what_is_heard(Path(value))
+    elif name == "kill_worker":
+        from omni_clst.processing import OmniEncoder
+
+        OmniEncoder.encode = call_then(OmniEncoder.encode, int(value), before=True)
     elif name == "record":
         record_completions(Path(value))
     elif name == "replay":
