@@ -30,12 +30,14 @@ def main(argv: list[str]) -> None:
     arguments = run.training_arguments()
     if config.dry_run:
         print_grpo_plan(run, arguments)
-    require_disk_for(run)
+    is_finished = (config.run_dir / CHOSEN_FILE).exists() and not config.overwrite
+    if not is_finished:
+        require_disk_for(run)
     if config.dry_run:
         return
 
     run_dir = open_run(config)
-    if (run_dir / CHOSEN_FILE).exists():
+    if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
         return
     newest = newest_checkpoint(run_dir)

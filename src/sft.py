@@ -26,14 +26,16 @@ def main(argv: list[str]) -> None:
     run.load_samples()
     if config.dry_run:
         print_sft_plan(run)
-    require_disk_for(run)
+    merged = config.run_dir / "merged"
+    is_finished = merged.exists() and not config.overwrite
+    if not is_finished:
+        require_disk_for(run)
     if config.dry_run:
         return
 
     arguments = run.training_arguments()
     run_dir = open_run(config)
-    merged = run_dir / "merged"
-    if merged.exists():
+    if is_finished:
         say(f"{merged} is there already: nothing to do (--overwrite starts anew)")
         return
     newest = newest_checkpoint(run_dir)

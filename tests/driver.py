@@ -4,7 +4,8 @@
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N |
-tokens_at_once:N | ends_often
+tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE |
+kill_worker:N
 """
 
 import json
@@ -41,10 +42,15 @@ def spelling(sample, text: str) -> float:
     return sum(text.encode()) % 5 / 4
 
 
+def seldom(sample, text: str) -> float:
+    """A reward that all completions of a group often fail to earn: the group teaches nothing."""
+    return float(sum(text.encode()) % 4 == 0)
+
+
 def reward_spelling() -> None:
     from omni_clst import rewards
 
-    rewards.REWARDS["spelling"] = spelling
+    rewards.REWARDS |= {"spelling": spelling, "seldom": seldom}
 
 
 def hash_clips(input_features, feature_attention_mask) -> list[str]:
@@ -114,6 +120,39 @@ def write_what_is_heard(file: Path) -> None:
     HFEngine._write, OmniThinker.score_completions = written, scored
 
 
+def record_completions(file: Path) -> None:
+    """Append to `file` what is written for each prompt, under the prompt's seed, which is the same in every launch."""
+    from dataclasses import asdict
+
+    from omni_clst.generation import HFEngine
+
+    generate = HFEngine.generate
+
+    def recorded(self, examples, seeds, n=1):
+        written = generate(self, examples, seeds, n)
+        with open(file, "a") as log:
+            for seed, group in zip(seeds, written, strict=True):
+                log.write(json.dumps({"seed": seed, "group": [asdict(completion) for completion in group]}) + "\n")
+        return written
+
+    HFEngine.generate = recorded
+
+
+def replay_completions(file: Path) -> None:
+    """Let the engine return what another run wrote: rounding cannot make two runs sample different tokens."""
+    from omni_clst.generation import Completion, HFEngine
+
+    rows = map(json.loads, file.read_text().splitlines())
+    held = {row["seed"]: [Completion(**completion) for completion in row["group"]] for row in rows}
+    generate = HFEngine.generate
+
+    def replayed(self, examples, seeds, n=1):
+        generate(self, examples, seeds, n)  # the forwards, and with them the collectives, stay
+        return [held[seed] for seed in seeds]
+
+    HFEngine.generate = replayed
+
+
 def run_out_of_memory(count: int) -> None:
     """Let the last process of the launch run out of memory in its rollout number `count`."""
     from omni_clst.generation import HFEngine
@@ -156,6 +195,23 @@ def install(hook: str) -> None:
         HFEngine.__init__ = with_many_ends
     elif name == "hear":
         write_what_is_heard(Path(value))
+    elif name == "kill_worker":
+        from omni_clst.processing import OmniEncoder
+
+        OmniEncoder.encode = call_then(OmniEncoder.encode, int(value), before=True)
+    elif name == "record":
+        record_completions(Path(value))
+    elif name == "replay":
+        replay_completions(Path(value))
+    elif name == "dump_buffers":
+
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
+            import torch
+
+            if state.is_world_process_zero:
+                torch.save(dict(model.named_buffers()), value)
+
+        training.MetricsLog.on_train_begin = on_train_begin
     elif name == "out_of_memory":
         run_out_of_memory(int(value))
     elif name == "kill_before_marker":

@@ -61,6 +61,19 @@ def test_each_process_takes_the_gpu_of_its_local_rank(monkeypatch, setting):
     assert choose_device(setting) == torch.device("cuda", 3)
 
 
+def test_gpu_never_attends_with_cudnn(monkeypatch):
+    """Its gradients are NaN for some masks and lengths, and it plans anew for every length."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        choose_device()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 def test_more_processes_than_gpus_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -1,26 +1,36 @@
 """How an entry point ends."""
 
-import io
-import socket
+import subprocess
+import sys
 
+import pytest
+from tiny_world import free_port
+
+ENTRY = """
+import atexit, os, sys
 import torch.distributed as dist
+from omni_clst.errors import InputError, run_main
 
-from omni_clst.errors import run_main
+class Left:
+    def __del__(self):
+        os.write(1, b"torn down")
+
+def main(argv):
+    dist.init_process_group("gloo", init_method="tcp://127.0.0.1:%d", rank=0, world_size=1)
+    main.group, main.left = dist.distributed_c10d._get_default_group(), Left()
+    atexit.register(print, "exit function")
+    print("done", *argv)
+    if argv[0] == "bad":
+        raise InputError("x.jsonl:1: no good")
+
+run_main(main)
+"""
 
 
-def test_process_group_is_left_before_the_interpreter_ends(monkeypatch):
-    """Left over, its threads now and then abort a process whose run was finished."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    seen = []
-
-    def main(argv: list[str]) -> None:
-        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
-        seen.append((argv, dist.is_initialized()))
-
-    monkeypatch.setattr("sys.argv", ["x", "--key"])
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
-    run_main(main)
-    assert seen == [(["--key"], True)]
-    assert not dist.is_initialized()
+@pytest.mark.parametrize(("word", "status", "error"), [("good", 0, ""), ("bad", 2, "error: x.jsonl:1: no good\n")])
+def test_distributed_process_ends_without_tearing_the_interpreter_down(word, status, error):
+    """While gloo's threads live, the teardown now and then aborts a process whose run is finished."""
+    command = [sys.executable, "-W", "ignore", "-c", ENTRY % free_port(), word]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (status, error)
+    assert result.stdout == f"done {word}\nexit function\n"

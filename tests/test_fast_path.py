@@ -2,16 +2,19 @@
 
 import copy
 import gc
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
+import transformers.modeling_flash_attention_utils as flash_utils
 from counts import Counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_grpo import grpo_loss, make_inputs, score
 from tiny_world import make_base, write_train_file
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from torch.nn.functional import scaled_dot_product_attention
 
 from omni_clst.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, free_mask
 from omni_clst.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
@@ -190,27 +193,50 @@ def test_flex_attention_gives_the_same_gradients_on_a_gpu(world):
     assert (found[1] - found[0]).norm() <= 1e-3 * found[0].norm()
 
 
-def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, monkeypatch):
-    """FlashAttention takes no free mask; a stand-in says what it was given."""
+@pytest.fixture
+def flash_attn(monkeypatch):
+    """A stand-in for the package, found by transformers' own dispatch; its calls, by function and number of tokens."""
+    calls = []
+
+    def dense(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, **_):
+        """Attention (batch, tokens, heads, head size), keys and values of fewer heads."""
+        calls.append(("flash_attn_func", q.shape[1]))
+        q, k, v = (states.transpose(1, 2) for states in (q, k, v))
+        return scaled_dot_product_attention(q, k, v, is_causal=causal, scale=softmax_scale, enable_gqa=True).transpose(1, 2)
+
+    def ragged(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, softmax_scale=None, causal=False, **_):
+        """As `dense` for rows that stand one after the other (tokens, heads, head size)."""
+        rows = [torch.arange(*ends) for ends in zip(cu_seqlens_q[:-1], cu_seqlens_q[1:], strict=True)]
+        return torch.cat([dense(q[None, r], k[None, r], v[None, r], 0.0, softmax_scale, causal)[0] for r in rows])
+
+    package, padding = ModuleType("flash_attn"), ModuleType("flash_attn.bert_padding")
+    package.flash_attn_func, package.flash_attn_varlen_func, package.flash_attn_with_kvcache = dense, ragged, None
+    padding.pad_input, padding.unpad_input = flash_utils._pad_input, flash_utils._unpad_input
+    monkeypatch.setitem(sys.modules, "flash_attn", package)
+    monkeypatch.setitem(sys.modules, "flash_attn.bert_padding", padding)
+    monkeypatch.setattr(flash_utils, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(flash_utils, "_loaded_implementation", None)
+    return calls
+
+
+def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, flash_attn):
+    """FlashAttention takes no free mask: what is written and scored goes through SDPA, prompts and SFT through it."""
     models, encoder, samples = world
-    examples, given_ = [encoder.encode(sample) for sample in samples[:3]], []
+    examples = [encoder.encode(sample) for sample in samples[:3]]
+    response = "<think>hiss</think><answer>hiss</answer>"
+    labelled = collate([encoder.encode(sample, response) for sample in samples[:3]], 0, "right")
 
-    def stand_in(module, query, key, value, attention_mask, **how):
-        given_.append(attention_mask)
-        allowed = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril() & attention_mask.bool()[:, None, None]
-        allowed = allowed | torch.eye(query.shape[2], dtype=torch.bool)  # padding sees itself
-        return sdpa_attention_forward(module, query, key, value, allowed, **how)
-
-    def completions(model):
+    def completions_and_loss(model):
         written = HFEngine(model, encoder, Sampling(8, TEMPERATURE)).generate(examples, [0, 1, 2], 2)
-        return [[completion.token_ids for completion in group] for group in written]
+        return [[completion.token_ids for completion in group] for group in written], model(**labelled).loss.item()
 
-    expected = completions(models["full"])
+    expected = completions_and_loss(models["full"])
+    assert not flash_attn
     model = copy.deepcopy(models["full"])
     model.config.text_config._attn_implementation = FOLDED_FLASH
-    monkeypatch.setattr("omni_clst.attention.flash_attention_forward", stand_in)
-    assert completions(model) == expected
-    assert given_ and all(mask.dim() == 2 for mask in given_)
+    model.config.audio_config._attn_implementation = "flash_attention_2"
+    assert completions_and_loss(model) == (expected[0], pytest.approx(expected[1], abs=1e-5))
+    assert flash_attn and min(tokens for _, tokens in flash_attn) > 8  # whole prompts, no single tokens
 
 
 def test_attention_that_takes_no_mask_is_refused():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,10 @@ import pytest
 import torch
 from driver import hash_clips, reward_spelling
 from safetensors.torch import load_file
-from tiny_world import free_port, make_base, write_mmau, write_train_file
+from tiny_world import free_port, make_base, write_mmau, write_train_file, write_zero_settings
 
 import grpo
-from omni_clst.checkpoints import MARKER, find_checkpoint, load_processor
-from omni_clst.config import REPOSITORY
+from omni_clst.checkpoints import CHOSEN_FILE, MARKER, find_checkpoint, load_processor
 from omni_clst.errors import InputError
 from omni_clst.processing import OmniEncoder, collate
 from omni_clst.prompts import make_prompt
@@ -32,6 +32,7 @@ def spelling_earns():
     reward_spelling()
     yield
     REWARDS.pop("spelling")
+    REWARDS.pop("seldom")
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +216,20 @@ def test_dynamic_sampling_ends_with_the_curriculum(world):
     assert find_checkpoint(str(world / "runs" / "ends")).source.endswith("checkpoint-5")  # 36 rows, 8 a step
 
 
+def test_learning_rate_of_dynamic_sampling_falls_with_the_curriculum(world):
+    """8 of 36 rows a step, as all groups are drawn four times: 1 - 8/36, 1 - 16/36, ... of a linear schedule."""
+    changes = {"rewards": "format: 1.0", "dynamic_sampling": "true", "max_redraws": 3, "max_steps": -1}
+    argv = arguments(world, "schedule", **changes, lr_scheduler_type="linear", learning_rate=0.36, save_steps=1)
+    grpo.main(argv)
+    expected = [0.36, 0.28, 0.20, 0.12, 0.04]
+    run_dir = world / "runs" / "schedule"
+    assert metric(run_dir, "learning_rate") == pytest.approx(expected)
+    (run_dir / CHOSEN_FILE).unlink()
+    shutil.rmtree(run_dir / "checkpoint-5")  # as if killed before it: the schedule goes on where it was
+    grpo.main(argv)
+    assert metric(run_dir, "learning_rate") == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("order", ["shuffled", "shuffled_within_level", "overlapping"])
 def test_other_orders_are_permutations_that_keep_what_they_promise(world, order):
     grpo.main(arguments(world, order, order=order, max_steps=-1, num_train_epochs=1))
@@ -393,6 +408,22 @@ def test_killed_run_with_several_inner_steps_goes_on_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 3])
+def test_killed_run_goes_on_with_the_reference_that_followed_the_policy(world, stage):
+    settings = {"tuning": "full", "sync_ref_model": "true", "ref_model_sync_steps": 1, "learning_rate": 0.001}
+    if stage:
+        settings |= {"deepspeed": write_zero_settings(world, stage), "per_device_train_batch_size": 2}
+    whole, killed = (world / "runs" / f"{name} {stage}" for name in ("follows", "follows killed"))
+    succeeds("none", arguments(world, whole.name, **settings), 1 + bool(stage))
+    argv = arguments(world, killed.name, **settings)
+    assert run_driver("kill_after_step:3", argv, 1 + bool(stage)).returncode != 0
+    succeeds("none", argv, 1 + bool(stage))
+    assert metric(killed, "kl") == pytest.approx(metric(whole, "kl"), rel=1e-3, abs=1e-7)
+    assert losses(killed) == pytest.approx(losses(whole), abs=1e-6)
+    assert metric(whole, "kl")[3] > 1e-6
+
+
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(world, tmp_path):
     """Five steps of four prompts: two processes of two against one that adds up two batches of two."""
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -412,29 +443,28 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "tuning"), [(2, "full"), (3, "full"), (3, "lora")])
-def test_shipped_zero_settings_learn_what_plain_training_does(world, stage, tuning):
-    """Two gloo processes through DeepSpeed against one plain process, with a reference; ZeRO-3 in full is killed once.
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_run_that_was_killed_learns_what_plain_training_does(world, stage):
+    """Two gloo processes through DeepSpeed against one plain process, with a reference; ZeRO-3 is killed once.
 
     Completions differ in length, and logits are made for three tokens at a time: processes with fewer tokens must still
     use the head as often, or ZeRO-3 waits for ever.
     """
-    common = {"tuning": tuning, "learning_rate": 0.001, "max_steps": 4, "save_steps": 2}
-    plain = world / "runs" / f"plain {tuning}"
+    common = {"tuning": "full", "learning_rate": 0.001, "max_steps": 4, "save_steps": 2}
+    plain = world / "runs" / "plain full"
     if not plain.exists():
         succeeds("ends_often", arguments(world, plain.name, **common))
-    zero = {"deepspeed": REPOSITORY / "configs" / f"zero{stage}.json", "per_device_train_batch_size": 2}
-    argv = arguments(world, f"zero{stage} {tuning}", **common, **zero)
-    run_dir = world / "runs" / f"zero{stage} {tuning}"
-    if (stage, tuning) == (3, "full"):
+    zero = {"deepspeed": write_zero_settings(world, stage), "per_device_train_batch_size": 2}
+    argv = arguments(world, f"zero{stage}", **common, **zero)
+    run_dir = world / "runs" / f"zero{stage}"
+    if stage == 3:
         assert "SIGKILL" in run_driver("ends_often+tokens_at_once:3+kill_after_step:3", argv, processes=2).stderr
         assert (run_dir / "checkpoint-2" / MARKER).exists()
     succeeds("ends_often+tokens_at_once:3", argv, processes=2)
     assert completions(run_dir) == completions(plain)
     assert losses(run_dir) == pytest.approx(losses(plain), abs=1e-5)
     assert len({row["tokens"] for row in rows_of(run_dir / "completions.jsonl")}) > 1
-    name = "adapter_model.safetensors" if tuning == "lora" else "model.safetensors"
-    found, expected = (load_file(folder / "checkpoint-4" / name) for folder in (run_dir, plain))
+    found, expected = (load_file(folder / "checkpoint-4" / "model.safetensors") for folder in (run_dir, plain))
     assert found.keys() == expected.keys()
     for key, tensor in expected.items():
         assert torch.allclose(found[key].float(), tensor.float(), atol=1e-5), key
@@ -513,6 +543,8 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
         ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU: sdpa"),
+        ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),
+        ({"sync_ref_model": True, "tuning": "full", "beta": 0}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"offload_reference": True}, "offload_reference needs tuning full and a beta above 0"),
         ({"audio_cache_gib": 1, "tuning": "full", "train_towers": True}, "audio_cache_gib needs train_towers false"),
         ({"fsdp": "full_shard"}, "fsdp 'full_shard' is not supported: deepspeed configs/zero3.json shards the weights"),

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: one process or two, killed or not, the same weights and losses."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from safetensors.torch import load_file
 from tiny_world import free_port, make_base, write_train_file
 
 import sft
-from omni_clst.checkpoints import MARKER
-from omni_clst.config import REPOSITORY
+from omni_clst.checkpoints import MARKER, find_checkpoint
+from omni_clst.config import REPOSITORY, SFTConfig, load_config
+from omni_clst.errors import InputError
+from omni_clst.supervised import SFTRun, SFTTrainer, trainer_keys
 
 DRIVER = Path(__file__).with_name("driver.py")
 STEPS = 6
@@ -142,15 +145,71 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [2, 3])
-def test_shipped_zero_settings_learn_what_plain_training_does(world, undisturbed, stage):
+def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
-    settings = {"deepspeed": REPOSITORY / "configs" / f"zero{stage}.json", "gradient_accumulation_steps": 1}
-    run_driver("none", arguments(world, f"zero{stage}", **settings), processes=2)
-    run_dir = world / "runs" / f"zero{stage}"
+    settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
+    run_driver("none", arguments(world, "zero2", **settings), processes=2)
+    run_dir = world / "runs" / "zero2"
     assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
     merged = [load_file(folder / "merged" / "model.safetensors") for folder in (run_dir, undisturbed)]
     assert all(torch.allclose(merged[0][name], tensor, atol=1e-5) for name, tensor in merged[1].items())
+
+
+def test_gradient_that_is_not_finite_ends_the_run_before_the_optimiser_steps(world, monkeypatch):
+    """The loss of the same step is finite."""
+    step = SFTTrainer.training_step
+
+    def poisoned(self, model, inputs, *more):
+        loss = step(self, model, inputs, *more)
+        if self.state.global_step == 3:
+            next(p for p in model.parameters() if p.grad is not None).grad[0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(SFTTrainer, "training_step", poisoned)
+    with pytest.raises(InputError, match="step 4: the gradient norm is nan.*lower learning_rate"):
+        sft.main(arguments(world, "poisoned", max_grad_norm=0))
+    assert list(losses(world / "runs" / "poisoned")) == [1, 2, 3]
+    monkeypatch.undo()
+    sft.main(arguments(world, "poisoned", max_grad_norm=0))
+    assert len(losses(world / "runs" / "poisoned")) == STEPS
+
+
+def test_single_process_keeps_to_one_of_several_gpus(world, monkeypatch):
+    from transformers import TrainingArguments
+
+    made = TrainingArguments.__post_init__
+
+    def on_four_gpus(self):
+        made(self)
+        self._n_gpu = 4  # as transformers counts them without torchrun
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", on_four_gpus)
+    config = load_config(SFTConfig, arguments(world, "one of four"), passthrough=trainer_keys)
+    run = SFTRun(config, find_checkpoint(config.model), torch.device("cpu"))
+    run.load_samples()
+    given = run.training_arguments()
+    assert given.n_gpu == 1
+    assert given.train_batch_size == config.per_device_train_batch_size
+
+
+def test_run_needs_the_disk_only_for_what_is_not_written_yet(world, undisturbed, monkeypatch, capsys):
+    """A finished run needs none; one that goes on counts the checkpoints that it has."""
+    copied = world / "runs" / "short of disk"
+    shutil.copytree(undisturbed, copied)
+    config = (copied / "config.yaml").read_text().replace("run_name: undisturbed", "run_name: short of disk")
+    (copied / "config.yaml").write_text(config)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Disk", (), {"free": 0}))
+    sft.main(arguments(world, "short of disk"))
+    assert "nothing to do" in capsys.readouterr().out
+    shutil.rmtree(copied / "merged")
+    needed = []
+    for run_name in ("short of disk", "anew"):
+        with pytest.raises(InputError, match="this run needs") as caught:
+            sft.main(arguments(world, run_name))
+        needed.append(float(re.search(r"needs (\S+) GB", str(caught.value))[1]))
+    held = sum(path.stat().st_size for folder in copied.glob("checkpoint-*") for path in folder.rglob("*")) / 1e9
+    assert held > 0
+    assert needed[1] - needed[0] == pytest.approx(held, abs=0.11)
 
 
 @pytest.mark.parametrize("change", [{"gradient_checkpointing": "true"}, {"dataloader_num_workers": 2}])

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 import torch
 
+from omni_clst.config import REPOSITORY
 from omni_clst.demo.pretrain import save_base, tokenizer_corpus
 from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip
 from omni_clst.demo.tiny import make_config, make_processor
@@ -27,6 +28,15 @@ def make_base(folder: Path, seed: int = 0) -> Path:
         model.audio_tower.proj.weight.mul_(30.0)  # and depend on what is heard
     save_base(folder, model, config, processor)
     return folder
+
+
+def write_zero_settings(folder: Path, stage: int) -> Path:
+    """The shipped DeepSpeed settings with every weight partitioned: a tiny one stays whole below the usual threshold."""
+    settings = json.loads((REPOSITORY / "configs" / f"zero{stage}.json").read_text(encoding="utf-8"))
+    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    path = folder / f"zero{stage}.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return path
 
 
 def free_port() -> int:

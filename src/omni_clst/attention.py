@@ -9,10 +9,11 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.flash_attention import flash_attention_forward
+from transformers.integrations.flash_attention import get_target_dtype
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import flash_attention_mask, sdpa_mask
+from transformers.modeling_flash_attention_utils import _flash_attention_forward
 
 from .errors import InputError
 
@@ -53,7 +54,17 @@ def attend(
         return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
     is_free = attention_mask is not None and attention_mask.dim() == 4
     if module.config._attn_implementation == FOLDED_FLASH and not is_free:
-        return flash_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
+        output = _flash_attention_forward(
+            *(states.transpose(1, 2) for states in (query, key, value)),
+            attention_mask,
+            queries,
+            is_causal=module.is_causal,
+            softmax_scale=scaling,
+            target_dtype=get_target_dtype(query, module),
+            attn_implementation="flash_attention_2",  # transformers finds the package by this name alone
+            **how,
+        )
+        return output, None
     if not is_free or heads == key_heads or queries >= keys:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
     folded = query.reshape(batch, key_heads, heads // key_heads * queries, size)  # a key head's query heads are neighbours

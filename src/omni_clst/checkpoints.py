@@ -24,6 +24,7 @@ from transformers import (
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerConfig,
 )
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
@@ -225,13 +226,33 @@ def load_thinker(
         model.config.text_config._attn_implementation = FOLDED_FLEX
     # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
     model.generation_config = GenerationConfig()
+    if is_deepspeed_zero3_enabled():  # its parts lie where they belong, and a move would take only the buffers along
+        compute_buffers_anew(model)
+        return model.eval()
     return model.to(device).eval()
 
 
+def compute_buffers_anew(model: OmniThinker) -> None:
+    """Give the buffers that no checkpoint holds (rotary frequencies, audio positions) the values of a plain load.
+
+    ZeRO-3 makes every new tensor in the training dtype. In bfloat16 rotary frequencies are off by up to 0.4 %: after
+    1,500 tokens that is another model than the one which is evaluated.
+    """
+    for module in model.modules():
+        made = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
+        if made:
+            module._buffers.update({name: buffer.to(torch.float32, copy=True) for name, buffer in made.items()})
+            model._init_weights(module)
+
+
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere."""
+    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere.
+
+    Cards before Ampere (T4, RTX 20xx) only emulate bfloat16, several times slower than float32.
+    """
     if setting == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     return DTYPES[setting]
 
 

@@ -190,8 +190,11 @@ class CLSTConfig(TuningConfig):
             found.append("offload_reference needs tuning full and a beta above 0: else there is no second model")
         if self.offload_reference and self.deepspeed:
             found.append("offload_reference does not go with deepspeed: configs/zero3.json shards the reference")
-        if self.offload_reference and self.trainer.get("sync_ref_model"):
-            found.append("offload_reference does not go with sync_ref_model")
+        if self.trainer.get("sync_ref_model"):
+            if self.tuning == "lora" or self.beta == 0:
+                found.append("sync_ref_model needs tuning full and a beta above 0: else there is no second model")
+            if self.offload_reference:
+                found.append("offload_reference does not go with sync_ref_model")
         found += _one_of("loss_type", self.loss_type, LOSS_TYPES)
         found += _one_of("order", self.order, ORDERS) + _one_of("over_limit", self.over_limit, ("drop", "crop"))
         found += _positive(self, "max_prompt_length", "max_completion_length", "temperature", "top_p", "num_iterations")

@@ -33,6 +33,9 @@ def choose_device(setting: str = "auto") -> "torch.device":
         warnings.simplefilter("ignore")  # what torch warns about here is the reason in the error below
         available = torch.cuda.is_available()
     if available:
+        # cuDNN's attention, which torch prefers on Hopper and Blackwell, returns NaN gradients under a mask of one's own
+        # (pytorch issue 196678) and plans anew for every length, that is for every token of a rollout
+        torch.backends.cuda.enable_cudnn_sdp(False)
         return torch.device("cuda", _local_rank(torch.cuda.device_count()))
     if gpu_is_present():
         raise InputError(

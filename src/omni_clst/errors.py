@@ -1,7 +1,13 @@
 """The one exception for input that a user can mend, and the one place that prints it."""
 
+import atexit
+import os
+import re
 import sys
 from collections.abc import Callable
+
+# how torch tells that one of its data workers died
+_LOST_WORKER = re.compile(r"DataLoader worker.*?((?:is )?killed by signal: \w+|exited unexpectedly)", re.DOTALL)
 
 
 class InputError(ValueError):
@@ -16,11 +22,35 @@ class InputError(ValueError):
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2."""
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale: choices and group names come in any script
+    status = 0
     try:
         main(sys.argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        status = 2
+    except RuntimeError as error:
+        lost = _LOST_WORKER.search(str(error))
+        if lost is None:
+            raise
+        remedy = "often for want of memory: lower dataloader_num_workers (num_workers where a model answers)"
+        print(f"error: a process that decodes audio was lost ({lost[1]}), {remedy}", file=sys.stderr, flush=True)
+        status = 2
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # left to the interpreter's end, its threads may abort the process
+        _end_distributed_process(status)
+    if status:
+        raise SystemExit(status)
+
+
+def _end_distributed_process(status: int) -> None:
+    """End without tearing the interpreter down.
+
+    Gloo's threads (`pt_gloo_runloop`) outlive `destroy_process_group` where DeepSpeed holds on to the group. One that is
+    late lets go of its last tensor and asks for the interpreter's lock; during the teardown it is unwound there, through
+    a destructor that must not be, and the process of a finished run aborts.
+    """
+    sys.modules["torch"].distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -110,13 +110,20 @@ def _disk_of(run) -> tuple[int, int]:
     checkpoint = weights + trainable * 8 + 2**20
     if run.config.deepspeed:  # its own copy of the weights, and the float32 ones that learn
         checkpoint += size.total * run.compute_dtype.itemsize + trainable * 4
+    if run.config.trainer.get("sync_ref_model"):
+        checkpoint += size.total * run.compute_dtype.itemsize
     kept = (run.config.save_total_limit or 10) + 2  # the best one, and the one being written
     return checkpoint, kept * checkpoint + (size.total * width if getattr(run.config, "merge", False) else 0)
 
 
 def require_disk_for(run) -> None:
-    """Raise `InputError` when the disk cannot hold the run's checkpoints and merged model."""
-    require_disk(run.config.run_dir, _disk_of(run)[1], "this run")
+    """Raise `InputError` when the disk cannot hold what the run has still to write of its checkpoints and merged model.
+
+    What an earlier start left in the run's directory is there, or will be deleted for what is newer.
+    """
+    folders = (*run.config.run_dir.glob("checkpoint-*"), *run.config.run_dir.glob("merged"))
+    there = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    require_disk(run.config.run_dir, max(_disk_of(run)[1] - there, 0), "this run")
 
 
 def print_sft_plan(run) -> None:

@@ -34,6 +34,16 @@ class Example:
     input_features: torch.Tensor | None
     audio_embeddings: torch.Tensor | None = None
 
+    def __reduce__(self):
+        """Sent by a data worker, the features travel as plain bytes: torch would open a file for each clip of a batch, and
+        a process may have 1,024 open."""
+        features = None if self.input_features is None else self.input_features.numpy()
+        return _received, (self.input_ids, self.labels, features)
+
+
+def _received(input_ids: list[int], labels: list[int] | None, features: np.ndarray | None) -> Example:
+    return Example(input_ids, labels, None if features is None else torch.from_numpy(features))
+
 
 class OmniEncoder:
     """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers.

@@ -32,7 +32,7 @@ from .response import format_response
 from .runs import process_rank, say
 from .samples import AudioQASample
 from .sources import read_samples
-from .training import MetricsLog, StopOnNonFinite, TrainingRun, WholeCheckpoints
+from .training import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
 
 MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
 
@@ -86,8 +86,8 @@ def load_sft_samples(
     return [sample for sample, _ in kept], [length for _, length in kept]
 
 
-class SFTTrainer(WholeCheckpoints, Trainer):
-    """transformers' trainer with whole checkpoints."""
+class SFTTrainer(FiniteSteps, WholeCheckpoints, Trainer):
+    """transformers' trainer with whole checkpoints, ended by the first gradient that is not finite."""
 
 
 class SFTRun(TrainingRun):
@@ -118,9 +118,11 @@ class SFTRun(TrainingRun):
             "dataloader_persistent_workers": config.dataloader_num_workers > 0,
         }
         try:
-            return TrainingArguments(**(settings | config.trainer))
+            arguments = TrainingArguments(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
+        one_device_a_process(arguments)
+        return arguments
 
     def build_model(self):
         """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
@@ -144,7 +146,7 @@ class SFTRun(TrainingRun):
             train_dataset=SFTDataset(self.train, self.encoder),
             eval_dataset=SFTDataset(self.valid, self.encoder) if self.valid else None,
             processing_class=self.processor,
-            callbacks=[MetricsLog(self.config.run_dir, resumed_step), StopOnNonFinite(), *callbacks],
+            callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
         trainer.base_model = self.checkpoint.full_model

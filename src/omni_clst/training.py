@@ -4,11 +4,12 @@ import dataclasses
 import math
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from .checkpoints import (
     CHOSEN_FILE,
@@ -52,12 +53,16 @@ class WholeCheckpoints:
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
+        self._save_with_all(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._write_beside_weights(folder)
             mark_complete(folder)
             self._delete_old_checkpoints()
         self.accelerator.wait_for_everyone()
+
+    def _save_with_all(self, folder: Path) -> None:
+        """What else belongs to a checkpoint and takes all processes to put together."""
 
     def _write_beside_weights(self, folder: Path) -> None:
         """What else belongs to a checkpoint, on rank 0, before it counts as whole."""
@@ -112,13 +117,20 @@ class MetricsLog(TrainerCallback):
             say(f"  step {state.global_step}/{state.max_steps}: {words}")
 
 
-class StopOnNonFinite(TrainerCallback):
-    """End a run whose loss is no longer a number, instead of saving what it has become."""
+class FiniteSteps:
+    """Mixin over `transformers.Trainer`: a gradient that is not finite ends the run before the optimiser applies it.
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise FloatingPointError(f"step {state.global_step}: the loss is {loss}; lower learning_rate")
+    The loss may be finite all the same. Under DeepSpeed the norm comes with the step, which DeepSpeed itself skips then.
+    """
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not math.isfinite(norm):
+            raise InputError(
+                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; the checkpoints before it are "
+                "whole: lower learning_rate, or set dtype float32 to see whether the precision is the cause"
+            )
+        return norm
 
 
 def newest_checkpoint(run_dir: Path | str) -> Path | None:
@@ -137,9 +149,21 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
+def free_port() -> str:
+    """A port that nobody listens on: a second run on this machine, or a restart right after a kill, gets another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def one_device_a_process(arguments: TrainingArguments) -> None:
+    """Keep a single process on its own device: transformers would spread it over all GPUs by `nn.DataParallel`."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
 def prepare_deepspeed(device: torch.device) -> None:
     """Let DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where nobody starts it."""
-    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in single.items():
         os.environ.setdefault(name, value)
     if device.type == "cpu":

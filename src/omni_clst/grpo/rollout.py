@@ -98,7 +98,7 @@ class Rollouts:
         draws = self.feed.take(positions)
         # the position names the draw: a resumed run, or one on more processes, draws the same
         seeds = [derive_seed(self.seed, draw.position) for draw in draws]
-        written = self.complete(draws, seeds) if draws else []
+        written = self.complete(draws, seeds)  # without draws too: under ZeRO-3 all processes gather the weights
         return [
             Group(draw, done, [score_completion(draw.sample, c.text, list(self.weights)) for c in done], round_)
             for draw, done in zip(draws, written, strict=True)

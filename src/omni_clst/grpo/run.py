@@ -9,7 +9,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 from trl import GRPOConfig
 
 from ..audio import probe_audio
-from ..checkpoints import load_thinker, make_lora
+from ..checkpoints import find_checkpoint, load_thinker, make_lora
 from ..config import CLSTConfig
 from ..errors import InputError
 from ..plan import levels_in_words
@@ -17,12 +17,12 @@ from ..processing import OmniEncoder, describe_clips
 from ..runs import process_rank, say
 from ..samples import AudioQASample
 from ..sources import read_samples
-from ..training import MetricsLog, StopOnNonFinite, TrainingRun, step_of
+from ..training import MetricsLog, TrainingRun, one_device_a_process, step_of
 from .encodings import EncodingCache
 from .feed import CurriculumFeed, Sequence
 from .journal import Journal
 from .settings import MANAGED
-from .trainer import AudioGRPOTrainer
+from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 
 SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
          "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
@@ -100,6 +100,7 @@ class GRPORun(TrainingRun):
             arguments = GRPOConfig(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
+        one_device_a_process(arguments)
         if config.deepspeed and not arguments.ds3_gather_for_generation:
             if config.dynamic_sampling or evaluates:
                 raise InputError(
@@ -152,9 +153,11 @@ class GRPORun(TrainingRun):
         if config.tuning == "lora":
             lora = make_lora(model, config.lora_rank, config.lora_alpha, config.lora_targets)
         elif config.beta > 0:
-            reference = load_thinker(self.checkpoint, self.compute_dtype, "cpu", config.attn_implementation)
+            followed = resumed / REFERENCE_FOLDER if resumed else None
+            start = find_checkpoint(str(followed)) if followed and followed.exists() else self.checkpoint
+            reference = load_thinker(start, self.compute_dtype, "cpu", config.attn_implementation)
             reference.requires_grad_(False)
-        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN), StopOnNonFinite()]
+        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN)]
         if config.early_stopping_patience:
             callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
         trainer = AudioGRPOTrainer(

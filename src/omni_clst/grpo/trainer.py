@@ -22,13 +22,14 @@ from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 from trl.trainer.callbacks import SyncRefModelCallback
 from trl.trainer.utils import disable_dropout_in_model
 
+from ..checkpoints import load_config, save_omni
 from ..files import read_json, write_json
 from ..generation import HFEngine, placeholder_ids
 from ..modeling import OmniThinker
 from ..processing import OmniEncoder, collate
 from ..samples import AudioQASample
 from ..sampling import Sampling
-from ..training import WholeCheckpoints
+from ..training import FiniteSteps, WholeCheckpoints
 from .boundaries import GenerationBoundaries
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
@@ -38,9 +39,10 @@ from .limits import naming
 from .rollout import Group, Rollouts, Slots
 
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
+REFERENCE_FOLDER = "reference"  # and, with sync_ref_model, the reference as it is by then
 
 
-class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
+class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
     """GRPO over audio questions in the order of a curriculum.
 
     `feed` hands out the samples, `reference` is the frozen model of a full fine-tuning with `beta` > 0 (LoRA switches its
@@ -86,6 +88,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         beta, sync = args.beta, args.sync_ref_model
         if peft_config is None:
             args.beta, args.sync_ref_model = 0.0, False
+        checkpointing, args.gradient_checkpointing_kwargs = args.gradient_checkpointing_kwargs, None
         super().__init__(
             model=model,
             reward_funcs=[_earned(name) for name in rewards],
@@ -97,6 +100,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             peft_config=peft_config,
         )
         args.beta, args.sync_ref_model = beta, sync
+        args.gradient_checkpointing_kwargs = checkpointing
         self.beta = beta
         self._prepare_reference(reference, offload_reference)
         self.eos_token_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
@@ -113,6 +117,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         )
         self.add_callback(GenerationBoundaries(self))
         self._generated_at_step = -1
+        self._cursor_before = self._cursor_behind = 0  # of the generation that is learnt from
 
     def _prepare_reference(self, reference: OmniThinker | None, offload: bool) -> None:
         """Keep the frozen reference off the device, or let the launch's backend shard or place it as TRL does."""
@@ -141,6 +146,24 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
         """Optimiser steps from one generation to the next; checkpoints fall on their borders."""
         return self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps
 
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """The schedule goes by how much of the curriculum is used up: what dynamic sampling passes over shortens the run,
+        and its learning rate has to arrive where it would have without."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.rollouts.redraws and self.feed.length is not None and hasattr(scheduler, "lr_lambdas"):
+            scheduler.lr_lambdas = [
+                lambda step, rate=rate: rate(self._share_used_up(step) * num_training_steps)
+                for rate in scheduler.lr_lambdas
+            ]
+        return scheduler
+
+    def _share_used_up(self, step: int) -> float:
+        """The share of the curriculum that the run is through after `step` optimiser steps, the present one."""
+        inner = (step - 1) % self.steps_a_generation + 1 if step else 0  # steps done with the present generation
+        used = (self._cursor_behind - self._cursor_before) * inner / self.steps_a_generation
+        filling_steps = self.feed.length // self.rollouts.slots.total * self.rollouts.slots.total
+        return min((self._cursor_before + used) / filling_steps, 1.0)
+
     def _prepare_inputs(self, _):
         """The next micro-batch: whole groups, in the order in which the curriculum has them."""
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
@@ -149,7 +172,9 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
 
     def _make_generation(self) -> list[dict]:
         start = time.perf_counter()
+        self._cursor_before = self.feed.cursor
         self.groups, counts = self.rollouts.next_generation()
+        self._cursor_behind = self.feed.cursor
         rollout_end = self._clock()
         rows = [{"prompt": group.draw.sample.id, "earned": earned} for group in self.groups for earned in group.rewards]
         with naming("scoring", self.groups):
@@ -312,7 +337,14 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             self._metrics["train"] = defaultdict(list, {name: values for name, values in renamed.items() if name})
         super().log(logs, start_time)
 
-    # Checkpoints: the cursor of the curriculum goes with the weights.
+    # Checkpoints: the cursor of the curriculum goes with the weights, and so does a reference that follows the policy.
+
+    def _save_with_all(self, folder: Path) -> None:
+        if self.ref_model is None or not self.args.sync_ref_model:
+            return
+        weights = self.accelerator.get_state_dict(self.ref_model)
+        if self.args.should_save:
+            save_omni(folder / REFERENCE_FOLDER, weights, load_config(self.base_model), self.base_model)
 
     def _write_beside_weights(self, folder: Path) -> None:
         super()._write_beside_weights(folder)
@@ -321,6 +353,7 @@ class AudioGRPOTrainer(WholeCheckpoints, GRPOTrainer):
     def resume_feed(self, checkpoint: Path) -> None:
         """Set the curriculum where a checkpoint left it."""
         self.feed.load_state_dict(read_json(checkpoint / CURSOR_FILE))
+        self._cursor_before = self._cursor_behind = self.feed.cursor
 
     def create_model_card(self, *_, **__) -> None:
         """TRL writes a card into the run directory; the run's `config.yaml` says more."""

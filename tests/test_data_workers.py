@@ -1,0 +1,66 @@
+"""What data workers hand over, and what is said when one of them dies."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_grpo import arguments as grpo_arguments
+from test_infer import arguments as infer_arguments
+from test_sft import arguments as sft_arguments
+from tiny_world import make_base, write_mmau, write_train_file
+
+from omni_clst.checkpoints import find_checkpoint, load_processor
+from omni_clst.generation import Batch, Hearing, encoded_batches
+from omni_clst.processing import OmniEncoder
+from omni_clst.prompts import make_prompt
+from omni_clst.sources import read_samples
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data workers")
+    make_base(folder / "base")
+    write_train_file(folder, 8)
+    write_mmau(folder / "data", 8)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["sft", "grpo", "infer"])
+def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
+    argv = {
+        "sft": sft_arguments(world, "sft", dataloader_num_workers=1),
+        "grpo": grpo_arguments(world, "grpo", dataloader_num_workers=1, max_steps=4),
+        "infer": infer_arguments(world, "infer", num_workers=1),
+    }[entry]
+    command = [sys.executable, str(DRIVER), entry, "spell+kill_worker:3", *argv]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio was lost (")
+    assert "lower dataloader_num_workers" in result.stderr
+
+
+def test_batch_may_hold_more_clips_than_files_may_be_open(world):
+    """300 clips in one batch, and room for 60 more open files."""
+    encoder = OmniEncoder(load_processor(find_checkpoint(str(world / "base"))), make_prompt("demo_selective", ""), 30.0)
+    samples = read_samples(str(world / "train.jsonl"), None) * 38
+    batches = [Batch(0, tuple(samples[:300])), Batch(1, tuple(samples[300:]))]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 20
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 60, limits[1]))
+        found = [examples for _, examples in encoded_batches(batches, encoder, Hearing.plan("real", samples), 1)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [len(examples) for examples in found] == [300, 4]
+    expected = encoder.encode(samples[299])
+    assert found[0][299].input_ids == expected.input_ids
+    assert torch.equal(found[0][299].input_features, expected.input_features)
+    assert np.isfinite(found[0][0].input_features.numpy()).all()
