@@ -81,7 +81,7 @@ def test_yaml_float_without_a_point_is_still_a_number(tmp_path, train_file):
 
 def test_trainer_settings_of_transformers_pass_through(train_file):
     argv = ["--model", "a/b", "--train_file", str(train_file), "--weight_decay", "0.1"]
-    assert load_config(SFTConfig, argv, lambda: {"weight_decay"}).trainer == {"weight_decay": 0.1}
+    assert load_config(SFTConfig, argv, lambda: {"weight_decay": float}).trainer == {"weight_decay": 0.1}
 
 
 BAD = [
@@ -215,7 +215,7 @@ def test_every_key_of_every_shipped_yaml_is_read_by_something():
         f"{path.relative_to(REPOSITORY)}: {key}"
         for path in SHIPPED
         for key in yaml.safe_load(path.read_text(encoding="utf-8"))
-        if key not in reader.names | handed_on.get(path.stem, set())
+        if key not in reader.names | handed_on.get(path.stem, {}).keys()
     ]
     assert not unread
     assert "no_such_setting" not in reader.names

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from .errors import InputError
+from .trainer_settings import as_type, describe_type, missing_package, problems_of_trainer, why_not
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
@@ -87,7 +88,7 @@ class TuningConfig(RunConfig, ModelConfig):
     gradient_checkpointing: bool = True  # a third more time for a fraction of the activations
     dataloader_num_workers: int = 4  # decode audio ahead of the device
     deepspeed: str | None = path_field(None)  # configs/zero2.json or zero3.json
-    report_to: str = "tensorboard"
+    report_to: list[str] = field(default_factory=lambda: ["tensorboard"])  # also wandb, swanlab, mlflow, ...; or none
     seed: int = 42
     trainer: dict = field(default_factory=dict)  # other settings of the library's trainer, filled from the flat keys
 
@@ -99,7 +100,8 @@ class TuningConfig(RunConfig, ModelConfig):
         if self.save_total_limit is not None:
             found += _positive(self, "save_total_limit")
         found += _positive(self, "lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps")
-        found += _positive(self, "per_device_eval_batch_size", "learning_rate")
+        found += _positive(self, "per_device_eval_batch_size", "learning_rate", "lora_alpha")
+        found += _positive(self, "eval_steps", "save_steps", "logging_steps") + _seed(self)
         found += _positive(self, "num_train_epochs") if self.max_steps <= 0 else []
         found += _between(self, "dataloader_num_workers", 0)
         try:
@@ -109,8 +111,11 @@ class TuningConfig(RunConfig, ModelConfig):
         name = Path(self.run_name)
         if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
             found.append(f"run_name {self.run_name!r} does not name a folder below runs_dir")
-        if self.trainer.get("fsdp"):
-            found.append(f"fsdp {self.trainer['fsdp']!r} is not supported: deepspeed configs/zero3.json shards the weights")
+        found += problems_of_trainer(self.trainer, self.report_to)
+        if self.dtype == "float16":
+            found.append("dtype float16 is for inference: training has no loss scaler; bfloat16 or float32")
+        if self.deepspeed:
+            found += missing_package("deepspeed", ("deepspeed", "deepspeed"))
         if self.train_towers and self.tuning == "lora":
             found.append("train_towers needs tuning full: LoRA freezes the towers")
         return found
@@ -135,7 +140,12 @@ class SFTConfig(TuningConfig):
     save_steps: float = 200
 
     def problems(self) -> list[str]:
-        return super().problems() + _positive(self, "max_length") + _between(self, "lora_dropout", 0, 1)
+        return (
+            super().problems()
+            + _positive(self, "max_length")
+            + _between(self, "warmup_steps", 0)
+            + _between(self, "lora_dropout", 0, 1)
+        )
 
 
 @dataclass(kw_only=True)
@@ -202,6 +212,9 @@ class CLSTConfig(TuningConfig):
         found += _between(self, "overlap", 0) + _between(self, "max_redraws", 0) + _between(self, "num_generations", 2)
         for name in ("completions_per_forward", "completions_per_rollout", "early_stopping_patience"):
             found += _positive(self, name) if getattr(self, name) is not None else []
+        found += [
+            f"rewards {name} {weight} is no number" for name, weight in self.rewards.items() if not math.isfinite(weight)
+        ]
         for name in self.rewards:
             found += _one_of("rewards", name, tuple(REWARDS))
         if not any(self.rewards.values()):
@@ -211,7 +224,7 @@ class CLSTConfig(TuningConfig):
                 f"per_device_train_batch_size {self.per_device_train_batch_size} is not a multiple of "
                 f"num_generations {self.num_generations}"
             )
-        if self.valid_file and self.eval_steps % self.save_steps:
+        if self.valid_file and self.save_steps > 0 and self.eval_steps % self.save_steps:
             found.append(
                 f"eval_steps {self.eval_steps} is not a multiple of save_steps {self.save_steps}: "
                 "the best checkpoint could not be kept"
@@ -254,7 +267,8 @@ class InferConfig(ModelConfig):
             found += _one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
         found += _positive(self, "batch_tokens", "max_new_tokens")
         found += _positive(self, "top_p") + _between(self, "top_p", 0, 1) + _between(self, "top_k", 0)
-        found += _between(self, "temperature", 0) + _between(self, "num_workers", 0)
+        found += _between(self, "temperature", 0) + _between(self, "num_workers", 0) + _seed(self)
+        found += [] if self.benchmarks else ["benchmarks names none"]
         if self.limit is not None:
             found += _positive(self, "limit")
         return found
@@ -283,7 +297,8 @@ class AnswerConfig(ModelConfig):
     def problems(self) -> list[str]:
         found = _problems_of_model(self) + _existing_file("samples", self.samples)
         found += _one_of("audio", self.audio, ("real", "silence", "other"))
-        found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_tokens")
+        found += _positive(self, "num_completions", "temperature", "max_new_tokens", "batch_tokens") + _seed(self)
+        found += _between(self, "num_workers", 0)
         return found
 
 
@@ -321,6 +336,7 @@ class ThoughtDropoutConfig(ContributionConfig):
         found += _one_of("mode", self.mode, ("guided", "random", "keep_all", "drop_all"))
         if self.answers_dir is None and self.mode in ("guided", "random"):
             found.append(f"mode {self.mode} needs answers_dir")
+        found += _seed(self)
         if not 0 <= self.valid_share < 1:
             found.append(f"valid_share {self.valid_share} is not in [0, 1)")
         return found + _problems_of_contribution(self)
@@ -369,7 +385,7 @@ class CurriculumConfig(ContributionConfig):
             found.append("samples, output and valid_output are not different files")
         if self.valid_size > 0 and self.valid_output is None:
             found.append(f"valid_size {self.valid_size} needs valid_output")
-        found += _positive(self, "size") + _between(self, "valid_size", 0) + problems_of_mix(self.mix)
+        found += _positive(self, "size") + _between(self, "valid_size", 0) + _seed(self) + problems_of_mix(self.mix)
         found += _positive(self, "right_from") + _between(self, "right_from", 0, 1)
         if not 0 <= self.min_sft_pass_rate <= self.max_sft_pass_rate <= 1:
             window = f"[{self.min_sft_pass_rate}, {self.max_sft_pass_rate}]"
@@ -414,6 +430,7 @@ class PrepareConfig:
             found.append(f"clips {self.clips}: no such folder")
         found += _positive(self, "max_audio_seconds") + _between(self, "min_audio_seconds", 0)
         found += _between(self, "held_out", 0) + _between(self, "num_workers", 0)
+        found += _seed(self)
         if not 0 <= self.valid_share < 1:
             found.append(f"valid_share {self.valid_share} is not in [0, 1)")
         return found
@@ -423,6 +440,10 @@ def _problems_of_model(config: ModelConfig) -> list[str]:
     found = _one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
     found += _one_of("device", config.device, ("auto", "cuda", "cpu"))
     found += _one_of("attn_implementation", config.attn_implementation, config.attentions)
+    if config.attn_implementation == "flash_attention_2":
+        found += missing_package("attn_implementation flash_attention_2", ("flash_attn", "flash-attn --no-build-isolation"))
+        if config.dtype == "float32" or config.device == "cpu":
+            found.append("attn_implementation flash_attention_2 needs a GPU and dtype bfloat16 or float16; sdpa takes any")
     return found + _positive(config, "max_audio_seconds")
 
 
@@ -444,25 +465,31 @@ def _existing_file(name: str, value: str | None) -> list[str]:
 
 
 def _positive(config: object, *names: str) -> list[str]:
-    """A value that is no number (NaN) is not positive either."""
-    return [f"{name} {getattr(config, name)} is not positive" for name in names if not getattr(config, name) > 0]
+    """A value that is no number (NaN) is not positive either, and infinity no value."""
+    return [f"{name} {getattr(config, name)} is not positive" for name in names if not 0 < getattr(config, name) < math.inf]
+
+
+def _seed(config: object) -> list[str]:
+    """Seeds that all random generators take."""
+    return _between(config, "seed", 0, 2**32 - 1)
 
 
 def _between(config: object, name: str, low: float, high: float = math.inf) -> list[str]:
     value = getattr(config, name)
     between = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-    return [] if low <= value <= high else [f"{name} {value} is not {between}"]
+    return [] if low <= value <= high and value < math.inf else [f"{name} {value} is not {between}"]
 
 
 def load_config(
     config_class: type,
     argv: list[str],
-    passthrough: Callable[[], set[str]] | None = None,
+    passthrough: Callable[[], dict[str, object]] | None = None,
     shared_with: type | tuple[type, ...] | None = None,
 ):
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
-    `passthrough` names the keys of another library's settings; they are collected in the config's `trainer` field. Keys
+    `passthrough` gives the keys of another library's settings with their types; they are collected in the config's
+    `trainer` field. Keys
     that only another stage knows (`shared_with`, or several) are left to it: they read one YAML and one command line.
     """
     given, problems = parse_arguments(argv)
@@ -473,7 +500,7 @@ def load_config(
     settings |= {key: (values[-1], "command line", Path.cwd()) for key, values in given.items()}
     known = {f.name: f for f in dataclasses.fields(config_class) if f.name != "trainer"}
     hints = typing.get_type_hints(config_class)
-    foreign = passthrough() if passthrough else set()
+    foreign = passthrough() if passthrough else {}
     stages = shared_with if isinstance(shared_with, tuple) else (shared_with,) if shared_with else ()
     left_out = {f.name for stage in stages for f in dataclasses.fields(stage)} - known.keys()
     arguments: dict[str, object] = {}
@@ -482,12 +509,17 @@ def load_config(
         if key in known:
             try:
                 arguments[key] = _resolve(known[key], _coerce(value, hints[key]), base)
-            except ValueError:
+            except (ValueError, OverflowError):  # the latter for an infinity where a whole number belongs
                 problems.append(f"{place}: {key} {value!r} is not {_describe(hints[key])}")
         elif key in foreign:
-            others[key] = yaml.safe_load(value) if isinstance(value, str) else value
+            try:
+                others[key] = as_type(value, foreign[key])
+            except (ValueError, yaml.YAMLError):
+                problems.append(f"{place}: {key} {value!r} is not {describe_type(foreign[key])}")
+        elif foreign and (reason := why_not(key)):
+            problems.append(f"{place}: {key} {reason}")
         elif key not in left_out:
-            problems.append(f"{place}: unknown key {key!r}{_nearest(key, set(known) | foreign | left_out)}")
+            problems.append(f"{place}: unknown key {key!r}{_nearest(key, {*known, *foreign, *left_out})}")
     for name, f in known.items():
         if name in arguments or any(key == name for key in settings):
             continue
@@ -524,17 +556,31 @@ def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return given, problems
 
 
+class _LoaderOfUniqueKeys(yaml.SafeLoader):
+    """YAML's own loader keeps the last of several equal keys and says nothing."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(file: str) -> dict:
     """One YAML mapping; raises `InputError` naming file and line."""
     try:
-        value = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        value = yaml.load(Path(file).read_text(encoding="utf-8"), _LoaderOfUniqueKeys)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise InputError(f"{file}:{line}: not YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(f"{file}: expected `key: value` lines")
     return value
 
@@ -557,13 +603,15 @@ def _coerce(value: object, hint: object) -> object:
             return value
         return {"true": True, "false": False}[str(value).lower()] if str(value).lower() in ("true", "false") else _no()
     if kind is str:
-        return str(value) if isinstance(value, (str, int, float)) else _no()
+        return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else _no()
     if kind in (int, float):
-        return kind(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else _no()
+        is_number = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+        return kind(value) if is_number and (isinstance(value, str) or value == kind(value) or kind is float) else _no()
     if typing.get_origin(kind) is dict:
         return _coerce_mapping(value, typing.get_args(kind)[1])
     if typing.get_origin(kind) is list:
-        return [str(item) for item in value] if isinstance(value, list) else str(value).split(",")
+        items = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else _no()
+        return [_coerce(item, str) for item in items]
     return value
 
 
@@ -585,7 +633,7 @@ def _no():
 
 def _describe(hint: object) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    names[dict[str, float]] = "names with numbers (a: 0.5, b: 1)"
+    names |= {dict[str, float]: "names with numbers (a: 0.5, b: 1)", list[str]: "a list of names"}
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return " or ".join("none" if option is type(None) else names.get(option, str(option)) for option in options)
 

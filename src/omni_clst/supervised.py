@@ -4,7 +4,6 @@ Loss on the assistant's turn and its end token, logits nowhere else (`modeling.p
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -32,14 +31,13 @@ from .response import format_response
 from .runs import process_rank, say
 from .samples import AudioQASample
 from .sources import read_samples
+from .trainer_settings import keys_of, require_schedule
 from .training import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
 
-MANAGED_ARGUMENTS = {"output_dir", "resume_from_checkpoint", "use_cpu", "remove_unused_columns", "label_names"}
 
-
-def trainer_keys() -> set[str]:
-    """The `TrainingArguments` fields that a YAML or the command line may set besides our own."""
-    return {f.name for f in fields(TrainingArguments)} - MANAGED_ARGUMENTS
+def trainer_keys() -> dict[str, object]:
+    """The `TrainingArguments` fields that a YAML or the command line may name, and their types; some are refused."""
+    return keys_of(TrainingArguments)
 
 
 class SFTDataset(torch.utils.data.Dataset):
@@ -122,6 +120,7 @@ class SFTRun(TrainingRun):
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
         one_device_a_process(arguments)
+        require_schedule(arguments)
         return arguments
 
     def build_model(self):

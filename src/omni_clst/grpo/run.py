@@ -1,6 +1,5 @@
 """One GRPO run, from a checked config to a trainer."""
 
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,20 +16,20 @@ from ..processing import OmniEncoder, describe_clips
 from ..runs import process_rank, say
 from ..samples import AudioQASample
 from ..sources import read_samples
+from ..trainer_settings import keys_of, require_schedule
 from ..training import MetricsLog, TrainingRun, one_device_a_process, step_of
 from .encodings import EncodingCache
 from .feed import CurriculumFeed, Sequence
 from .journal import Journal
-from .settings import MANAGED
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 
 SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
          "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
 
 
-def grpo_keys() -> set[str]:
-    """The `trl.GRPOConfig` fields that a YAML or the command line may name; some are refused with a reason."""
-    return {f.name for f in dataclasses.fields(GRPOConfig)} - MANAGED
+def grpo_keys() -> dict[str, object]:
+    """The `trl.GRPOConfig` fields that a YAML or the command line may name, and their types; some are refused."""
+    return keys_of(GRPOConfig)
 
 
 def load_grpo_samples(
@@ -101,6 +100,7 @@ class GRPORun(TrainingRun):
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
         one_device_a_process(arguments)
+        require_schedule(arguments)
         if config.deepspeed and not arguments.ds3_gather_for_generation:
             if config.dynamic_sampling or evaluates:
                 raise InputError(

@@ -1,21 +1,9 @@
-"""Which settings of TRL reach the trainer, which are ours, and which would do nothing or lose the audio."""
+"""Which settings of TRL are refused, because they would do nothing or lose the audio; the others: trainer_settings.py."""
 
-MANAGED = {  # set by the run itself
-    "output_dir",
-    "resume_from_checkpoint",
-    "use_cpu",
-    "remove_unused_columns",
-    "label_names",
-    "reward_weights",
-    "shuffle_dataset",
-    "eval_strategy",
-    "save_strategy",
-    "metric_for_best_model",
-    "greater_is_better",
-}
 _NO_AUDIO = "it is handed token ids without audio"
 _OURS = "rollouts are made by the project's own engine"
 _FEED = "the curriculum's feed decides what is read"
+_JOURNAL = "completions.jsonl holds every completion"
 _LOADED = "the model is loaded by the project"
 REFUSED = {  # setting: (the values that are no request for it, why it is refused)
     "use_vllm": ((False,), _NO_AUDIO),
@@ -28,26 +16,24 @@ REFUSED = {  # setting: (the values that are no request for it, why it is refuse
     "chat_template_kwargs": ((None,), "the prompt is written by prompts.py"),
     "max_tool_calling_iterations": ((None,), "there are no tools"),
     "log_multimodal": ((True, False), "it logs images"),
+    "log_completions": ((False,), _JOURNAL),
+    "num_completions_to_print": ((None,), _JOURNAL),
+    "log_unique_prompts": ((False,), _JOURNAL),
+    "log_completions_hub_repo": ((None,), _JOURNAL),
+    "pad_to_multiple_of": ((None,), "completions are packed behind their prompt"),
+    "cast_lm_head_to_fp32": ((False,), "log-probabilities are float32 whatever the head computes in"),
     "num_generations_eval": ((None,), "evaluation answers greedily, as inference does"),
     "model_init_kwargs": ((None,), _LOADED),
     "trust_remote_code": ((False,), _LOADED),
     "router_aux_loss_coef": ((None,), "the thinker has no experts"),
-    "use_liger_kernel": ((False,), "the policy's forward is the project's own"),
-    "label_smoothing_factor": ((0.0,), "there are no labels"),
     "neftune_noise_alpha": ((None,), "it would change the policy and not the rollout"),
-    "train_sampling_strategy": (("random",), _FEED),
     "data_seed": ((None,), "seed decides the order"),
-    "ignore_data_skip": ((False,), "a resumed run goes on where the curriculum was"),
     "dataloader_drop_last": ((False,), _FEED),
     "dataloader_prefetch_factor": ((None,), _FEED),
-    "dataloader_persistent_workers": ((False, True), _FEED),
-    "load_best_model_at_end": ((False,), "the best checkpoint is kept and chosen by CLST.sh"),
-    "save_only_model": ((False,), "a run must be able to go on"),
-    "auto_find_batch_size": ((False,), "a group must stay whole"),
 }
 CHOICES = {  # what TRL would find out in the first loss
     "importance_sampling_level": ("token", "sequence"),
-    "scale_rewards": ("group", "batch", "none", True, False),
+    "scale_rewards": ("group", "batch", "none"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
 }
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
