@@ -531,7 +531,7 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"repetition_penalty": 1.1}, "repetition_penalty 1.1 is not supported"),
         ({"shuffle_dataset": "true"}, "shuffle_dataset cannot be set: order decides"),
         ({"cast_lm_head_to_fp32": "true"}, "cast_lm_head_to_fp32 True is not supported"),
-        ({"log_completions": "true"}, "log_completions True is not supported: completions.jsonl holds every completion"),
+        ({"log_completions_hub_repo": "a/b"}, "log_completions_hub_repo 'a/b' is not supported"),
         ({"num_generation": 2}, "unknown key 'num_generation' (did you mean 'num_generations'?)"),
         ({"rewards": "acuracy: 1.0"}, "rewards 'acuracy' is not one of"),
         ({"rewards": "accuracy: 0"}, "weigh nothing"),

@@ -96,6 +96,7 @@ def test_value_takes_the_type_of_its_field(value, kind, expected):
 WRONG_TYPES = [
     ("many", float), ([1], float), ({"a": 1}, int), (8.7, int), ("8.7", int), ("nan", float), (float("inf"), float),
     (True, int), (True, float), ("maybe", bool), (1, bool), (None, int), ([1], str), (True, str), ("[1]", dict | None),
+    ("5", dict | str | None),
 ]  # fmt: skip
 
 

@@ -97,6 +97,7 @@ class TuningConfig(RunConfig, ModelConfig):
         found += _one_of("tuning", self.tuning, ("lora", "full"))
         for name in ("train_file", "valid_file", "deepspeed"):
             found += _existing_file(name, getattr(self, name))
+        found += _json_object("deepspeed", self.deepspeed)
         if self.save_total_limit is not None:
             found += _positive(self, "save_total_limit")
         found += _positive(self, "lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps")
@@ -462,6 +463,17 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:
 
 def _existing_file(name: str, value: str | None) -> list[str]:
     return [] if value is None or Path(value).is_file() else [f"{name} {value}: no such file"]
+
+
+def _json_object(name: str, path: str | None) -> list[str]:
+    from .files import read_object
+
+    try:
+        if path is not None and Path(path).is_file():
+            read_object(path)
+    except InputError as error:
+        return [f"{name} {error}"]
+    return []
 
 
 def _positive(config: object, *names: str) -> list[str]:

@@ -212,6 +212,6 @@ def levels_in_words(samples: list[AudioQASample]) -> str:
 
 def zero_stage(deepspeed: str | None) -> int:
     """The ZeRO stage of a DeepSpeed JSON, 0 for none."""
-    from .files import read_json
+    from .files import read_object
 
-    return int(read_json(deepspeed).get("zero_optimization", {}).get("stage", 0)) if deepspeed else 0
+    return int(read_object(deepspeed).get("zero_optimization", {}).get("stage", 0)) if deepspeed else 0

@@ -108,13 +108,20 @@ PASSED_ON = {
     "full_determinism", "data_seed", "dataloader_drop_last", "dataloader_pin_memory", "dataloader_prefetch_factor",
     "ddp_bucket_cap_mb", "ddp_timeout",
 }  # fmt: skip
+RANGES = {  # from, and below
+    "weight_decay": (0, math.inf), "adam_beta1": (0, 1), "adam_beta2": (0, 1), "adam_epsilon": (0, math.inf),
+    "max_grad_norm": (0, math.inf), "eval_delay": (0, math.inf), "neftune_noise_alpha": (0, math.inf),
+    "torch_empty_cache_steps": (1, math.inf), "data_seed": (0, 2**32), "dataloader_prefetch_factor": (1, math.inf),
+    "ddp_bucket_cap_mb": (1, math.inf), "ddp_timeout": (1, math.inf),
+}  # fmt: skip
 PASSED_TO_TRL = {
     "disable_dropout", "ds3_gather_for_generation", "generation_batch_size", "steps_per_generation", "min_p", "epsilon",
     "epsilon_high", "delta", "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos",
     "vespo_k_neg", "vespo_lambda_neg", "importance_sampling_level", "multi_objective_aggregation", "scale_rewards",
     "mask_truncated_completions", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "top_entropy_quantile",
     "entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target",
-    "off_policy_mask_threshold", "use_bias_correction_kl",
+    "off_policy_mask_threshold", "use_bias_correction_kl", "log_completions", "num_completions_to_print",
+    "log_unique_prompts",
 }  # fmt: skip
 _BITSANDBYTES = ("bitsandbytes", "bitsandbytes")
 _TORCHAO = ("torchao", "torchao")
@@ -174,7 +181,8 @@ def _plain_types(kind: object) -> set[type]:
     """The types that a field's annotation allows, an enumeration as the texts that it is written as."""
     options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     plain = {typing.get_origin(option) or option for option in options}
-    return {str if isinstance(option, type) and issubclass(option, Enum) else option for option in plain}
+    plain = {str if isinstance(option, type) and issubclass(option, Enum) else option for option in plain}
+    return plain - {str} if dict in plain else plain  # there a text would be JSON, or a file's name
 
 
 def describe_type(kind: object) -> str:
@@ -198,6 +206,10 @@ def problems_of_trainer(settings: dict[str, object], report_to: list[str]) -> li
         if name in REFUSED and value not in REFUSED[name][0]:
             shown = name if name in SECRET else f"{name} {value!r}"
             found.append(f"{shown} is not supported: {REFUSED[name][1]}")
+        low, below = RANGES.get(name, (None, None))
+        if low is not None and value is not None and not low <= value < below:
+            between = f"at least {low}" if below == math.inf else f"from {low} to below {below}"
+            found.append(f"{name} {value} is not {between}")
     optimiser = settings.get("optim", "adamw_torch")
     if optimiser not in OPTIMISERS:
         found.append(f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}")
@@ -221,9 +233,9 @@ def require_schedule(arguments) -> None:
     import torch
     from transformers import get_scheduler
 
-    name, more = arguments.lr_scheduler_type, arguments.lr_scheduler_kwargs
+    name, more = arguments.lr_scheduler_type.value, arguments.lr_scheduler_kwargs
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=arguments.learning_rate)
     try:
         get_scheduler(name, optimiser, num_warmup_steps=1, num_training_steps=10, scheduler_specific_kwargs=more)
     except (TypeError, ValueError) as error:
-        raise InputError(f"lr_scheduler_type {str(name)!r} with lr_scheduler_kwargs {more}: {error}") from None
+        raise InputError(f"lr_scheduler_type {name!r} with lr_scheduler_kwargs {more}: {error}") from None
