@@ -292,6 +292,8 @@ def test_adapter_files_that_are_not_whole(base, weights, tmp_path):
     )
     file.unlink()
     check_refused(folder, f"{folder}: no adapter_model.safetensors in it")
+    (folder / "adapter_model.bin").write_bytes(b"x" * 99)
+    check_refused(folder, f"{folder}/adapter_model.bin: cannot be read (not a file of tensors)")
     (folder / "adapter_config.json").write_text("[]")
     check_refused(folder, f"{folder}/adapter_config.json: expected an object, got '[]'")
 
@@ -300,6 +302,12 @@ def test_adapter_on_an_adapter_is_refused(base, weights, tmp_path):
     first = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
     second = write_adapter(tmp_path / "b", first, lora_of(weights, LAYERS), peft_key, LEAVES)
     check_refused(second, f"{second}: the adapter's base model {first} is an adapter itself; merge that one first")
+
+
+def test_adapter_under_zero_3_is_refused(base, weights, tmp_path, monkeypatch):
+    folder = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
+    monkeypatch.setattr("omni_clst.checkpoints.is_deepspeed_zero3_enabled", lambda: True)
+    check_refused(folder, f"{folder}: ZeRO-3 loads a model in parts, which no adapter goes into; merge it first")
 
 
 def test_adapter_in_a_folder_below_is_named(base, weights, tmp_path):

@@ -78,7 +78,9 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{folder}: no {ADAPTER_WEIGHTS[0]} in it")
     try:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except UnpicklingError:  # torch's message is about its own history
+        raise InputError(f"{file}: cannot be read (not a file of tensors)") from None
+    except (SafetensorError, RuntimeError, EOFError) as error:
         raise InputError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from huggingface_hub import save_torch_state_dict
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     GenerationConfig,
@@ -30,7 +29,7 @@ from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
 from .errors import InputError
 from .files import read_object, write_json
-from .model_files import HUB_ID, PROCESSOR_FILES, base_files, processor_source, require_weights
+from .model_files import HUB_ID, PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .modeling import OmniThinker
 from .prompts import Prompt
 from .runs import say
@@ -209,6 +208,10 @@ def load_thinker(
 ) -> OmniThinker:
     """Load the thinker; an adapter is merged into its base. It carries no generation settings of the release."""
     load_config(checkpoint.full_model)
+    if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
+        raise InputError(
+            f"{checkpoint.source}: no adapter can be merged into a model in parts (ZeRO-3); give a merged folder"
+        )
 
     is_flex = attn_implementation == "flex_attention"  # of the language model alone: transformers has none for the towers
 
@@ -305,39 +308,13 @@ def save_omni(
     config.save_pretrained(out)
     weights = {f"thinker.{name}": tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     if keep_talker:
-        weights |= _speech_weights(base)
+        weights |= speech_weights(base)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
     if base:
         source = base_files(processor_source(base), PROCESSOR_FILES)
         for name in PROCESSOR_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, out / name)
-
-
-def _speech_weights(base: str) -> dict[str, torch.Tensor]:
-    """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
-    folder = base_files(base, ("*.safetensors",))
-    require_talker(str(folder))
-    found = {}
-    for path, names in _speech_names(folder).items():
-        with safe_open(path, framework="pt") as file:
-            found |= {name: file.get_tensor(name) for name in names}
-    return found
-
-
-def _speech_names(folder: Path) -> dict[Path, list[str]]:
-    """The names of talker and token2wav tensors by file."""
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            found[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
-    return found
-
-
-def require_talker(base: str) -> None:
-    """Raise `InputError` for a base folder without talker weights; a Hub id is believed to have them."""
-    if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
-        raise InputError(f"keep_talker: {base} has no talker weights")
 
 
 def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:

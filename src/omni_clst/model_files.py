@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
@@ -112,6 +113,32 @@ def base_files(source: str, patterns: tuple[str, ...]) -> Path:
     if os.path.isdir(source):
         return Path(source)
     return Path(snapshot_download(source, allow_patterns=list(patterns)))
+
+
+def speech_weights(base: str) -> dict[str, torch.Tensor]:
+    """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
+    folder = base_files(base, ("*.safetensors",))
+    require_talker(str(folder))
+    found = {}
+    for path, names in _speech_names(folder).items():
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name) for name in names}
+    return found
+
+
+def _speech_names(folder: Path) -> dict[Path, list[str]]:
+    """The names of talker and token2wav tensors by file."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+    return found
+
+
+def require_talker(base: str) -> None:
+    """Raise `InputError` for a base folder without talker weights; a Hub id is believed to have them."""
+    if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
+        raise InputError(f"keep_talker: {base} has no talker weights")
 
 
 def _first(names: list[str], count: int = 3) -> str:

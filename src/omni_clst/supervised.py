@@ -18,13 +18,13 @@ from .checkpoints import (
     load_thinker,
     make_lora,
     read_prompt,
-    require_talker,
     save_omni,
     save_whole,
     write_prompt,
 )
 from .config import SFTConfig
 from .errors import InputError
+from .model_files import require_talker
 from .plan import zero_stage
 from .processing import Example, OmniEncoder, collate, describe_clips
 from .response import format_response
