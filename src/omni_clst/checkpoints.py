@@ -209,9 +209,7 @@ def load_thinker(
     """Load the thinker; an adapter is merged into its base. It carries no generation settings of the release."""
     load_config(checkpoint.full_model)
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
-        raise InputError(
-            f"{checkpoint.source}: no adapter can be merged into a model in parts (ZeRO-3); give a merged folder"
-        )
+        raise InputError(f"{checkpoint.source}: ZeRO-3 loads a model in parts, which no adapter goes into; merge it first")
 
     is_flex = attn_implementation == "flex_attention"  # of the language model alone: transformers has none for the towers
 

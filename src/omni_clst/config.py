@@ -54,7 +54,7 @@ class ModelConfig:
     """Which model, how it is prompted, how much audio it hears."""
 
     model: str = model_field()  # a folder in the Omni layout or a Hub id
-    dtype: str = "auto"  # auto (bfloat16 where the device has it) | float32 | bfloat16 | float16
+    dtype: str = "auto"  # auto (bfloat16 where the device has it) | float32 | bfloat16 | float16 (inference)
     attn_implementation: str = "sdpa"  # sdpa | flash_attention_2 (faster on long clips, needs its package) | eager
     prompt: str = "selective"  # a name in prompts.py, or a text with {question} and {choices}
     system_prompt: str = "You are a helpful assistant."  # empty: no system turn
