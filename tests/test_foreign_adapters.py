@@ -196,6 +196,13 @@ def test_merged_thinker_can_be_trained_in_full(base, weights, tmp_path):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_base_may_be_a_thinker_alone(base, weights, tmp_path):
+    Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(base).save_pretrained(tmp_path / "thinker")
+    lora = lora_of(weights, LAYERS)
+    folder = write_adapter(tmp_path / "a", tmp_path / "thinker", lora, whole_key, LEAVES)
+    check_merged(folder, weights, lora, lambda layer: 2)
+
+
 def test_relative_base_counts_from_here_and_from_the_adapter(base, weights, tmp_path, monkeypatch):
     shutil.copytree(base, tmp_path / "models" / "base")
     lora = lora_of(weights, LAYERS)

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_world import make_base, write_mmau, write_train_file
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+import answer
+import grpo
 import infer
 import sft
 from omni_clst.checkpoints import find_checkpoint, load_config, load_processor, load_thinker, read_prompt
@@ -104,7 +106,10 @@ GOOD_FOLDERS = {
 def test_folder_of_another_program_is_taken(base, weights, tmp_path, reason):
     folder = GOOD_FOLDERS[reason](tmp_path / "f", base)
     checkpoint = find_checkpoint(str(folder))
-    assert load_config(checkpoint.full_model).model_type == "qwen2_5_omni"
+    config, expected = load_config(checkpoint.full_model), load_config(str(base))
+    assert config.model_type == "qwen2_5_omni"
+    for part in ("text_config", "audio_config", "vision_config"):
+        assert getattr(config.thinker_config, part).to_dict() == getattr(expected.thinker_config, part).to_dict()
     assert load_processor(checkpoint).tokenizer("what sound comes first ?").input_ids
     model = load_thinker(checkpoint, torch.float32)
     assert {name: tensor.sum() for name, tensor in model.state_dict().items()} == {
@@ -232,3 +237,26 @@ def test_training_from_a_thinker_alone_ends_in_the_full_layout(base, tmp_path, t
             }.items()
         ])  # fmt: skip
         assert json.loads((out / "mmau-mini" / "scores.json").read_text())["answered"] == 2
+
+
+def test_every_stage_takes_a_thinker_alone(base, tmp_path):
+    write_train_file(tmp_path, 4)
+    folder = change_config(thinker_alone(tmp_path / "thinker", base, *PROCESSOR_FILES), _name_or_path=str(base))
+    shared = {"model": folder, "device": "cpu", "prompt": "demo_selective"}
+    answers = {
+        "samples": tmp_path / "train.jsonl",
+        "answers_dir": tmp_path / "answers",
+        "max_new_tokens": 2,
+        "num_workers": 0,
+    }
+    answer.main([f"--{key}={value}" for key, value in (shared | answers).items()])
+    assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 4
+    training = {
+        "train_file": tmp_path / "train.jsonl", "runs_dir": tmp_path, "num_generations": 2, "max_steps": 1, "save_steps": 1,
+        "per_device_train_batch_size": 2, "max_completion_length": 3, "dataloader_num_workers": 0, "report_to": "none",
+        "beta": 0, "gradient_checkpointing": "false",
+    }  # fmt: skip
+    grpo.main([f"--{key}={value}" for key, value in (shared | training).items()])
+    saved = find_checkpoint(str(tmp_path / "clst_15k"))
+    assert load_config(saved.source).to_dict()["architectures"] == ["Qwen2_5OmniModel"]
+    assert (Path(saved.source) / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()

@@ -172,7 +172,7 @@ def load_config(source: str) -> Qwen2_5OmniConfig:
     if isinstance(config, Qwen2_5OmniThinkerConfig):
         # a vocabulary for the talker that is not there: the default's text ids lie outside the default one
         config = Qwen2_5OmniConfig(
-            thinker_config=config.to_dict(), talker_config={"vocab_size": 152064}, enable_audio_output=False
+            thinker_config=_without_dtype(config.to_dict()), talker_config={"vocab_size": 152064}, enable_audio_output=False
         )
     if not isinstance(config, Qwen2_5OmniConfig):
         raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'")
@@ -181,6 +181,12 @@ def load_config(source: str) -> Qwen2_5OmniConfig:
             method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
             raise InputError(f"{source}: its weights are quantised ({method}); start from those that are not")
     return config
+
+
+def _without_dtype(config: dict) -> dict:
+    """A configuration without its parts' dtypes: what is saved has one, that of the whole model."""
+    kept = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+    return {key: _without_dtype(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def describe_origin(checkpoint: Checkpoint) -> str | None:
