@@ -5,7 +5,6 @@ keys and in `target_modules`. Here a key counts by the layer of the thinker that
 from the keys that are there: none may be left over, and no layer's half may be missing.
 """
 
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +192,7 @@ def _require_shapes(adapter: Adapter, weights: dict[str, torch.Tensor], expected
         differing = sorted(weights.keys() ^ expected.keys())
         raise InputError(f"{adapter.folder}: settings and weights of the adapter differ in {_first(differing)}")
     for name, tensor in weights.items():
-        if math.prod(tensor.shape) != math.prod(expected[name].shape) or tensor.shape[0] != expected[name].shape[0]:
+        if tensor.shape != expected[name].shape:
             raise InputError(
                 f"{adapter.folder}: {name} has shape {tuple(tensor.shape)}, base and {ADAPTER_CONFIG} ask for "
                 f"{tuple(expected[name].shape)}"
