@@ -8,11 +8,12 @@ import torch
 
 from .benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
 from .checkpoints import Checkpoint
+from .clip_check import measure_lengths
 from .config import REPOSITORY, InferConfig
 from .errors import InputError
 from .files import write_json, write_jsonl
 from .generation import PREFILL_TOKENS, Completion, Hearing, HFEngine, Sampling
-from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
+from .inference import AnswerFolder, answer_all, answer_settings, load_engine, prediction_row
 from .plan import measure_model, print_memory, rollout_bytes
 from .processing import OmniEncoder, describe_clips
 from .runs import process_rank, say, wait_for_all
@@ -47,7 +48,9 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[FoundBenc
         rows = dataclasses.replace(rows, samples=rows.samples[: config.limit])
         samples = [dataclasses.replace(s, audio_path=str(resolve_audio(s, audio_root))) for s in rows.samples]
         allow = config.allow_missing_audio or config.dry_run
-        lengths, unreadable = measure_lengths(samples, encoder, allow, Path(config.data_root))
+        remedy = "--allow_missing_audio answers the rest and counts these as wrong"
+        decode_up_to = config.max_audio_seconds if config.check_audio else None
+        lengths, unreadable = measure_lengths(samples, encoder.length, config.data_root, allow, remedy, decode_up_to)
         found.append(FoundBenchmark(name, rows, samples, lengths, unreadable))
     if not found:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
@@ -106,10 +109,12 @@ class BenchmarkRun:
                 engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
                 self._answer(engine, benchmark, folder)
             if process_rank() == 0:
-                done = folder.answered()
-                rows = [_unreadable_row(key, reason) for key, reason in benchmark.unreadable.items() if key not in done]
-                folder.append(rows)
-                _report(benchmark, folder.write_whole("predictions.jsonl", benchmark.samples))
+                without = benchmark.unreadable | folder.failed()
+                if without:
+                    first = "; ".join(list(without.values())[:3])
+                    say(f"  {len(without)} rows could not be asked and count as wrong: {first}")
+                others = {key: _unreadable_row(key, reason) for key, reason in without.items()}
+                _report(benchmark, folder.write_whole("predictions.jsonl", benchmark.samples, others))
             wait_for_all()
 
     def _answer(self, engine: HFEngine, benchmark: FoundBenchmark, folder: AnswerFolder) -> None:
@@ -130,6 +135,7 @@ class BenchmarkRun:
             config.num_workers,
             hearing,
             make_row,
+            config.allow_missing_audio,
         )
 
 
