@@ -71,6 +71,12 @@ def run(entry: str, world: Path, **changes: object) -> None:
     return main([word for key, value in settings.items() for word in (f"--{key}", value)])
 
 
+def unusable(reason: str, count: int = 1) -> str:
+    """What is said of training rows whose clip or text cannot be used."""
+    remedy = "mend or remove them, or leave them out with --allow_missing_audio"
+    return f"{{w}}/train.jsonl: {count} of {ROWS} rows cannot be used ({reason}); {remedy}"
+
+
 def change_row(file: str, index: int, **changes: object) -> Callable[[Path], None]:
     """Change fields of one row of a file."""
 
@@ -177,23 +183,25 @@ CASES = [
          {"valid_file": "{w}/valid.jsonl"},
          "{w}/valid.jsonl:1: answer None is not one of ['hiss', 'drum', 'click', 'beep']"),
     Case("special token in a question", "sft", change_row("train.jsonl", 0, question="is it <|AUDIO|> ?"), {},
-         "sample 'row0': the text holds the special token '<|AUDIO|>'"),
+         unusable("sample 'row0': the text holds the special token '<|AUDIO|>'")),
     Case("special token in a thought", "sft", change_row("train.jsonl", 0, think="it is <|AUDIO|>"), {},
-         "sample 'row0': the text holds the special token '<|AUDIO|>'"),
+         unusable("sample 'row0': the text holds the special token '<|AUDIO|>'")),
     Case("all rows too long", "sft", None, {"max_length": 5},
          "{w}/train.jsonl: all 4 rows are longer than max_length 5"),
     # clips
-    Case("no such clip", "sft", remove(CLIP), {}, "{w}/" + CLIP + ": No such file or directory"),
-    Case("clip of no bytes", "sft", put(CLIP, b""), {}, "{w}/" + CLIP + ": is empty (0 bytes)"),
-    Case("clip of no samples", "sft", put_clip(CLIP, np.zeros(0)), {}, "{w}/" + CLIP + ": holds no audio samples"),
+    Case("no such clip", "sft", remove(CLIP), {}, unusable("{w}/" + CLIP + ": No such file or directory")),
+    Case("clip of no bytes", "sft", put(CLIP, b""), {}, unusable("{w}/" + CLIP + ": is empty (0 bytes)")),
+    Case("clip of no samples", "sft", put_clip(CLIP, np.zeros(0)), {},
+         unusable("{w}/" + CLIP + ": holds no audio samples")),
     Case("clip of 10 ms", "sft", put_clip(CLIP, np.zeros(160)), {},
-         "{w}/" + CLIP + ": 160 samples at 16 kHz are too short, one audio token takes 321"),
+         unusable("{w}/" + CLIP + ": 160 samples at 16 kHz are too short, one audio token takes 321")),
     Case("text file as a clip", "sft", put(CLIP, "no sound\n" * 99), {},
-         "{w}/" + CLIP + ": not decodable as audio (Invalid data found when processing input)"),
+         unusable("{w}/" + CLIP + ": not decodable as audio (Invalid data found when processing input)")),
     Case("clips elsewhere", "sft", None, {"audio_root": "{w}/elsewhere"},
-         "{w}/elsewhere/clips/clip000.wav: No such file or directory"),
+         unusable("; ".join(f"{{w}}/elsewhere/clips/clip00{n}.wav: No such file or directory" for n in range(3)) + "; ...",
+                  count=4)),
     Case("no such clip of a benchmark", "infer", remove(TEST_CLIP), {},
-         "{w}/data: 1 of 4 rows cannot be asked ({w}/" + TEST_CLIP + ": No such file or directory); "
+         "{w}/data: 1 of 4 rows cannot be used ({w}/" + TEST_CLIP + ": No such file or directory); "
          "--allow_missing_audio answers the rest and counts these as wrong"),
     # settings
     Case("unknown key", "sft", put("c.yaml", "lora_rnk: 8\n"), {"config": "{w}/c.yaml"},
@@ -326,8 +334,13 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
         put_clip(clip, waveform)(world)
     reason = ": 2 sample values are not finite (NaN or infinity)"
     written = {"runs/x/config.yaml", "runs/x/environment.json"}
-    check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason, written)
-    check(world, "infer", {"num_workers": workers, "batch_tokens": 100_000}, "{w}/" + TEST_CLIP + reason, OPENED)
+    finish = (
+        "; its header is whole: start again with --check_audio true --allow_missing_audio true, which decodes every clip "
+        "first and leaves such rows out"
+    )
+    check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason + finish, written)
+    finish = "; --allow_missing_audio answers the rest and goes on from here"
+    check(world, "infer", {"num_workers": workers, "batch_tokens": 100_000}, "{w}/" + TEST_CLIP + reason + finish, OPENED)
 
 
 def test_too_little_disk_ends_training_before_it_begins(world, monkeypatch):

@@ -8,11 +8,12 @@ import torch
 
 from .benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
 from .checkpoints import Checkpoint
+from .clip_check import measure_lengths
 from .config import REPOSITORY, InferConfig
 from .errors import InputError
 from .files import write_json, write_jsonl
 from .generation import PREFILL_TOKENS, Completion, Hearing, HFEngine, Sampling
-from .inference import AnswerFolder, answer_all, answer_settings, load_engine, measure_lengths, prediction_row
+from .inference import AnswerFolder, answer_all, answer_settings, load_engine, prediction_row
 from .plan import measure_model, print_memory, rollout_bytes
 from .predictions import read_predictions
 from .processing import OmniEncoder, describe_clips
@@ -48,7 +49,9 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[FoundBenc
         rows = dataclasses.replace(rows, samples=rows.samples[: config.limit])
         samples = [dataclasses.replace(s, audio_path=str(resolve_audio(s, audio_root))) for s in rows.samples]
         allow = config.allow_missing_audio or config.dry_run
-        lengths, unreadable = measure_lengths(samples, encoder, allow, Path(config.data_root))
+        remedy = "--allow_missing_audio answers the rest and counts these as wrong"
+        decode_up_to = config.max_audio_seconds if config.check_audio else None
+        lengths, unreadable = measure_lengths(samples, encoder.length, config.data_root, allow, remedy, decode_up_to)
         found.append(FoundBenchmark(name, rows, samples, lengths, unreadable))
     if not found:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
@@ -105,15 +108,17 @@ class BenchmarkRun:
             say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{thought}{remarks}")
             if benchmark.unreadable:
                 first = "; ".join(list(benchmark.unreadable.values())[:3])
-                say(f"  {len(benchmark.unreadable)} rows cannot be asked and count as wrong: {first}")
+                say(f"  {len(benchmark.unreadable)} rows cannot be used and count as wrong: {first}")
             if folder.lacks(benchmark.lengths):
                 engine = engine or load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
                 self._answer(engine, benchmark, folder)
             if process_rank() == 0:
-                done = folder.answered()
-                rows = [_unreadable_row(key, reason) for key, reason in benchmark.unreadable.items() if key not in done]
-                folder.append(rows)
-                _report(benchmark, folder.write_whole("predictions.jsonl", benchmark.samples))
+                without = benchmark.unreadable | folder.failed()
+                if without:
+                    first = "; ".join(list(without.values())[:3])
+                    say(f"  {len(without)} rows could not be asked and count as wrong: {first}")
+                others = {key: _unreadable_row(key, reason) for key, reason in without.items()}
+                _report(benchmark, folder.write_whole("predictions.jsonl", benchmark.samples, others))
             wait_for_all()
 
     def _answer(self, engine: HFEngine, benchmark: FoundBenchmark, folder: AnswerFolder) -> None:
@@ -134,6 +139,7 @@ class BenchmarkRun:
             config.num_workers,
             hearing,
             make_row,
+            config.allow_missing_audio,
         )
 
 
@@ -166,7 +172,7 @@ def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: li
     for benchmark in benchmarks:
         lengths = benchmark.lengths.values()
         mean = sum(lengths) / max(len(lengths), 1)
-        unread = f", {len(benchmark.unreadable)} rows cannot be asked" if benchmark.unreadable else ""
+        unread = f", {len(benchmark.unreadable)} rows cannot be used" if benchmark.unreadable else ""
         say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unread}")
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
     most = max(config.batch_tokens, longest + config.max_new_tokens)  # one question at least

@@ -59,6 +59,8 @@ class ModelConfig:
     prompt: str = "selective"  # a name in prompts.py, or a text with {question} and {choices}
     system_prompt: str = "You are a helpful assistant."  # empty: no system turn
     max_audio_seconds: float = 300.0  # longer clips are cropped at their end; 25 tokens a second
+    check_audio: bool = False  # True decodes every clip before weights are loaded: sound that is broken behind its header
+    allow_missing_audio: bool = False  # True goes on without rows whose clip cannot be read: left out, or counted as wrong
 
     attentions = ("sdpa", "flash_attention_2", "eager")
 
@@ -257,7 +259,6 @@ class InferConfig(ModelConfig):
     top_k: int = 0  # 0: all tokens
     seed: int = 0
     num_workers: int = 2  # processes that decode audio ahead of the device
-    allow_missing_audio: bool = False  # True answers the rest; rows without a clip count as wrong
     limit: int | None = None  # only the first rows, for a look; the scores then say so
 
     def problems(self) -> list[str]:
@@ -291,7 +292,6 @@ class AnswerConfig(ModelConfig):
     batch_tokens: int = 32768  # prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token
     seed: int = 0
     num_workers: int = 2
-    allow_missing_audio: bool = False  # True leaves samples without a clip unanswered
     overwrite: bool = False
     device: str = "auto"
 

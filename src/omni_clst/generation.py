@@ -4,11 +4,11 @@ Its interface is `HFEngine.generate(examples, seeds, n)`: whatever turns prompts
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from .audio import audio_token_count
+from .audio import ClipError, audio_token_count
 from .decoding import write_completions
 from .modeling import OmniThinker
 from .processing import Example, OmniEncoder, collate
@@ -160,7 +160,10 @@ def placeholder_ids(model: OmniThinker) -> list[int]:
 
 
 class PromptDataset(torch.utils.data.Dataset):
-    """Encodes whole batches of prompts in data workers; `hear` says which clip a sample is given."""
+    """Encodes whole batches of prompts in data workers; `hear` says which clip a sample is given.
+
+    In the place of a prompt whose clip cannot be decoded stands what is wrong with it.
+    """
 
     def __init__(self, batches: list[Batch], encoder: OmniEncoder, hear: "Hearing"):
         self.batches = batches
@@ -170,8 +173,14 @@ class PromptDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> list[Example]:
-        return [self.hear.encode(self.encoder, sample) for sample in self.batches[index].samples]
+    def __getitem__(self, index: int) -> list[Example | str]:
+        return [self._encode(sample) for sample in self.batches[index].samples]
+
+    def _encode(self, sample: AudioQASample) -> Example | str:
+        try:
+            return self.hear.encode(self.encoder, sample)
+        except ClipError as error:
+            return str(error)
 
 
 @dataclass(frozen=True)
@@ -201,9 +210,16 @@ class Hearing:
 
 def encoded_batches(
     batches: list[Batch], encoder: OmniEncoder, hearing: Hearing, num_workers: int
-) -> Iterator[tuple[Batch, list[Example]]]:
-    """Yield every batch with its encoded prompts, made ahead of the device by data workers."""
+) -> Iterator[tuple[Batch, list[Example], dict[str, str]]]:
+    """Yield every batch with its encoded prompts, made ahead of the device by data workers.
+
+    Samples whose clips cannot be decoded are taken out of their batch; by id what is wrong with them comes beside it.
+    """
     loader = torch.utils.data.DataLoader(
         PromptDataset(batches, encoder, hearing), batch_size=None, num_workers=num_workers if len(batches) > 1 else 0
     )
-    yield from zip(batches, loader, strict=True)
+    for batch, encoded in zip(batches, loader, strict=True):
+        pairs = list(zip(batch.samples, encoded, strict=True))
+        broken = {sample.id: what for sample, what in pairs if isinstance(what, str)}
+        whole = replace(batch, samples=tuple(sample for sample, _ in pairs if sample.id not in broken))
+        yield whole, [example for sample, example in pairs if sample.id not in broken], broken

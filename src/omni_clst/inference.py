@@ -9,8 +9,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -66,32 +65,6 @@ def weights_fingerprint(checkpoint: Checkpoint) -> str:
             file.seek(max(0, size - 2**20))
             digest.update(f"{path.name} {size} ".encode() + head + file.read())
     return digest.hexdigest()
-
-
-def measure_lengths(
-    samples: list[AudioQASample], encoder: OmniEncoder, allow_missing: bool, place: Path
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Prompt length in tokens of every sample whose clip can be read, and what is wrong with the others.
-
-    Raises `InputError` naming the first unreadable clips unless they are allowed.
-    """
-
-    def measure(sample: AudioQASample) -> int | str:
-        try:
-            return encoder.length(sample)
-        except InputError as error:
-            return str(error)
-
-    with ThreadPoolExecutor() as pool:
-        results = dict(zip((s.id for s in samples), pool.map(measure, samples), strict=True))
-    unreadable = {key: value for key, value in results.items() if isinstance(value, str)}
-    if unreadable and not allow_missing:
-        first = "; ".join(list(unreadable.values())[:3])
-        raise InputError(
-            f"{place}: {len(unreadable)} of {len(samples)} rows cannot be asked ({first}); "
-            "--allow_missing_audio answers the rest and counts these as wrong"
-        )
-    return {key: value for key, value in results.items() if isinstance(value, int)}, unreadable
 
 
 def choose_prompt(config: InferConfig | AnswerConfig, checkpoint: Checkpoint) -> Prompt:
@@ -179,15 +152,24 @@ class AnswerFolder:
 
     def answered(self) -> dict[str, dict]:
         """Rows that are there, by id."""
-        paths = sorted(self.parts.glob("*.jsonl"))
-        return {row["id"]: row for path in paths for _, row in read_jsonl(path)}
+        return {row["id"]: row for row in self._rows() if "error" not in row}
+
+    def failed(self) -> dict[str, str]:
+        """By id what was wrong with the clips of samples that were to be answered; the next start tries them again."""
+        answered = self.answered()
+        return {row["id"]: row["error"] for row in self._rows() if "error" in row and row["id"] not in answered}
+
+    def _rows(self) -> Iterator[dict]:
+        for path in sorted(self.parts.glob("*.jsonl")):
+            for _, row in read_jsonl(path):
+                yield row
 
     def append(self, rows: list[dict]) -> None:
         append_jsonl(self.parts / f"rank{process_rank()}.jsonl", rows)
 
-    def write_whole(self, name: str, samples: list[AudioQASample]) -> Path:
-        """Put the parts together in the samples' order; raises if one is missing."""
-        rows = self.answered()
+    def write_whole(self, name: str, samples: list[AudioQASample], others: dict[str, dict] | None = None) -> Path:
+        """Put the parts together in the samples' order, with `others` for samples without an answer."""
+        rows = (others or {}) | self.answered()
         write_jsonl(self.folder / name, (rows[sample.id] for sample in samples))
         return self.folder / name
 
@@ -201,9 +183,14 @@ def answer_all(
     num_workers: int,
     hearing: Hearing,
     make_row: Callable[[AudioQASample, list[Completion]], dict],
+    allow_unreadable: bool,
     num_completions: int = 1,
 ) -> None:
-    """Answer every sample that is not answered yet; this process takes its share of the batches (`plan_batches`)."""
+    """Answer every sample that is not answered yet; this process takes its share of the batches (`plan_batches`).
+
+    A clip that turns out broken behind a whole header ends the run, naming it, unless that is allowed: then the folder
+    notes what is wrong, and the others are answered.
+    """
     readable = [sample for sample in samples if sample.id in lengths]
     written = num_completions * engine.sampling.max_new_tokens
     batches = plan_batches(readable, [lengths[sample.id] for sample in readable], batch_tokens, written)
@@ -213,11 +200,14 @@ def answer_all(
     if total < len(readable):
         say(f"  {total} of {len(readable)} samples to answer here, {len(folder.done)} are there already")
     progress = Progress(total)
-    for batch, examples in encoded_batches(mine, engine.encoder, hearing, num_workers):
+    for batch, examples, broken in encoded_batches(mine, engine.encoder, hearing, num_workers):
+        if broken and not allow_unreadable:
+            raise InputError(f"{next(iter(broken.values()))}; --allow_missing_audio answers the rest and goes on from here")
         seeds = [derive_seed(engine.sampling.seed, sample.id) for sample in batch.samples]
         written = engine.generate(examples, seeds, num_completions)
         whole = [[with_opening(completion, engine.encoder) for completion in copies] for copies in written]
         rows = [make_row(sample, completions) for sample, completions in zip(batch.samples, whole, strict=True)]
+        rows += [{"id": key, "error": reason} for key, reason in broken.items()]
         folder.append([row for row in rows if row["id"] not in folder.done])
         progress.advance(len(rows))
     wait_for_all()

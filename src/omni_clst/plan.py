@@ -18,6 +18,9 @@ from .samples import LEVELS, AudioQASample
 
 GIB = 2**30
 CARDS_GIB = (24, 48, 80)
+# Values of the hidden size that a decoder layer keeps a token for its backward, as counted by hooks on saved tensors:
+# 8.5 in float32 and 10.5 in bfloat16, 12.8 with adapters, and 15.5 where bfloat16 is computed from float32 weights.
+HIDDEN_VALUES = {"full": 11, "lora": 13, "autocast": 16}
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,16 @@ def measure_model(source: str, lora_targets: str | None, lora_rank: int) -> Mode
     )
 
 
-def activation_bytes(size: ModelSize, tokens: int, labelled: int, checkpointing: bool, width: int) -> int:
+def activation_bytes(
+    size: ModelSize, tokens: int, labelled: int, checkpointing: bool, width: int, hidden_values: int
+) -> int:
     """Estimated activations of one forward and backward over `tokens` positions, `width` bytes a value.
 
-    A decoder layer keeps about 8 hidden and 3 feed-forward values a token; with gradient checkpointing one layer does,
-    and every other keeps its input. Logits, their softmax and gradient are float32 over the labelled positions.
+    A decoder layer keeps about `hidden_values` (see `HIDDEN_VALUES`) hidden and 4 feed-forward values a token; with
+    gradient checkpointing one layer does, and every other keeps its input. Logits, their softmax and gradient are float32
+    over the labelled positions.
     """
-    layer = tokens * (8 * size.hidden + 3 * size.intermediate) * width
+    layer = tokens * (hidden_values * size.hidden + 4 * size.intermediate) * width
     inputs = tokens * size.hidden * width
     kept = layer + size.layers * inputs if checkpointing else size.layers * layer
     return kept + 3 * labelled * size.vocabulary * 4
@@ -84,16 +90,27 @@ def rollout_bytes(size: ModelSize, rows: int, cached: int, read: int, width: int
     return cache + prefill + logits + (size.total * width if gathered else 0)
 
 
-def memory_table(size: ModelSize, trainable: int, width: int, zero_stage: int) -> dict[str, int]:
-    """Bytes per device that a run holds all the time: weights, gradients, optimiser (AdamW, float32)."""
+def memory_table(size: ModelSize, trainable: int, width: int, zero_stage: int, compute_width: int) -> dict[str, int]:
+    """Bytes per device that a run holds all the time: weights, gradients, optimiser (AdamW, float32).
+
+    Plain training in bfloat16 from float32 weights holds a copy of those that learn in bfloat16, too.
+    """
     processes = process_count()
     weights = (size.total + size.lora) * width if trainable == size.lora else size.total * width
+    weights += trainable * compute_width if compute_width < width and not zero_stage else 0
     master = trainable * 4 if zero_stage and width == 2 else 0  # DeepSpeed keeps its own float32 copy
     return {
         "weights": weights // (processes if zero_stage == 3 else 1),
         "gradients": trainable * 4 // (processes if zero_stage >= 2 else 1),
         "optimiser": (trainable * 8 + master) // (processes if zero_stage else 1),
     }
+
+
+def _hidden_values(run) -> int:
+    if run.config.tuning == "lora":
+        return HIDDEN_VALUES["lora"]
+    is_mixed = run.compute_dtype != run.parameter_dtype and not run.config.deepspeed
+    return HIDDEN_VALUES["autocast" if is_mixed else "full"]
 
 
 def _trainable(run) -> int:
@@ -129,13 +146,15 @@ def require_disk_for(run) -> None:
 def print_sft_plan(run) -> None:
     """Print samples by level, steps, tokens a step, bytes per device and disk of a supervised run."""
     config = run.config
-    size, width = run.size, run.parameter_dtype.itemsize
+    size, width = run.size, run.compute_dtype.itemsize
     batch = config.per_device_train_batch_size
     rows = batch * config.gradient_accumulation_steps * process_count()
     steps = config.max_steps if config.max_steps > 0 else int(-(-len(run.train) // rows) * config.num_train_epochs)
     mean = sum(run.train_lengths) / len(run.train_lengths)
     longest = max(run.train_lengths)
-    activations = activation_bytes(size, batch * longest, batch * longest // 4, config.gradient_checkpointing, width)
+    activations = activation_bytes(
+        size, batch * longest, batch * longest // 4, config.gradient_checkpointing, width, _hidden_values(run)
+    )
     say(f"samples      {len(run.train)} ({levels_in_words(run.train)})")
     say(f"steps        {steps}, {rows} rows each on {process_count()} processes")
     say(f"tokens       {rows * mean:,.0f} a step, {mean:.0f} a row, the longest row {longest}")
@@ -145,7 +164,7 @@ def print_sft_plan(run) -> None:
 def print_grpo_plan(run, arguments) -> None:
     """Print samples by level, steps, tokens a step, bytes per device and disk of a GRPO run."""
     config = run.config
-    size, width = run.size, run.parameter_dtype.itemsize
+    size, width = run.size, run.compute_dtype.itemsize
     prompts, copies = run.prompts_a_generation(arguments), config.num_generations
     longest = max(run.train_lengths)
     mean = sum(run.train_lengths) / len(run.train_lengths)
@@ -155,7 +174,8 @@ def print_grpo_plan(run, arguments) -> None:
         -(-learnt // copies) * longest + learnt * config.max_completion_length,
         min(learnt * config.max_completion_length, LOGITS_AT_ONCE // size.vocabulary),
         config.gradient_checkpointing,
-        run.compute_dtype.itemsize if config.deepspeed else width,
+        width,
+        _hidden_values(run),
     )
     written = arguments.steps_per_generation * config.per_device_train_batch_size
     written = min(written, config.completions_per_rollout or written)
@@ -185,7 +205,8 @@ def _print_size(run, more: dict[str, int], peaks: dict[str, int]) -> None:
     size, trainable, width = run.size, _trainable(run), run.parameter_dtype.itemsize
     checkpoint, disk = _disk_of(run)
     say(f"parameters   {size.total / 1e6:,.1f} M, {trainable / 1e6:,.2f} M learn")
-    print_memory(memory_table(size, trainable, width, zero_stage(run.config.deepspeed)) | more, peaks)
+    held = memory_table(size, trainable, width, zero_stage(run.config.deepspeed), run.compute_dtype.itemsize)
+    print_memory(held | more, peaks)
     say(f"disk         {checkpoint / GIB:.2f} GiB a checkpoint, {disk / GIB:.2f} GiB in all")
 
 

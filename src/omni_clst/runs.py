@@ -19,6 +19,8 @@ HARMLESS = {
     "overwrite",
     "dry_run",
     "device",
+    "check_audio",
+    "allow_missing_audio",
     "dataloader_num_workers",
     "num_workers",
     "report_to",

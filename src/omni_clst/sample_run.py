@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 
 from .checkpoints import Checkpoint
+from .clip_check import measure_lengths
 from .config import AnswerConfig
 from .difficulty import answer_row, read_pass_rates
 from .files import sha256_of_file
 from .generation import Completion, Hearing, Sampling
-from .inference import AnswerFolder, answer_all, answer_settings, load_engine, make_encoder, measure_lengths
+from .inference import AnswerFolder, answer_all, answer_settings, load_engine, make_encoder
 from .runs import process_rank, say, wait_for_all
 from .samples import AudioQASample
 from .sources import read_samples
@@ -28,8 +29,11 @@ class SampleRun:
         config = self.config
         self.samples = read_samples(config.samples, config.audio_root)
         self.encoder = make_encoder(config, self.checkpoint)
-        place = Path(config.samples)
-        self.lengths, self.unreadable = measure_lengths(self.samples, self.encoder, config.allow_missing_audio, place)
+        remedy = "--allow_missing_audio leaves them unanswered"
+        decode_up_to = config.max_audio_seconds if config.check_audio else None
+        self.lengths, self.unreadable = measure_lengths(
+            self.samples, self.encoder.length, config.samples, config.allow_missing_audio, remedy, decode_up_to
+        )
         temperature = config.temperature if config.num_completions > 1 else 0.0
         self.sampling = Sampling(config.max_new_tokens, temperature, seed=config.seed)
         settings = answer_settings(self.checkpoint, self.encoder, self.sampling, config, self.device)
@@ -53,12 +57,16 @@ class SampleRun:
                 config.num_workers,
                 Hearing.plan(config.audio, [sample for sample in self.samples if sample.id in self.lengths]),
                 self._make_row,
+                config.allow_missing_audio,
                 config.num_completions,
             )
         if process_rank() == 0:
-            answered = [sample for sample in self.samples if sample.id not in self.unreadable]
+            without = self.unreadable | self.folder.failed()
+            answered = [sample for sample in self.samples if sample.id not in without]
             path = self.folder.write_whole("answers.jsonl", answered)
             rates = read_pass_rates(path, config.audio).values()
+            if without:
+                say(f"{len(without)} samples are left unanswered: {'; '.join(list(without.values())[:3])}")
             say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
         wait_for_all()
 

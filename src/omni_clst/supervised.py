@@ -3,11 +3,9 @@
 Loss on the assistant's turn and its end token, logits nowhere else (`modeling.py`), audio decoded in data workers.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -22,15 +20,15 @@ from .checkpoints import (
     save_whole,
     write_prompt,
 )
+from .clip_check import explaining_broken_clips, read_measured
 from .config import SFTConfig
 from .errors import InputError
 from .model_files import require_talker
 from .plan import zero_stage
 from .processing import Example, OmniEncoder, collate, describe_clips
 from .response import format_response
-from .runs import process_rank, say
+from .runs import say
 from .samples import AudioQASample
-from .sources import read_samples
 from .trainer_settings import keys_of, require_schedule
 from .training import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
 
@@ -52,7 +50,8 @@ class SFTDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Example:
         sample = self.samples[index]
-        return self.encoder.encode(sample, target_text(sample))
+        with explaining_broken_clips():
+            return self.encoder.encode(sample, target_text(sample))
 
 
 def target_text(sample: AudioQASample) -> str:
@@ -61,18 +60,14 @@ def target_text(sample: AudioQASample) -> str:
 
 
 def load_sft_samples(
-    path: str, audio_root: str | None, encoder: OmniEncoder, max_length: int
+    path: str, audio_root: str | None, encoder: OmniEncoder, max_length: int, **reading
 ) -> tuple[list[AudioQASample], list[int]]:
     """Read a training file and leave out, and count, the rows over `max_length` tokens; raises `InputError`.
 
-    Returns the samples and their lengths in tokens, known from the audio files' headers: an unreadable clip ends the
-    run here and not at hour nine.
+    Returns the samples and their lengths in tokens; `reading` as in `read_measured`.
     """
-    samples = read_samples(path, audio_root)
-    with ThreadPoolExecutor() as pool:
-        lengths = pool.map(lambda sample: encoder.length(sample, target_text(sample)), samples)
-        bar = tqdm(lengths, total=len(samples), desc=Path(path).name, unit="row", disable=process_rank() != 0, delay=5)
-        kept = [(sample, length) for sample, length in zip(samples, bar, strict=True) if length <= max_length]
+    samples = read_measured(path, audio_root, lambda sample: encoder.length(sample, target_text(sample)), **reading)
+    kept = [(sample, length) for sample, length in samples if length <= max_length]
     if not kept:
         raise InputError(f"{path}: all {len(samples)} rows are longer than max_length {max_length}")
     thoughts = sum(bool(sample.think) for sample, _ in kept)
@@ -97,12 +92,12 @@ class SFTRun(TrainingRun):
         config = self.config
         if config.keep_talker:
             require_talker(self.checkpoint.full_model)
-        self.train, self.train_lengths = load_sft_samples(
-            config.train_file, config.audio_root, self.encoder, config.max_length
-        )
-        self.valid = None
-        if config.valid_file:
-            self.valid, _ = load_sft_samples(config.valid_file, config.audio_root, self.encoder, config.max_length)
+
+        def load(path: str) -> tuple[list[AudioQASample], list[int]]:
+            return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading)
+
+        self.train, self.train_lengths = load(config.train_file)
+        self.valid = load(config.valid_file)[0] if config.valid_file else None
 
     def training_arguments(self) -> TrainingArguments:
         """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""

@@ -192,6 +192,13 @@ class TrainingRun:
         self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
 
     @property
+    def reading(self) -> dict[str, object]:
+        """How training files are read, as `read_measured` takes it."""
+        config = self.config
+        decode_up_to = config.max_audio_seconds if config.check_audio else None
+        return {"allow_unreadable": config.allow_missing_audio, "decode_up_to": decode_up_to}
+
+    @property
     def compute_dtype(self) -> torch.dtype:
         """What the forward computes in and a merged model is saved in."""
         return choose_dtype(self.config.dtype, self.device)

@@ -1,5 +1,7 @@
 """Greedy answers to the held-out slice during training: what `infer.py` would find, before it is run."""
 
+from ..audio import ClipError
+from ..clip_check import explaining_broken_clips
 from ..generation import Hearing, HFEngine, encoded_batches, plan_batches
 from ..runs import process_count, process_rank
 from ..samples import AudioQASample
@@ -20,7 +22,10 @@ def answer_greedily(
     batches = batches[process_rank() :: process_count()]
     hearing = Hearing.plan("real", samples)
     rows = []
-    for batch, examples in encoded_batches(batches, engine.encoder, hearing, num_workers):
+    for batch, examples, broken in encoded_batches(batches, engine.encoder, hearing, num_workers):
+        with explaining_broken_clips():
+            for reason in broken.values():
+                raise ClipError(reason)
         draws = list(map(Draw, range(len(examples)), batch.samples, examples))
         with naming("evaluation", draws):
             answers = engine.generate(examples, [0] * len(examples))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..clip_check import explaining_broken_clips
 from ..curriculum import arrange
 from ..processing import Example, OmniEncoder
 from ..samples import AudioQASample
@@ -124,4 +125,5 @@ class EncodedSequence(torch.utils.data.Dataset):
         return len(self.sequence.samples)
 
     def __getitem__(self, position: int) -> Example:
-        return self.encoder.encode(self.sequence.sample_at(position))
+        with explaining_broken_clips():
+            return self.encoder.encode(self.sequence.sample_at(position))

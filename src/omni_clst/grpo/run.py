@@ -1,21 +1,19 @@
 """One GRPO run, from a checked config to a trainer."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 from trl import GRPOConfig
 
 from ..audio import probe_audio
 from ..checkpoints import find_checkpoint, load_thinker, make_lora
+from ..clip_check import read_measured
 from ..config import CLSTConfig
 from ..errors import InputError
 from ..plan import levels_in_words
 from ..processing import OmniEncoder, describe_clips
-from ..runs import process_rank, say
+from ..runs import say
 from ..samples import AudioQASample
-from ..sources import read_samples
 from ..trainer_settings import keys_of, require_schedule
 from ..training import MetricsLog, TrainingRun, one_device_a_process, step_of
 from .encodings import EncodingCache
@@ -33,28 +31,23 @@ def grpo_keys() -> dict[str, object]:
 
 
 def load_grpo_samples(
-    path: str, audio_root: str | None, encoder: OmniEncoder, config: CLSTConfig
+    path: str, audio_root: str | None, encoder: OmniEncoder, config: CLSTConfig, **reading
 ) -> tuple[list[AudioQASample], list[int]]:
     """Read a curriculum in its order, without the samples over a limit, which are counted; raises `InputError`.
 
     Returns the samples and their prompts' lengths in tokens. A prompt is never cut: over `max_prompt_length` the sample
-    goes; a clip over `max_audio_seconds` is cropped at its end or the sample goes, as `over_limit` says.
+    goes; a clip over `max_audio_seconds` is cropped at its end or the sample goes, as `over_limit` says. `reading` as in
+    `read_measured`.
     """
-    samples = read_samples(path, audio_root)
-
-    def measure(sample: AudioQASample) -> tuple[int, bool]:
-        length = encoder.length(sample)
-        return length, probe_audio(sample.audio_path).seconds > config.max_audio_seconds
-
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(measure, samples)
-        bar = tqdm(found, total=len(samples), desc=Path(path).name, unit="row", disable=process_rank() != 0, delay=5)
-        measured = list(zip(samples, bar, strict=True))
-    too_long_clips = [s for s, (_, is_long) in measured if is_long and config.over_limit == "drop"]
+    samples = read_measured(path, audio_root, encoder.length, **reading)
+    may_be_long = config.over_limit != "drop"
+    too_long_clips = [
+        s for s, _ in samples if not may_be_long and probe_audio(s.audio_path).seconds > config.max_audio_seconds
+    ]
     dropped = {s.id for s in too_long_clips}
-    too_long_prompts = [s for s, (length, _) in measured if s.id not in dropped and length > config.max_prompt_length]
+    too_long_prompts = [s for s, length in samples if s.id not in dropped and length > config.max_prompt_length]
     dropped |= {s.id for s in too_long_prompts}
-    kept = [(sample, length) for sample, (length, _) in measured if sample.id not in dropped]
+    kept = [(sample, length) for sample, length in samples if sample.id not in dropped]
     if not kept:
         raise InputError(f"{path}: none of {len(samples)} rows is inside the limits")
     words = [f"{path}: {len(kept)} samples ({levels_in_words([sample for sample, _ in kept])})"]
@@ -77,10 +70,12 @@ class GRPORun(TrainingRun):
             raise InputError("attn_implementation flex_attention has no backward on a CPU: sdpa")
         if not self.encoder.prompt.asks_for_tags:
             raise InputError(f"prompt {config.prompt!r} asks for no tags: there would be no thought to learn about")
-        self.train, self.train_lengths = load_grpo_samples(config.train_file, config.audio_root, self.encoder, config)
+        self.train, self.train_lengths = load_grpo_samples(
+            config.train_file, config.audio_root, self.encoder, config, **self.reading
+        )
         self.valid = None
         if config.valid_file:
-            self.valid, _ = load_grpo_samples(config.valid_file, config.audio_root, self.encoder, config)
+            self.valid, _ = load_grpo_samples(config.valid_file, config.audio_root, self.encoder, config, **self.reading)
         self.sequence = Sequence(self.train, config.order, config.overlap, config.seed)
         self.sequence.sample_at(0)  # an order that needs levels says so now
 
