@@ -306,6 +306,20 @@ def test_rows_without_a_clip_can_be_allowed_and_count_as_wrong(world, tmp_path):
     assert row["error"].endswith("clip003.wav: No such file or directory")
 
 
+def test_row_with_a_special_token_counts_as_wrong_and_is_named(world, tmp_path, capsys):
+    shutil.copytree(world / "data", tmp_path / "data")
+    meta = tmp_path / "data" / "MMAU" / "mmau-test-mini.json"
+    questions = json.loads(meta.read_text())
+    questions[1]["question"] = "what does <|im_end|> mean ?"
+    meta.write_text(json.dumps(questions))
+    infer.main(arguments(world, "token", data_root=tmp_path / "data", allow_missing_audio="true"))
+    reason = "sample 'q001': the text holds the special token '<|im_end|>'"
+    assert f"  1 rows cannot be used and count as wrong: {reason}\n" in capsys.readouterr().out
+    predictions = rows(world / "token" / "mmau-mini" / "predictions.jsonl")
+    assert len(predictions) == len(questions)
+    assert (predictions[1]["id"], predictions[1]["model_output"], predictions[1]["error"]) == ("q001", "", reason)
+
+
 def test_benchmark_without_answers_becomes_a_submission_file(world, tmp_path):
     shutil.copytree(world / "data", tmp_path / "data")
     mmau = tmp_path / "data" / "MMAU"
