@@ -1,10 +1,13 @@
 """How an entry point ends."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from tiny_world import free_port
+
+from omni_clst.config import REPOSITORY
 
 ENTRY = """
 import atexit, os, sys
@@ -31,6 +34,7 @@ run_main(main)
 def test_distributed_process_ends_without_tearing_the_interpreter_down(word, status, error):
     """While gloo's threads live, the teardown now and then aborts a process whose run is finished."""
     command = [sys.executable, "-W", "ignore", "-c", ENTRY % free_port(), word]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert (result.returncode, result.stderr) == (status, error)
     assert result.stdout == f"done {word}\nexit function\n"
