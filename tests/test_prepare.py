@@ -129,7 +129,7 @@ def test_name_that_two_files_have_is_no_clip(tmp_path):
     ("name", "content", "message"),
     [
         ("a.json", b'[{"id": 1},\n{"id"', "a.json:2: not JSON"),
-        ("a.jsonl", b'{"id": 1}\n[]\n', "a.jsonl:2: expected an object"),
+        ("a.jsonl", b'{"question": 1}\n[]\n', "a.jsonl:2: expected an object"),
         ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: has not the 2 fields of the header"),
         ("a.csv", b"question\n\xff\n", "a.csv: not UTF-8"),
         ("a.parquet", b"PAR1", "a.parquet: not a whole parquet file"),

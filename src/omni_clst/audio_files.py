@@ -21,6 +21,7 @@ import soxr
 from .audio_headers import Mp3Index, mp3_index, ogg_links
 from .errors import InputError
 
+LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS did not fetch
 _BLOCK_VALUES = 131_072  # of all channels
 _BLOCK_STEP = 1_024  # frames; a block is a multiple of it
 _MP3_SLACK_FRAMES = 2_304  # two MP3 frames: what an encoder's delay and padding take
@@ -212,6 +213,9 @@ def _open_with_ffmpeg(
         reason = "no decoder for its audio stream" if streams else "no audio stream"
     except av.FFmpegError as error:
         reason = error.strerror
+    with open(path, "rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            reason = "a Git LFS pointer, not the file itself: `git lfs pull` fetches it"
     raise ClipError(f"{path}: not decodable as audio ({reason})")
 
 

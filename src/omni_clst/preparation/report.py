@@ -71,6 +71,7 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
         findings=tuple((what, len(paths), tuple(paths[:EXAMPLES])) for what, paths in sorted(findings.items())),
         formats=dict(formats.most_common()),
         histograms=tuple(histograms),
+        skipped=tuple(line.replace(f"{config.audio_root}/", "") for line in preparation.spool.skipped),
         settings={name: str(getattr(config, name)) for name in SHOWN_SETTINGS if getattr(config, name)},
     )
 
@@ -83,7 +84,8 @@ def write_report(preparation, summary: AuditSummary) -> None:
     write_text(report / "audit.html", audit_page(summary))
     write_text(report / "audit.txt", audit_table(summary) + "\n")
     counts = [{"rule": count.rule, "action": count.action, "rows": count.rows} for count in summary.rules]
-    write_json(report / "audit.json", {"rows_in": summary.rows_in, "rows_out": summary.rows_out, "rules": counts})
+    figures = {"rows_in": summary.rows_in, "rows_out": summary.rows_out, "rules": counts, "skipped": list(summary.skipped)}
+    write_json(report / "audit.json", figures)
 
 
 def _audit_row(preparation, path: str, found: Inspection) -> dict:
