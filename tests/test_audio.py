@@ -161,7 +161,7 @@ def test_unreadable_files_are_refused_with_the_reason(tmp_path, call):
     assert refused(call, tmp_path / "folder.wav") == "Is a directory"
     assert refused(call, tmp_path / "empty.wav") == "is empty (0 bytes)"
     assert refused(call, tmp_path / "text.wav") == ("not decodable as audio (Invalid data found when processing input)")
-    assert refused(call, tmp_path / "text.flac") == "not decodable as audio (no audio stream)"
+    assert refused(call, tmp_path / "text.flac") == "not decodable as audio (no decoder for its audio stream)"
     assert refused(call, tmp_path / "text.raw") == "not decodable as audio (no audio stream)"
 
 

@@ -122,11 +122,11 @@ def _info_of(path: str | Path, header: Header) -> AudioInfo:
     )
 
 
-def inspect_audio(path: str | Path, listen: Callable[[np.ndarray], None] | None = None) -> AudioInspection:
+def inspect_audio(path: str | Path, listen: Callable[[np.ndarray, int], None] | None = None) -> AudioInspection:
     """Decode a whole file in constant memory and tell what is odd about it (truncated, silent).
 
-    `listen` is given every mono block (frames,) at the file's own rate, one after the other. Raises `ClipError` for every
-    file that `load_audio` would refuse.
+    `listen` is given every mono block (frames,) and the file's own rate, one block after the other. Raises `ClipError` for
+    every file that `load_audio` would refuse.
     """
     frames, silent, peak = 0, 0, 0.0
     with open_clip(path) as (header, blocks):
@@ -136,7 +136,7 @@ def inspect_audio(path: str | Path, listen: Callable[[np.ndarray], None] | None 
             silent += _silent_frames(block)
             peak = max(peak, float(np.abs(block).max()))
             if listen is not None:
-                listen(block)
+                listen(block, info.sampling_rate)
     problems = _length_problems(info, frames)
     if peak < SILENCE_PEAK:
         problems.append("silent")

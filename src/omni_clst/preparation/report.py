@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from ..files import read_jsonl, write_json, write_jsonl, write_text
-from .clips import Inspection, describe_format
+from .clips import Inspection
+from .copies import describe_format
 from .page import AuditSummary, RuleCount, audit_page, audit_table, make_histogram
 from .rules import DROPPED, FLAGGED, RULES
 
@@ -90,7 +91,8 @@ def write_report(preparation, summary: AuditSummary) -> None:
 
 def _audit_row(preparation, path: str, found: Inspection) -> dict:
     root = preparation.config.audio_root
-    first = preparation.first_name.get(path, path)
+    shared = preparation.shared
+    first = shared.first_name.get(path, path)
     return {
         "path": below(path, root),
         "sha256": found.sha256,
@@ -106,7 +108,9 @@ def _audit_row(preparation, path: str, found: Inspection) -> dict:
         "rule": found.rule,
         "reason": found.reason,
         "same_as": below(first, root) if first != path else None,
-        "in_benchmark": preparation.in_benchmark.get(path),
+        "in_benchmark": shared.in_benchmark.get(path),
+        "contained": [below(other, root) for other in shared.contained.get(path, ())] + shared.with_benchmark.get(path, []),
+        "sounds_like": [below(other, root) for other in shared.alike.get(path, ())],
         "copy": below(str(preparation.flac_folder / found.flac), root) if found.flac else None,
     }
 

@@ -10,11 +10,12 @@ from ..config import PrepareConfig
 from ..errors import InputError
 from ..files import write_jsonl
 from ..samples import AudioQASample, sample_from_row
-from .clips import EmbeddedClips, make_pool
+from .copies import EmbeddedClips
 from .finder import ClipFinder
 from .layouts import Candidate, convert, convert_benchmark
 from .readers import ROWS_AT_ONCE, NoRows, RawRow, read_hub_rows, read_raw_rows
 from .rules import Dropped
+from .workers import make_pool
 
 
 class RowSpool:

@@ -34,8 +34,16 @@ RULES = {  # rule: what it does to a row, in the order in which rows meet them
     "clip is silent": DROPPED,
     "the same question about the same clip": DROPPED,
     "the same clip under two names": CHANGED,
+    "clip is a part of another, or holds it": FLAGGED,
     "clip is in a benchmark": DROPPED,
+    "clip shares sound with a benchmark": FLAGGED,
     "question is in a benchmark": DROPPED,
+}
+RULE_OF_CLIP_ERROR = {
+    "missing": "no clip",
+    "unreadable": "clip is not readable",
+    "not finite": "clip holds values that are not finite",
+    "too short": "clip is too short",
 }
 MIN_THOUGHT_WORDS = 3
 _NO_THOUGHT = {"none", "null", "nan", "n/a", "na", "-", "..."}

@@ -8,11 +8,12 @@ from ..runs import say
 from ..samples import AudioQASample, write_samples
 from ..sources import read_samples
 from .clips import Inspection
+from .comparisons import Comparisons
 from .folders import files_below
-from .overlap import same_clips
 from .page import audit_table
 from .readers import NoRows
 from .run import SPLIT_FILES, Preparation
+from .shared_sound import SharedSound, find_shared_sound
 from .splits import connected, question_key, split
 
 FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ", "mmau-mini": "MMAU", "mmau-test": "MMAU",
@@ -77,18 +78,18 @@ def join(training: list[Preparation], root: Path) -> None:
     one side.
     """
     config = training[0].config
-    first_name = _first_names(training)
+    shared = _shared_sound(training, root)
     samples: dict[tuple[str, str], AudioQASample] = {}
-    links, rows = [], 0
+    rows = 0
     for preparation in training:
         for file in SPLIT_FILES.values():
             path = preparation.output / file
             if path.exists() and path.stat().st_size:
                 for sample in read_samples(path, config.audio_root):
                     rows += 1
-                    clip = first_name[sample.audio_path]
+                    clip = shared.first_name[sample.audio_path]
                     samples.setdefault((clip, question_key(sample.question, sample.choices)), sample)
-    links = list(samples)
+    links = [(shared.together.get(clip, clip), question) for clip, question in samples]
     sizes = {"held_out": config.held_out, "valid": round(config.valid_share * len(samples))}
     parts = split(connected(links), sizes, config.seed)
     for name, file in OUTPUTS.items():
@@ -99,10 +100,11 @@ def join(training: list[Preparation], root: Path) -> None:
     say(f"{rows - len(samples)} of {rows} samples stood in two sets and were taken once")
 
 
-def _first_names(training: list[Preparation]) -> dict[str, str]:
-    """For every clip of all sets, the name that it goes by in the first that has it."""
+def _shared_sound(training: list[Preparation], root: Path) -> SharedSound:
+    """What the clips of all sets have in common, each under the name that samples know it by."""
     found: dict[str, Inspection] = {}
     for preparation in training:
         for path, inspection in preparation.inspections.items():
             found[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
-    return same_clips(found, {}, {})[0]
+    comparisons = Comparisons(root / "prepared" / ".work", training[0].num_workers)
+    return find_shared_sound(found, {}, {}, comparisons)
