@@ -85,7 +85,7 @@ def _correlations(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """(of all, of the worst window) of two waves of one length; quiet windows aside."""
     window = round(WINDOW_SECONDS * RATE)
     count = max(1, len(first) // window)
-    if not len(first):
+    if not first.any() or not second.any():
         return 0.0, 0.0
     starts = np.arange(count) * window
     dot, one, other = (np.add.reduceat(values, starts) for values in (first * second, first**2, second**2))

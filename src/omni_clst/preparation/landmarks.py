@@ -21,6 +21,7 @@ REACH_FRAMES = 120  # from a landmark's first peak to its last
 STEP_FRAMES = 4  # to which the times between peaks are rounded: where a clip is cut moves its frames
 FOLLOWING = 4  # peaks that a landmark's other two are chosen from
 MIN_SHARED = 3  # landmarks at one distance in time, for a pair to be compared
+PARTS = 16  # in which landmarks are sorted, for the memory's sake
 NEIGHBOURS = 16  # of the same landmark, that a clip is paired with
 MAX_PARTNERS = 12  # clips that a clip is compared with, at most
 
@@ -96,32 +97,38 @@ def candidate_pairs(clips: Sequence[Landmarks]) -> list[tuple[int, int]]:
         return []
     owner = np.repeat(np.arange(len(clips), dtype=np.int32), [len(clip.values) for clip in clips])
     values = np.concatenate([clip.values for clip in clips])
+    times = np.concatenate([clip.times for clip in clips])
+    parts = [np.flatnonzero(values % PARTS == part) for part in range(PARTS)]
+    met = np.concatenate([_meetings(values[part], owner[part], times[part], len(clips)) for part in parts])
+    keys, counts = np.unique(met, return_counts=True)
+    shared: dict[tuple[int, int], int] = {}
+    for key, count in zip(keys[counts >= MIN_SHARED].tolist(), counts[counts >= MIN_SHARED].tolist(), strict=True):
+        pair = divmod(key >> 16, len(clips))
+        shared[pair] = max(shared.get(pair, 0), count)
+    return _strongest(shared)
+
+
+def _meetings(values: np.ndarray, owner: np.ndarray, times: np.ndarray, clips: int) -> np.ndarray:
+    """For every landmark that two clips have in common one number: earlier clip, later clip, distance in time."""
     order = np.argsort(values, kind="stable")  # of one value: in the clips' order
-    owner, values = owner[order], values[order]
-    times = np.concatenate([clip.times for clip in clips])[order].astype(np.int32)
+    values, owner, times = values[order], owner[order].astype(np.int64), times[order].astype(np.int32)
     here = np.arange(len(values))
     first = np.maximum.accumulate(np.where(np.diff(values, prepend=~values[:1]) != 0, here, 0))  # of its value
-    shared: Counter[tuple[int, int, int]] = Counter()
+    met = []
     for step in range(1, NEIGHBOURS + 2):
         before = here - step if step <= NEIGHBOURS else np.minimum(first, here - step)  # the first joins a large group
-        meets = before >= first
-        later, earlier = here[meets], before[meets]
-        # a peak may fall into the next step
-        met = np.stack([owner[earlier], owner[later], (times[later] - times[earlier]) // 2], axis=1)
-        unique, counts = np.unique(met[met[:, 0] != met[:, 1]], axis=0, return_counts=True)
-        shared.update(dict(zip(map(tuple, unique.tolist()), counts.tolist(), strict=True)))
-    best: dict[tuple[int, int], int] = {}
-    for (one, other, _), count in shared.items():
-        best[one, other] = max(best.get((one, other), 0), count)
-    return _strongest(best)
+        meets = np.flatnonzero((before >= first) & (owner != owner[np.maximum(before, 0)]))
+        distance = (times[meets] - times[before[meets]]) // 2 + 2**15  # halved: a peak may fall into the next step
+        met.append((owner[before[meets]] * clips + owner[meets]) * 2**16 + distance)
+    return np.concatenate(met)
 
 
 def _strongest(shared: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
-    """Pairs with enough in common, of every later clip those that have most."""
+    """Of every later clip the pairs that have most in common."""
     taken: Counter[int] = Counter()
     pairs = []
-    for (one, other), count in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
-        if count >= MIN_SHARED and taken[other] < MAX_PARTNERS:
+    for one, other in sorted(shared, key=lambda pair: (-shared[pair], pair)):
+        if taken[other] < MAX_PARTNERS:
             taken[other] += 1
             pairs.append((one, other))
     return sorted(pairs)
