@@ -92,6 +92,9 @@ GOOD = [
     Good("streamed too.wav", odd.wav(data_size=0x7FFFF000)),
     Good("cut.wav", cut(odd.wav(), 0.5), SOUND // 2, 64, "truncated: the header promises 2.00 s"),
     Good("cut.aiff", cut(libsndfile(format="AIFF"), 0.5), SOUND // 2, 64, "truncated: the header promises 2.00 s"),
+    Good("absurd.rf64", changed(libsndfile(format="RF64"), (b"ds64", 16, b"\xff" * 7 + b"\x3f"))),
+    Good("absurd.w64", changed(libsndfile(format="W64"), (b"data\xf3\xac", 16, b"\xff" * 7 + b"\x3f"))),
+    Good("absurd.au", changed(libsndfile(format="AU"), (b".snd", 8, b"\x7f\xff\xff\xff"))),
     Good("endless.caf", changed(libsndfile(format="CAF"), (b"data", 4, b"\xff" * 8))),
     Good("absurd.caf", changed(libsndfile(format="CAF"), (b"data", 4, b"\x3f" + b"\xff" * 7))),
     Good("absurd.aiff", changed(libsndfile(format="AIFF"), (b"COMM", 10, b"\x7f\xff\xff\xff"))),
@@ -144,6 +147,7 @@ BAD = [
     Bad("2 GHz.wav", odd.wav(rate=2**31 - 1), "its sampling rate of 2147483647 Hz is none of sound (1000 to 1000000)"),
     Bad("no channels.wav", odd.wav(channels=0), NO_DECODER),
     Bad("rate is NaN.caf", changed(libsndfile(format="CAF"), (b"desc", 12, b"\x7f\xf8" + bytes(6))), NO_DECODER),
+    Bad("negative size.rf64", changed(libsndfile(format="RF64"), (b"ds64", 16, b"\xff" * 8)), UNKNOWN),
     Bad("index cut off.m4a", cut(ffmpeg("mp4", "aac"), 0.5), UNKNOWN),
     # sound that cannot be used
     Bad("nan.wav", odd.samples(WITH_NAN), "1 sample values are not finite (NaN or infinity)", when_read=True),

@@ -26,14 +26,13 @@ def files_below(folder: Path | str, leave_out: Path | str | None = None) -> Iter
 
     def walk(below: str) -> Iterator[str]:
         real = os.path.realpath(below)
-        if real in entered:
+        if real in entered or not os.path.isdir(below) or not os.access(below, os.R_OK | os.X_OK):
             return
         entered.add(real)
         names = sorted(name for name in os.listdir(below) if not name.startswith("."))
         paths = [os.path.join(below, name) for name in names]
         yield from (path for path in paths if os.path.isfile(path))
         for path in paths:
-            if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
-                yield from walk(path)
+            yield from walk(path)
 
     yield from walk(os.path.normpath(folder))

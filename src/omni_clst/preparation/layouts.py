@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..response import parse_response
-from ..samples import AudioQASample
+from ..samples import AudioQASample, as_text
 from ..sources import choices_in_text, convert_row
-from .rules import Draft, Dropped, apply_rules, as_text
+from .rules import Draft, Dropped, apply_rules
 
 CLIP_KEYS = ("audio_path", "audio", "audio_file", "audio_filepath", "wav_path", "wav", "path", "file_path", "file_name",
              "filename", "audio_id", "video_path", "video", "video_name", "audios")  # fmt: skip

@@ -1,11 +1,12 @@
 """What the benchmarks hold, so that training does not: clips, and questions with the same choices."""
 
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark, resolve_audio
+from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark
 from ..runs import say
 from ..samples import AudioQASample
+from .finder import ClipFinder
 from .splits import question_key
 
 
@@ -29,10 +30,11 @@ def read_benchmarks(data_root: str | None) -> BenchmarkContent:
         if place is None:
             missing.append(name)
             continue
+        finder = ClipFinder([place[1]])
         for sample in load_benchmark(name, place[0]).samples:
             questions.setdefault(question_key(sample.question, sample.choices), f"{name} {sample.id}")
-            path = str(resolve_audio(sample, place[1]))
-            if os.path.isfile(path):
+            path, _ = finder.find([Path(sample.audio_path).name])
+            if path is not None:
                 clips.setdefault(path, f"{name} {sample.id}")
             else:
                 without_clip += 1

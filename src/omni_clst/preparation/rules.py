@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from ..samples import as_text
 from ..sources import strip_letter
 
 DROPPED, CHANGED, FLAGGED = "dropped", "changed", "flagged"
@@ -177,11 +178,6 @@ def _number(value: object) -> float | None:
         return None
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def as_text(value: object) -> str:
-    """A value as a text, the same from JSON, CSV and parquet: where a column has a gap, 2 comes as 2.0."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _clean_thought(draft: Draft) -> None:
