@@ -346,6 +346,9 @@ def two_layouts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two layouts")
     clips = 150  # several writes of the audit
     mcq = write_audiomcq(folder / "mcq", [audiomcq_row(number) for number in range(clips)])
+    for number in range(70):  # copies of other clips: several writes of comparisons
+        name = f"mcq{149 - number:05d}.wav"
+        soundfile.write(folder / "mcq" / "audios" / name, waveform(2000 + number), 16_000, format="MP3")
     sem = write_audsem_tar(folder / "sem.tar", [audsem_row(number) for number in range(100)])
     run("audiomcq", mcq, folder / "a" / "out", audio_root=folder)
     run("audsem", sem, folder / "b" / "out", audio_root=folder)
@@ -355,6 +358,7 @@ def two_layouts(tmp_path_factory):
 @pytest.mark.parametrize(("source", "part", "hook"), [
     ("audiomcq", "a", "kill_in_audit:1"),  # hashes
     ("audiomcq", "a", "kill_in_audit:4"),  # inspections
+    ("audiomcq", "a", "kill_in_comparisons:1"),
     ("audiomcq", "a", "kill_before_write:2"),
     ("audsem", "b", "kill_in_audit:2"),  # clips inside
 ])  # fmt: skip

@@ -43,6 +43,7 @@ class AuditSummary:
     histograms: tuple[Histogram, ...]
     settings: dict[str, str]
     skipped: tuple[str, ...] = ()  # files of the input that hold no rows, and why
+    alike: int = 0  # clips that sound like another one and are different
 
     def __post_init__(self):
         if self.dropped + self.kept != self.rows_in:
@@ -88,6 +89,8 @@ def audit_table(summary: AuditSummary) -> str:
     parts = ", ".join(f"{name} {rows}" for name, rows in summary.rows_out.items()) or "none"
     lines.append(f"{summary.kept:>8} rows out ({parts}) + {summary.dropped} dropped = {summary.rows_in} in")
     lines.append(f"{summary.clips:>8} clips, of {len(summary.formats)} formats")
+    if summary.alike:
+        lines.append(f"{summary.alike:>8} sound like another clip and are different: sounds_like in audit.jsonl")
     for what, clips, paths in summary.findings:
         lines.append(f"{clips:>8} {what}: {_short(paths[0], 90)}")
     return "\n".join(lines)

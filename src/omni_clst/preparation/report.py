@@ -73,6 +73,7 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
         formats=dict(formats.most_common()),
         histograms=tuple(histograms),
         skipped=tuple(line.replace(f"{config.audio_root}/", "") for line in preparation.spool.skipped),
+        alike=len(preparation.shared.alike),
         settings={name: str(getattr(config, name)) for name in SHOWN_SETTINGS if getattr(config, name)},
     )
 
