@@ -47,24 +47,20 @@ def _peaks(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low, high = (round(hertz * WINDOW / RATE) for hertz in (LOWEST_HZ, HIGHEST_HZ))
     windows = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]  # (frames, window)
     power = np.square(np.abs(np.fft.rfft(windows * np.hanning(WINDOW).astype(np.float32), axis=1)[:, low:high]))
-    level = 10 * np.log10(np.maximum(power, 1e-12)).astype(np.float32)  # (frames, bins)
-    highest = _running_max(_running_max(level, PEAK_FRAMES, 0), PEAK_BINS, 1)
-    frames, bins = np.nonzero((level == highest) & (level > level.max() - FLOOR_DB))
+    highest = _running_max(_running_max(power, PEAK_FRAMES).T, PEAK_BINS).T
+    frames, bins = np.nonzero((power == highest) & (power > power.max() * 10 ** (-FLOOR_DB / 10)))
     return frames, bins + low
 
 
-def _running_max(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
-    """The highest value within `reach` places to either side along an axis."""
-    padding = [(reach, reach) if number == axis else (0, 0) for number in range(values.ndim)]
-    padded = np.pad(values, padding, constant_values=-np.inf)
-    span = 1  # doubled until it covers the window: a few maxima instead of one a place
-    while 2 * span <= 2 * reach + 1:
-        length = padded.shape[axis] - span
-        padded = np.maximum(padded.take(range(length), axis), padded.take(range(span, length + span), axis))
+def _running_max(values: np.ndarray, reach: int) -> np.ndarray:
+    """The highest value within `reach` rows above and below; values are not negative."""
+    padded = np.pad(values, ((reach, reach), (0, 0)))
+    span = 1
+    while 2 * span <= 2 * reach + 1:  # doubled until it covers the window: a few maxima instead of one a row
+        padded = np.maximum(padded[:-span], padded[span:])
         span *= 2
     rest = 2 * reach + 1 - span
-    length = padded.shape[axis] - rest
-    return np.maximum(padded.take(range(length), axis), padded.take(range(rest, length + rest), axis))
+    return np.maximum(padded[: len(padded) - rest], padded[rest:])
 
 
 def _constellations(frames: np.ndarray, bins: np.ndarray) -> Landmarks:
