@@ -1,10 +1,12 @@
 """Odd data sets: where a clip is found, what becomes of each file of a folder, the same rows from each container."""
 
 import csv
+import datetime
 import io
 import json
 import os
 import tarfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +113,10 @@ def test_row_offers_every_name_of_its_clip(keys, expected, why):
 
 ROW = json.dumps(QUESTION)
 SKIPPED = [
-    ("sizes.json", '{"0000.tar": 4}', "is no list of rows but an object (keys 0000.tar)", "a writer's own notes"),
+    ("sizes.json", '{"0000.tar": 4}', "its rows have no question (keys 0000.tar)", "a writer's own notes"),
     ("sizes.json", '{\n  "a": 1,\n  "b": 2\n}', "is no list of rows but an object (keys a, b)", "over several lines"),
     ("names.json", '["a", "b"]', "is no list of rows but a list of other values", "a list of texts"),
-    ("mixed.json", f"[{ROW}, 3]", "is no list of rows but a list of other values", "one that is none"),
+    ("mixed.json", f"[3, {ROW}]", "is no list of rows but a list of other values", "its first is none"),
     ("number.json", "3", "is no list of rows but 3", "a number"),
     ("none.json", "[]", "holds no rows", "an empty list"),
     ("none.jsonl", "", "holds no rows", "an empty file"),
@@ -139,6 +141,7 @@ def test_file_that_holds_no_rows_is_named_and_passed_over(tmp_path, name, conten
 
 BROKEN = [
     ("a.json", f"[{ROW}, {{", "not JSON", "a torn list"),
+    ("a.json", f"[{ROW}, 3]", "row 2: expected an object", "a row that is none"),
     ("a.jsonl", f"{ROW}\n{{", "a.jsonl:2: not JSON", "a torn line"),
     ("a.jsonl", "not rows", "a.jsonl:1: not JSON", "no JSON"),
     ("a.csv", "question,answer\nx\n", "has not the 2 fields of the header", "a short row"),
@@ -164,7 +167,7 @@ def test_folder_in_which_no_file_holds_rows_is_an_error_and_what_was_written_is_
     (tmp_path / "sizes.json").write_text("{}")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "samples.jsonl").write_text(ROW)
-    with pytest.raises(NoRows, match=r"sizes\.json: is no list of rows"):
+    with pytest.raises(NoRows, match=r"sizes\.json: its rows have no question"):
         list(read_raw_rows(tmp_path, leave_out=tmp_path / "out"))
 
 
@@ -215,6 +218,22 @@ def test_clip_in_a_parquet_file_is_taken_in_every_shape(tmp_path, column, value,
     pq.write_table(table, tmp_path / "a.parquet")
     [raw] = read_raw_rows(tmp_path / "a.parquet")
     assert (raw.audio, raw.row.get("audio_path") or raw.row.get("audio")) == expected
+
+
+def test_values_that_json_does_not_know_are_plain_ones(tmp_path):
+    row = {"question_text": "How many?", "multi_choice": ["1", "2"], "answer": Decimal("2"), "audio_path": "a.wav",
+           "think": None, "picture": b"png", "made": datetime.date(2025, 1, 2)}  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    [raw] = read_raw_rows(tmp_path / "a.parquet")
+    assert raw.audio is None
+    assert raw.row == row | {"answer": 2.0, "picture": None, "made": "2025-01-02"}
+
+
+def test_choices_by_number_are_in_the_order_of_their_numbers():
+    choices = {str(number): f"sound {number}" for number in range(1, 12)}
+    assert convert("audsem", QUESTION | {"choices": choices, "answer": "sound 2"}).sample.choices[:3] == (
+        "sound 1", "sound 2", "sound 3",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("array", [WAVE.tolist(), np.stack([WAVE, WAVE]).tolist(), np.stack([WAVE, WAVE], 1).tolist()])
@@ -307,7 +326,7 @@ def test_usual_run_says_which_set_is_empty_and_joins_the_others(tmp_path, capsys
     (tmp_path / "AudioMCQ" / "sizes.json").write_text('{"a": 1}')
     (tmp_path / "AudSem").mkdir()
     out = run(tmp_path, capsys, "--data_root", str(tmp_path))
-    assert "skipped  AudioMCQ/sizes.json: is no list of rows" in out
+    assert "skipped  AudioMCQ/sizes.json: its rows have no question (keys a)" in out
     assert f"{tmp_path / 'AudSem'}: no data file below it" in out
     assert "no row is left of avqa, audsem" in out
     assert len((tmp_path / "source.jsonl").read_text().splitlines()) == 1

@@ -52,7 +52,8 @@ def compare(first: np.ndarray, second: np.ndarray, sampling_rate: int) -> Agreem
     first, second = (np.fft.irfft(spectrum, size)[: len(wave)] for spectrum, wave in zip(spectra, waves, strict=True))
     cross = spectra[0] * np.conj(spectra[1])
     lag = _finer_lag(cross[kept], hertz[kept], _best_lag(np.fft.irfft(cross, size), first, second))
-    shifted = np.fft.irfft(spectra[1] * np.exp(-2j * np.pi * hertz * lag / RATE), size)
+    spectra[1][kept] *= _phase(hertz[kept], -lag)
+    shifted = np.fft.irfft(spectra[1], size)
     begin, end = max(0, round(lag)), max(0, min(len(first), round(lag) + len(second)))
     whole, lowest = _correlations(first[begin:end], shifted[begin:end])
     lengths = (len(first) / RATE, len(second) / RATE)
@@ -76,9 +77,18 @@ def _best_lag(correlations: np.ndarray, first: np.ndarray, second: np.ndarray) -
 
 def _finer_lag(cross: np.ndarray, hertz: np.ndarray, lag: int) -> float:
     """The lag around a whole one at which the correlation is highest, to a sixteenth of a sample."""
-    parts = np.arange(-FINER // 2, FINER // 2 + 1) / FINER
-    values = [abs(np.sum((cross * np.exp(2j * np.pi * hertz * (lag + part) / RATE)).real)) for part in parts]
-    return lag + float(parts[int(np.argmax(values))])
+    turned = cross * _phase(hertz, lag - 0.5)
+    step = _phase(hertz, 1 / FINER)
+    values = []
+    for _ in range(FINER + 1):
+        values.append(abs(float(turned.real.sum())))
+        turned = turned * step
+    return lag - 0.5 + int(np.argmax(values)) / FINER
+
+
+def _phase(hertz: np.ndarray, samples: float) -> np.ndarray:
+    """What a spectrum is multiplied with to move its wave ahead by so many samples."""
+    return np.exp(2j * np.pi / RATE * samples * hertz).astype(np.complex64)
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -171,7 +171,8 @@ def _by_letter(value: object) -> list[str]:
     """{"A": x, "B": y} or its text -> [x, y]; a list stays one; [] for nothing. The Hub writes absent letters as None."""
     value = _literal(value)
     if isinstance(value, dict):
-        return _choice_texts([value[letter] for letter in sorted(value) if value[letter] is not None])
+        keys = sorted(value, key=lambda key: (len(str(key)), str(key)))  # 2 before 10
+        return _choice_texts([value[key] for key in keys if value[key] is not None])
     return _choice_texts(value) if isinstance(value, (list, tuple)) else []
 
 

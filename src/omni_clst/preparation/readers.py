@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -105,21 +106,23 @@ def read_hub_rows(name: str, config: str | None, split: str) -> Iterator[RawRow]
 
 
 def _read_json(path: Path) -> Iterator[RawRow]:
-    if path.suffix.lower() == ".json":
+    rows = read_rows(path)
+    try:
+        first = next(rows, None)
+    except InputError:
         _require_rows(path)
-    for place, row in read_rows(path):
+        raise
+    for place, row in rows if first is None else itertools.chain([first], rows):
         yield RawRow(place, row)
 
 
 def _require_rows(path: Path) -> None:
-    """Raise `NoRows` for a JSON file that is one value, but no list of objects (sizes.json, dataset_info.json)."""
+    """Raise `NoRows` for a file that is JSON, but no list of objects (sizes.json, dataset_info.json)."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:  # JSON Lines, or broken: the reader says where
+    except ValueError:  # broken: the reader says where
         return
-    is_row = isinstance(value, dict) and QUESTION_KEYS & value.keys()
-    if not is_row and not (isinstance(value, list) and all(isinstance(row, dict) for row in value)):
-        raise NoRows(f"{path}: is no list of rows but {_described(value)}")
+    raise NoRows(f"{path}: is no list of rows but {_described(value)}")
 
 
 def _described(value: object) -> str:
@@ -165,20 +168,27 @@ def _with_audio(place: str, row: dict) -> RawRow:
     """
     row = dict(row)
     column = next((name for name in (*_CLIP_COLUMNS, *row) if _holds_clip(name, row.get(name))), None)
-    if column is None:
-        return RawRow(place, row)
-    clip = row.pop(column)
-    if isinstance(clip, bytes):
+    clip = None if column is None else row.pop(column)
+    row = json.loads(json.dumps(row, default=_as_json))
+    if clip is None or isinstance(clip, bytes):
         return RawRow(place, row, clip)
     if isinstance(clip.get("path"), str) and clip["path"]:
         row.setdefault("audio_path", clip["path"])
     return RawRow(place, row, clip.get("bytes") or _encoded(clip.get("array"), clip.get("sampling_rate")))
 
 
+def _as_json(value: object) -> object:
+    """What JSON has for a value of parquet: a number for a decimal, nothing for bytes (a picture), else a text."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return None if isinstance(value, bytes) else str(value)
+
+
 def _holds_clip(name: str, value: object) -> bool:
-    if any(word in name.lower() for word in ("image", "video", "frame", "thumbnail")):
-        return False
-    return isinstance(value, bytes) or (isinstance(value, dict) and ("bytes" in value or "array" in value))
+    if isinstance(value, bytes):
+        return name in _CLIP_COLUMNS
+    is_picture = any(word in name.lower() for word in ("image", "picture", "video", "frame"))
+    return isinstance(value, dict) and ("bytes" in value or "array" in value) and not is_picture
 
 
 def _encoded(array: object, sampling_rate: object) -> bytes | None:
