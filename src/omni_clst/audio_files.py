@@ -252,7 +252,10 @@ def _ffmpeg_blocks(container, stream, rate: int) -> Iterator[np.ndarray]:
         if shape != (shape := (frame.format.name, frame.layout.name, frame.sample_rate)):  # may change on the way
             yield from _blocks_of(to_float.resample(None) if to_float else [])
             to_float = av.AudioResampler(format="fltp", rate=rate)
-        yield from _blocks_of(to_float.resample(frame))
+        try:
+            yield from _blocks_of(to_float.resample(frame))
+        except av.FFmpegError:  # a frame without sense, of a damaged packet
+            shape, to_float = None, None
     yield from _blocks_of(to_float.resample(None) if to_float else [])
 
 

@@ -26,7 +26,7 @@ def mp3_index(path: str | Path) -> Mp3Index | None:
     """The index of an MP3; None where it has none, so that its length is a guess."""
     with open(path, "rb") as file:
         start = 0
-        while (tag := file.read(_ID3_HEADER_BYTES)).startswith(b"ID3"):  # its size: four times 7 bits
+        while len(tag := file.read(_ID3_HEADER_BYTES)) == _ID3_HEADER_BYTES and tag.startswith(b"ID3"):
             size = sum(byte << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
             start += _ID3_HEADER_BYTES + size
             file.seek(start)
