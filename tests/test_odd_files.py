@@ -195,3 +195,13 @@ def test_path_with_a_zero_character_is_refused_in_one_line():
     for read in (load_audio, inspect_audio, probe_audio):
         with pytest.raises(ClipError, match="embedded null byte"):
             read("a\0b.wav")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
+def test_no_file_stays_open(tmp_path):
+    paths = [made(tmp_path, row) for row in BAD if row.name.endswith((".wav", ".m4a")) and row.name != "pipe.wav"]
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in paths:
+        with pytest.raises(ClipError):
+            load_audio(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before

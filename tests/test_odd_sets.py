@@ -332,6 +332,17 @@ def test_usual_run_says_which_set_is_empty_and_joins_the_others(tmp_path, capsys
     assert len((tmp_path / "source.jsonl").read_text().splitlines()) == 1
 
 
+def test_usual_run_joins_a_clip_that_two_sets_have_in_two_encodings_and_compares_it_once(tmp_path, capsys, monkeypatch):
+    (tmp_path / "AVQA").mkdir()
+    write_avqa(tmp_path / "AVQA", [avqa_row(0, question_text="Which?", answer=0), avqa_row(1)])
+    write_audiomcq(tmp_path / "AudioMCQ", [audiomcq_row(0, question="Which?", answer="dog bark"), audiomcq_row(1)])
+    soundfile.write(tmp_path / "AudioMCQ" / "audios" / "mcq00000.wav", waveform(0), 16_000, format="MP3")
+    out = run(tmp_path, capsys, "--data_root", str(tmp_path))
+    assert "1 of 4 samples stood in two sets and were taken once" in out
+    monkeypatch.setattr("omni_clst.preparation.workers.make_pool", None)  # nothing is left for workers
+    assert "1 of 4 samples stood in two sets" in run(tmp_path, capsys, "--data_root", str(tmp_path))
+
+
 def test_usual_run_without_any_row_is_an_error_after_all_sets_were_looked_at(tmp_path, capsys):
     (tmp_path / "AVQA").mkdir()
     write_avqa(tmp_path / "AVQA", [avqa_row(0, video_name="gone_000030")], clips=0)

@@ -10,6 +10,8 @@ from .agreement import compare
 from .landmarks import MAX_SECONDS
 from .workers import run_in_workers
 
+FILE = "comparisons.jsonl"
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -20,12 +22,12 @@ class Clip:
 
 
 class Comparisons:
-    """Relations of clips, with what an earlier start found at hand."""
+    """Relations of clips, with what an earlier start found at hand, in this folder or in `others`."""
 
-    def __init__(self, work: Path, num_workers: int):
+    def __init__(self, work: Path, num_workers: int, others: Sequence[Path] = ()):
         work.mkdir(parents=True, exist_ok=True)
-        self.path, self.num_workers = work / "comparisons.jsonl", num_workers
-        self._known = {row["pair"]: row["relation"] for row in read_appended(self.path)}
+        self.path, self.num_workers = work / FILE, num_workers
+        self._known = {row["pair"]: row["relation"] for folder in (*others, work) for row in read_appended(folder / FILE)}
 
     def relations(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[str | None]:
         """For every pair `same`, `contained` or None."""

@@ -106,5 +106,6 @@ def _shared_sound(training: list[Preparation], root: Path) -> SharedSound:
     for preparation in training:
         for path, inspection in preparation.inspections.items():
             found[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
-    comparisons = Comparisons(root / "prepared" / ".work", training[0].num_workers)
+    of_sets = [preparation.work for preparation in training]
+    comparisons = Comparisons(root / "prepared" / ".work", training[0].num_workers, of_sets)
     return find_shared_sound(found, {}, {}, comparisons)
