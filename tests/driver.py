@@ -3,9 +3,9 @@
     python tests/driver.py sft|grpo|infer|prepare HOOK[+HOOK...] [entry point arguments]
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
-kill_in_audit:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell | out_of_memory:N |
-tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE |
-kill_worker:N
+kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell |
+out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
+stand_in_device
 """
 
 import json
@@ -238,6 +238,10 @@ def install(hook: str) -> None:
         from omni_clst.preparation import clips
 
         clips.append_jsonl = call_then(clips.append_jsonl, int(value), before=False)
+    elif name == "kill_in_comparisons":
+        from omni_clst.preparation import comparisons
+
+        comparisons.append_jsonl = call_then(comparisons.append_jsonl, int(value), before=False)
     elif name == "kill_before_write":
         from omni_clst.preparation import run
 

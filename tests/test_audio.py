@@ -19,6 +19,7 @@ from omni_clst.audio import (
     mel_frame_count,
     probe_audio,
 )
+from omni_clst.audio_files import open_clip
 from omni_clst.errors import InputError
 
 
@@ -160,7 +161,7 @@ def test_unreadable_files_are_refused_with_the_reason(tmp_path, call):
     assert refused(call, tmp_path / "folder.wav") == "Is a directory"
     assert refused(call, tmp_path / "empty.wav") == "is empty (0 bytes)"
     assert refused(call, tmp_path / "text.wav") == ("not decodable as audio (Invalid data found when processing input)")
-    assert refused(call, tmp_path / "text.flac") == "not decodable as audio (no audio stream)"
+    assert refused(call, tmp_path / "text.flac") == "not decodable as audio (no decoder for its audio stream)"
     assert refused(call, tmp_path / "text.raw") == "not decodable as audio (no audio stream)"
 
 
@@ -216,7 +217,7 @@ def test_truncation_shows_in_the_header(tmp_path, kwargs):
 def test_truncation_of_a_compressed_stream_shows_when_decoded(tmp_path, kwargs):
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, (160000, 1))
     path = cut_file(write(tmp_path / "clip.wav", noise, **kwargs), 0.5)
-    assert probe_audio(path).seconds == pytest.approx(10.0, abs=0.2)
+    assert probe_audio(path).promised_frames == pytest.approx(160000, abs=3200)
     inspection = inspect_audio(path)
     (problem,) = inspection.problems
     assert problem.startswith("truncated: the header promises 10.00 s, ")
@@ -302,3 +303,19 @@ def test_import_stays_light():
     source = Path(__file__).resolve().parents[1] / "src"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
+
+
+def test_clip_that_did_not_change_is_opened_once_in_a_process(tmp_path, monkeypatch):
+    opened = []
+
+    def counted(path):
+        opened.append(path)
+        return open_clip(path)
+
+    monkeypatch.setattr("omni_clst.audio.open_clip", counted)
+    path = write(tmp_path / "clip.wav", tone(1.0))
+    assert [probe_audio(path).frames for _ in range(3)] == [16000] * 3
+    assert len(opened) == 1
+    write(path, tone(2.0))
+    assert probe_audio(path).frames == 32000
+    assert len(opened) == 2

@@ -29,7 +29,7 @@ from foreign_sets import (
 
 import prepare
 from omni_clst.errors import InputError
-from omni_clst.preparation.fingerprints import find_same, fingerprint
+from omni_clst.preparation.fingerprints import find_alike, fingerprint
 from omni_clst.preparation.splits import connected, question_key, split
 from omni_clst.samples import AudioQASample
 from omni_clst.sources import read_samples
@@ -129,7 +129,7 @@ def test_name_that_two_files_have_is_no_clip(tmp_path):
     ("name", "content", "message"),
     [
         ("a.json", b'[{"id": 1},\n{"id"', "a.json:2: not JSON"),
-        ("a.jsonl", b'{"id": 1}\n[]\n', "a.jsonl:2: expected an object"),
+        ("a.jsonl", b'{"question": 1}\n[]\n', "a.jsonl:2: expected an object"),
         ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: has not the 2 fields of the header"),
         ("a.csv", b"question\n\xff\n", "a.csv: not UTF-8"),
         ("a.parquet", b"PAR1", "a.parquet: not a whole parquet file"),
@@ -237,14 +237,14 @@ def test_clip_that_only_ffmpeg_reads_gets_a_flac_beside_it(tmp_path):
 
 
 def test_fingerprint_survives_format_rate_and_loudness(tmp_path):
-    clips = [(str(number), 1.5, fingerprint(waveform(number), 16_000)) for number in range(60)]
+    clips = [(1.5, fingerprint(waveform(number), 16_000)) for number in range(60)]
     for name, how in {"mp3": {"format": "MP3"}, "ogg": {"format": "OGG"}, "quiet": {"gain": 0.3}}.items():
         gain = how.pop("gain", 1.0)
         soundfile.write(tmp_path / name, waveform(7) * gain, 16_000, **({"format": "WAV"} | how))
         decoded, rate = soundfile.read(tmp_path / name, dtype="float32")
-        clips.append((name, len(decoded) / rate, fingerprint(decoded, rate)))
-    clips.append(("44 kHz", 1.5, fingerprint(waveform_at(7, 44_100), 44_100)))
-    assert find_same(clips) == [["7", "mp3", "ogg", "quiet", "44 kHz"]]
+        clips.append((len(decoded) / rate, fingerprint(decoded, rate)))
+    clips.append((1.5, fingerprint(waveform_at(7, 44_100), 44_100)))
+    assert {place for pair in find_alike(clips) for place in pair} == {7, 60, 61, 62, 63}
 
 
 def waveform_at(number: int, rate: int) -> np.ndarray:
@@ -346,6 +346,9 @@ def two_layouts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two layouts")
     clips = 150  # several writes of the audit
     mcq = write_audiomcq(folder / "mcq", [audiomcq_row(number) for number in range(clips)])
+    for number in range(70):  # copies of other clips: several writes of comparisons
+        name = f"mcq{149 - number:05d}.wav"
+        soundfile.write(folder / "mcq" / "audios" / name, waveform(2000 + number), 16_000, format="MP3")
     sem = write_audsem_tar(folder / "sem.tar", [audsem_row(number) for number in range(100)])
     run("audiomcq", mcq, folder / "a" / "out", audio_root=folder)
     run("audsem", sem, folder / "b" / "out", audio_root=folder)
@@ -355,6 +358,7 @@ def two_layouts(tmp_path_factory):
 @pytest.mark.parametrize(("source", "part", "hook"), [
     ("audiomcq", "a", "kill_in_audit:1"),  # hashes
     ("audiomcq", "a", "kill_in_audit:4"),  # inspections
+    ("audiomcq", "a", "kill_in_comparisons:1"),
     ("audiomcq", "a", "kill_before_write:2"),
     ("audsem", "b", "kill_in_audit:2"),  # clips inside
 ])  # fmt: skip
@@ -375,7 +379,7 @@ def test_killed_preparation_goes_on_and_writes_the_same_bytes(two_layouts, sourc
 def test_second_start_decodes_nothing_and_writes_the_same_bytes(two_layouts, monkeypatch):
     folder, mcq, _ = two_layouts
     whole = tree(folder / "a" / "out")
-    monkeypatch.setattr("omni_clst.preparation.clips.make_pool", None)  # nothing is left for workers
+    monkeypatch.setattr("omni_clst.preparation.workers.make_pool", None)  # nothing is left for workers
     prepare.main(words("audiomcq", mcq, folder / "a" / "out", audio_root=folder))
     assert tree(folder / "a" / "out") == whole
 

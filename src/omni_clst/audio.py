@@ -4,18 +4,17 @@ Lengths are counted in frames (one value per channel, at the file's rate), sampl
 second) and audio tokens (25 a second).
 """
 
+import functools
 import math
-import re
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-from .errors import InputError
+from .audio_files import ClipError, Header, open_clip
 
 SAMPLING_RATE = 16_000  # Hz, what the model hears
 HOP_LENGTH = 160  # samples per mel frame
@@ -23,28 +22,15 @@ MIN_SAMPLES = 2 * HOP_LENGTH + 1  # the fewest that the audio tower turns into a
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 SILENCE_RMS = 1e-3  # -60 dB: what a quiet moment stays below
 
-_BLOCK_FRAMES = 65_536
 _MOMENT_FRAMES = 1_024
-# A writer that streams cannot know the length and leaves such a size in the header: it promises nothing.
-_STREAMING_BYTES = 2**31 - 2**16
-# libsndfile's log where a header names more bytes of sound than the file has (WAV and RF64, AIFF, W64).
-_SIZE_MISMATCH = re.compile(r"^\s*(?:data|SSND|riff|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
-class ClipError(InputError):
-    """A clip that cannot be heard; `kind` is missing, unreadable, too short or not finite."""
-
-    def __init__(self, message: str, kind: str = "unreadable"):
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioInfo:
     """What a file's header says, without decoding.
 
     `frames` are those that the file can hold, `promised_frames` those that its header names: more of them means a
-    truncated file. `estimated` tells that `frames` may be off by some hundredths of a second (MP3, and all formats that
+    truncated file. `estimated` tells that `frames` may be off by some hundredths of a second (MP3, and the formats that
     FFmpeg reads); else it is exact, a damaged FLAC or Ogg stream aside, which only decoding finds (`inspect_audio`).
     """
 
@@ -94,7 +80,8 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
     reason for a file that is missing, empty, not decodable, without samples, too short for one audio token (20 ms), or
     holding values that are not finite.
     """
-    with _open_clip(path) as (info, blocks):
+    with open_clip(path) as (header, blocks):
+        info = _info_of(path, header)
         waveform = np.concatenate(list(_mono_blocks(info, blocks, info.frame_limit(max_audio_seconds))))
     return _resample(waveform, info.sampling_rate)
 
@@ -102,35 +89,71 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
 def probe_audio(path: str | Path) -> AudioInfo:
     """Read a file's header; raises `ClipError` for a file that is missing, empty or not audio.
 
-    Decodes only where a header leaves the length open (a stream without duration).
+    Decodes only where the header does not tell the length (see `audio_files`). A file that did not change is opened once
+    in a process.
     """
-    with _open_clip(path) as (info, blocks):
-        return info if info.frames else replace(info, frames=sum(len(block) for block in blocks))
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return _probe(str(path), 0, 0)  # raises, and says why
+    return _probe(str(path), found.st_size, found.st_mtime_ns)
 
 
-def inspect_audio(path: str | Path, listen: Callable[[np.ndarray], None] | None = None) -> AudioInspection:
+@functools.cache
+def _probe(path: str, size: int, mtime_ns: int) -> AudioInfo:
+    with open_clip(path) as (header, blocks):
+        info = _info_of(path, header)
+        if header.frames is not None:
+            return info
+        frames = sum(len(block) for block in blocks)
+        return replace(info, frames=frames, promised_frames=max(frames, info.promised_frames))
+
+
+def _info_of(path: str | Path, header: Header) -> AudioInfo:
+    """The header's own count, or 0 where only decoding tells."""
+    return AudioInfo(
+        path=str(path),
+        format=header.format,
+        channels=header.channels,
+        sampling_rate=header.sampling_rate,
+        frames=header.frames or 0,
+        promised_frames=header.promised_frames or header.frames or 0,
+        estimated=header.estimated,
+    )
+
+
+def inspect_audio(path: str | Path, listen: Callable[[np.ndarray, int], None] | None = None) -> AudioInspection:
     """Decode a whole file in constant memory and tell what is odd about it (truncated, silent).
 
-    `listen` is given every mono block (frames,) at the file's own rate, one after the other. Raises `ClipError` for every
-    file that `load_audio` would refuse.
+    `listen` is given every mono block (frames,) and the file's own rate, one block after the other. Raises `ClipError` for
+    every file that `load_audio` would refuse.
     """
     frames, silent, peak = 0, 0, 0.0
-    with _open_clip(path) as (info, blocks):
+    with open_clip(path) as (header, blocks):
+        info = _info_of(path, header)
         for block in _mono_blocks(info, blocks, math.inf):
             frames += len(block)
             silent += _silent_frames(block)
             peak = max(peak, float(np.abs(block).max()))
             if listen is not None:
-                listen(block)
-    problems = []
-    promised = max(info.promised_frames, info.frames)
-    # An estimated length is no promise: believe it only where a whole second is missing.
-    if promised - frames > (info.sampling_rate if info.estimated else 0):
-        rate = info.sampling_rate
-        problems.append(f"truncated: the header promises {promised / rate:.2f} s, {frames / rate:.2f} s are there")
+                listen(block, info.sampling_rate)
+    problems = _length_problems(info, frames)
     if peak < SILENCE_PEAK:
         problems.append("silent")
-    return AudioInspection(replace(info, frames=frames, estimated=False), peak, silent / frames, tuple(problems))
+    exact = replace(info, frames=frames, promised_frames=max(frames, info.promised_frames), estimated=False)
+    return AudioInspection(exact, peak, silent / frames, tuple(problems))
+
+
+def _length_problems(info: AudioInfo, frames: int) -> list[str]:
+    """How the decoded length differs from the one that the header names, if it names one."""
+    promised, rate = info.promised_frames, info.sampling_rate
+    # A compressed stream's own count may be off a little: believe it only where a whole second differs.
+    slack = 0 if info.frames and not info.estimated else rate
+    if promised - frames > slack:
+        return [f"truncated: the header promises {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
+    if promised and frames - promised > slack:
+        return [f"goes on behind its header's end: that names {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
+    return []
 
 
 def _silent_frames(block: np.ndarray) -> int:
@@ -156,117 +179,6 @@ def audio_token_count(mel_frames: int) -> int:
     return (after_convolution - 2) // 2 + 1
 
 
-class _SequentialFile(soundfile.SoundFile):
-    """A file read front to back: soundfile seeks after every read, and an MP3 decoder that seeks loses its state."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-@contextmanager
-def _open_clip(path: str | Path) -> Iterator[tuple[AudioInfo, Iterator[np.ndarray]]]:
-    """Open a file with the first reader that takes it; yields its header and its blocks (frames, channels) of float32.
-
-    libsndfile first: to the sample what librosa and qwen-omni-utils return and as fast (0.16 s for 38 real clips; PyAV
-    takes 0.39 s and is off by 3e-6 on MP3), without their 1 to 3 s of import and first call. FFmpeg (PyAV) takes the
-    rest, such as AAC and the sound of videos, for which librosa would need the ffmpeg program.
-    """
-    _require_file(path)
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(_SequentialFile(path))
-        except (soundfile.LibsndfileError, TypeError):  # TypeError: a file named .raw, which has no header
-            file = None
-        if file is not None and file.frames:
-            yield _soundfile_info(path, file), _soundfile_blocks(file)
-        else:
-            container = _open_with_ffmpeg(stack, path)
-            yield _ffmpeg_info(path, container), _ffmpeg_blocks(container)
-
-
-def _require_file(path: str | Path) -> None:
-    try:
-        with open(path, "rb") as file:
-            if not file.read(1):
-                raise ClipError(f"{path}: is empty (0 bytes)")
-    except OSError as error:
-        raise ClipError(f"{path}: {error.strerror}", "missing") from None
-
-
-def _soundfile_info(path: str | Path, file: soundfile.SoundFile) -> AudioInfo:
-    return AudioInfo(
-        path=str(path),
-        format=f"{file.format} {file.subtype}",
-        channels=file.channels,
-        sampling_rate=file.samplerate,
-        frames=file.frames,
-        promised_frames=_promised_frames(file),
-        estimated=file.format == "MP3",
-    )
-
-
-def _promised_frames(file: soundfile.SoundFile) -> int:
-    """Frames that the header names; libsndfile itself counts no more than the file has room for."""
-    mismatch = _SIZE_MISMATCH.search(file.extra_info)
-    if mismatch is None:
-        return file.frames
-    promised_bytes, actual_bytes = int(mismatch[1]), int(mismatch[2])
-    if promised_bytes >= _STREAMING_BYTES or promised_bytes <= actual_bytes:
-        return file.frames
-    return round(file.frames * promised_bytes / actual_bytes)
-
-
-def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    frames, damaged = 0, False
-    while not damaged:
-        block = np.empty((_BLOCK_FRAMES, file.channels), np.float32)
-        try:
-            decoded = len(file.read(out=block))
-        except soundfile.LibsndfileError:
-            damaged, decoded = True, max(0, file.tell() - frames)  # what was decoded before the damage stands
-        if not decoded:
-            return
-        yield block[:decoded]
-        frames += decoded
-
-
-def _open_with_ffmpeg(stack: ExitStack, path: str | Path):
-    import av  # only the files that libsndfile does not take pay for it
-
-    try:
-        container = stack.enter_context(av.open(str(path)))
-        playable = container.streams.audio and container.streams.audio[0].rate
-        reason = None if playable else "no audio stream"
-    except av.FFmpegError as error:
-        reason = error.strerror
-    if reason is not None:
-        raise ClipError(f"{path}: not decodable as audio ({reason})")
-    return container
-
-
-def _ffmpeg_info(path: str | Path, container) -> AudioInfo:
-    stream = container.streams.audio[0]
-    if stream.duration is not None:
-        seconds = float(stream.duration * stream.time_base)
-    else:
-        seconds = (container.duration or 0) / 1e6  # microseconds
-    frames = round(seconds * stream.rate)
-    return AudioInfo(str(path), stream.codec_context.name, stream.channels, stream.rate, frames, frames, estimated=True)
-
-
-def _ffmpeg_blocks(container) -> Iterator[np.ndarray]:
-    import av
-
-    # The rate of the header, so that a stream whose frames have another (HE-AAC) keeps its length in seconds.
-    to_float = av.AudioResampler(format="fltp", rate=container.streams.audio[0].rate)
-    try:
-        for frame in container.decode(audio=0):
-            for block in to_float.resample(frame):
-                yield block.to_ndarray().T
-    except av.FFmpegError:
-        return  # damaged from here on: what came before stands
-
-
 def _mono_blocks(info: AudioInfo, blocks: Iterator[np.ndarray], limit: float) -> Iterator[np.ndarray]:
     """Yield mono float32 blocks (frames,) of the first `limit` frames; raises `ClipError` for unusable content."""
     frames = not_finite = 0
@@ -286,6 +198,9 @@ def _mono_blocks(info: AudioInfo, blocks: Iterator[np.ndarray], limit: float) ->
 
 def _require_token(info: AudioInfo, frames: int) -> None:
     """Raise `ClipError` for a clip that has too few frames for one audio token."""
+    if not frames and info.promised_frames:
+        seconds = info.promised_frames / info.sampling_rate
+        raise ClipError(f"{info.path}: not decodable as audio (its header promises {seconds:.2f} s, none of it decodes)")
     if not frames:
         raise ClipError(f"{info.path}: holds no audio samples", "too short")
     samples = _resampled_length(frames, info.sampling_rate)

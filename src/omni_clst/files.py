@@ -96,6 +96,13 @@ def mend_torn_tail(path: Path | str) -> None:
         os.truncate(path, whole)
 
 
+def read_appended(path: Path | str) -> Iterator[dict]:
+    """Rows of an append-only file, without a torn last line; none where there is no file."""
+    if Path(path).exists():
+        mend_torn_tail(path)
+        yield from (row for _, row in read_jsonl(path))
+
+
 def read_json(path: Path | str) -> object:
     """Read one JSON value; raises `InputError` naming file and line."""
     try:

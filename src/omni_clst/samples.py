@@ -61,6 +61,11 @@ def make_sample_id(audio_path: str, question: str, choices: Iterable[str]) -> st
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
+def as_text(value: object) -> str:
+    """A value as a text, the same from JSON, CSV and parquet: where a column has a gap, 2 comes as 2.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def sample_from_row(row: dict) -> AudioQASample:
     """Turn a row of our own format into a sample; raises `InputError` that names the value, the caller adds the place."""
     known = {f.name for f in fields(AudioQASample)} - {"extra"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import InputError
 from .matching import LETTER_MARK, split_letter
 from .response import parse_response
-from .samples import AudioQASample, check_trainable, read_rows, sample_from_row
+from .samples import AudioQASample, as_text, check_trainable, read_rows, sample_from_row
 
 MAX_PROBLEMS_SHOWN = 5
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
@@ -174,8 +174,8 @@ def _benchmark_sample(row: dict) -> AudioQASample:
         id=str(row["id"]),
         audio_path=str(row["audio_path"] or ""),
         question=str(row.get("question") or ""),
-        choices=tuple(map(str, choices)) if isinstance(choices, list) else (),
-        answer=None if row.get("answer") is None else str(row["answer"]),
+        choices=tuple(map(as_text, choices)) if isinstance(choices, list) else (),
+        answer=None if row.get("answer") is None else as_text(row["answer"]),
         source=str(row["source"]),
         extra={key: value for key, value in row.items() if key not in own},
     )

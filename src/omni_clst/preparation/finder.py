@@ -2,47 +2,81 @@
 
 import os
 import re
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
-from .readers import AUDIO_SUFFIXES
+from .folders import AUDIO_SUFFIXES, CLIP_SUFFIXES, VIDEO_SUFFIXES, files_below
 
 _PADDED = re.compile(r"_0+(\d+)$")
+_CHOSEN_FIRST = {suffix: place for place, suffix in enumerate(CLIP_SUFFIXES)}
 
 
 class ClipFinder:
-    """Looks names up below a folder, which is walked once and only if a row needs it."""
+    """Looks names up in folders; the first of them is walked, once and only if a row needs it.
 
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self._by_name: dict[str, str | None] | None = None  # None: several files have the name
+    `leave_out` is a folder that is not looked into: what a preparation itself has written.
+    """
 
-    def find(self, name: str) -> tuple[str | None, str]:
-        """The path of a clip, or None and why."""
-        if not name.strip():
+    def __init__(self, folders: Iterable[Path], leave_out: Path | None = None):
+        self.folders, self.leave_out = list(folders), leave_out
+        self._index: dict[str, list[str]] | None = None
+
+    def find(self, names: Iterable[str]) -> tuple[str | None, str]:
+        """The path of a clip that goes by one of these names, or None and why; a path that is one comes first."""
+        names = [name.replace("\\", "/") for name in names if name.strip()]
+        if not names:
             return None, "the row names none"
-        if self.folder is None:
-            return (os.path.abspath(name), "") if os.path.isfile(name) else (None, f"{name}: no such file")
-        direct = os.path.normpath(self.folder / name)
-        if os.path.isfile(direct):
-            return direct, ""
-        base = Path(name).name
-        # AVQA's names carry ten digits of seconds; people's files have them with or without their zeros
-        for candidate in (base, _PADDED.sub(r"_\1", base)):
-            if candidate in self._index():
-                path = self._index()[candidate]
-                return path, "" if path else f"{name}: several files below {self.folder} have that name"
-        return None, f"{name}: no such file below {self.folder}"
+        for name in names:
+            for folder in self.folders or [Path.cwd()]:
+                path = os.path.normpath(folder / name)
+                if os.path.isfile(path):
+                    return path, ""
+        if not self.folders:
+            return None, f"{names[0]}: no such file"
+        for name in names:
+            if found := self._files_of(name):
+                if len(found) == 1:
+                    return found[0], ""
+                return None, f"{name}: several files below {self.folders[0]} have that name ({', '.join(found[:2])})"
+        return None, f"{names[0]}: no such file below {self.folders[0]}"
 
-    def _index(self) -> dict[str, str | None]:
-        """File names, and their stems, of the audio files below the folder."""
-        if self._by_name is None:
-            self._by_name = {}
-            for folder, folders, files in os.walk(self.folder):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for file in sorted(files):
-                    stem, suffix = os.path.splitext(file)
-                    if suffix.lower() in AUDIO_SUFFIXES:
-                        for name in (file, stem):
-                            taken = name in self._by_name
-                            self._by_name[name] = None if taken else os.path.normpath(os.path.join(folder, file))
-        return self._by_name
+    def _files_of(self, name: str) -> list[str]:
+        """Files that a name may mean: of that name; else of its stem, the best suffix of each folder."""
+        if self._index is None:
+            self._index = self._walk()
+        base = PurePosixPath(name).name
+        if exact := self._index.get(base):
+            return exact
+        stem, suffix = os.path.splitext(base)
+        stem = stem if suffix.lower() in CLIP_SUFFIXES else base
+        # AVQA's names carry ten digits of seconds; people's files have them with or without their zeros
+        found = self._index.get(_stem_key(stem)) or self._index.get(_stem_key(_PADDED.sub(r"_\1", stem))) or []
+        sound = [path for path in found if _suffix(path) in AUDIO_SUFFIXES]
+        return _one_a_folder(sound or [path for path in found if _suffix(path) in VIDEO_SUFFIXES])
+
+    def _walk(self) -> dict[str, list[str]]:
+        """Clips below the folder by their names, and by their stems."""
+        index: dict[str, list[str]] = defaultdict(list)
+        for path in files_below(self.folders[0], self.leave_out):
+            if _suffix(path) in CLIP_SUFFIXES:
+                name = os.path.basename(path)
+                index[name].append(path)
+                index[_stem_key(os.path.splitext(name)[0])].append(path)
+        return index
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _stem_key(stem: str) -> str:
+    return f"{stem}/"  # no file's name
+
+
+def _one_a_folder(paths: list[str]) -> list[str]:
+    """Of one stem's files in a folder the one whose suffix is chosen first."""
+    best: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: _CHOSEN_FIRST[_suffix(path)]):
+        best.setdefault(os.path.dirname(path), path)
+    return list(best.values())

@@ -6,15 +6,17 @@ A source is an entry in `SOURCES`; adding one is adding a function from its row 
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import InputError
 from ..response import parse_response
-from ..samples import AudioQASample
+from ..samples import AudioQASample, as_text
 from ..sources import choices_in_text, convert_row
 from .rules import Draft, Dropped, apply_rules
 
+CLIP_KEYS = ("audio_path", "audio", "audio_file", "audio_filepath", "wav_path", "wav", "path", "file_path", "file_name",
+             "filename", "audio_id", "video_path", "video", "video_name", "audios")  # fmt: skip
 THOUGHT_KEYS = ("think", "thinking", "thought", "cot", "chain_of_thought", "gemini_cot", "structured_cot", "reasoning")
 _COLOUR_ASKED = re.compile(r"\bcolou?rs?\b", re.IGNORECASE)
 _COLOURS = {"black", "white", "red", "green", "blue", "yellow", "brown", "grey", "gray", "orange", "purple", "pink"}
@@ -23,12 +25,13 @@ _CHOICES_BELOW = re.compile(r"\s*\n\s*(?:choices|options)\s*:?\s*\n.*", re.IGNOR
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sample whose clip is not looked at yet: `audio_path` is what the row names ("" where the clip is embedded).
+    """A sample whose clip is not looked at yet: `clip_names` are what the row calls it (none where it is embedded).
 
     `notes` are (rule, value) of every rule that changed or flagged the row.
     """
 
     sample: AudioQASample
+    clip_names: tuple[str, ...]
     notes: tuple[tuple[str, str], ...] = ()
 
 
@@ -38,7 +41,7 @@ def convert(source: str, row: dict) -> Candidate:
     apply_rules(draft)
     sample = AudioQASample(
         id=f"{source}-{draft.row_id}" if draft.row_id else "",
-        audio_path=draft.audio_path,
+        audio_path=next(iter(draft.clip_names), ""),
         question=draft.question.strip(),
         choices=tuple(draft.choices),
         answer=draft.answer,
@@ -48,40 +51,40 @@ def convert(source: str, row: dict) -> Candidate:
         level=draft.level,
         extra=draft.extra,
     )
-    return Candidate(sample, tuple(draft.notes))
+    return Candidate(sample, draft.clip_names, tuple(draft.notes))
 
 
 def convert_benchmark(row: dict, oddities: list[str]) -> Candidate:
     """A benchmark's row -> a candidate; nothing is dropped or changed, every oddity is a rule of its own that flags it."""
     sample = convert_row(row)
-    return Candidate(sample, tuple((what, str(list(sample.choices))[:80]) for what in oddities))
+    return Candidate(sample, (sample.audio_path,), tuple((what, str(list(sample.choices))[:80]) for what in oddities))
 
 
 def _read_avqa(row: dict) -> Draft:
     """AVQA's own JSON (`multi_choice`, an index as answer), or the Hub's parquet with the choices inside the question."""
     if str(row.get("question_relation", "")).strip().lower() == "view":
         raise Dropped("asks for what can only be seen", f"question_relation {row['question_relation']!r}")
-    name = row.get("video_name") or row.get("audio_path") or row.get("file_name") or ""
-    draft = (_read_avqa_json if "multi_choice" in row else _read_lettered)(row, str(name))
+    draft = (_read_avqa_json if "multi_choice" in row else _read_lettered)(row)
     colours = sum(choice.strip().lower() in _COLOURS for choice in draft.choices)
     if _COLOUR_ASKED.search(draft.question) or colours >= 2:
         raise Dropped("asks for a colour", draft.question)
     return draft
 
 
-def _read_avqa_json(row: dict, name: str) -> Draft:
+def _read_avqa_json(row: dict) -> Draft:
     return Draft(
-        audio_path=name,
+        clip_names=_clip_names(row),
         question=_text(row, "question_text"),
         choices=_texts(row, "multi_choice"),
         answer=row.get("answer"),
         think=_thought(row),
         row_id=_row_id(row),
         extra=_kept(row, "question_relation", "question_type", "video_id"),
+        answers_by_place=True,
     )
 
 
-def _read_lettered(row: dict, name: str) -> Draft:
+def _read_lettered(row: dict) -> Draft:
     """A question with its choices below it, lettered; `choices` beside it may repeat them by letter."""
     text = _text(row, "question")
     choices = _by_letter(row.get("choices"))
@@ -89,7 +92,7 @@ def _read_lettered(row: dict, name: str) -> Draft:
     if not choices and not listed:
         raise Dropped("is incomplete", f"no choices in {text[:60]!r}")
     return Draft(
-        audio_path=name,
+        clip_names=_clip_names(row),
         question=_CHOICES_BELOW.sub("", text),
         choices=choices or list(listed),
         answer=row.get("answer"),
@@ -102,13 +105,13 @@ def _read_lettered(row: dict, name: str) -> Draft:
 
 def _read_audsem(row: dict) -> Draft:
     """AudSem's `mc_qa`: `file_name`, the choices lettered in the question and again by letter."""
-    return _read_lettered(row, str(row.get("file_name") or row.get("audio_path") or ""))
+    return _read_lettered(row)
 
 
 def _read_audiomcq(row: dict) -> Draft:
     """AudioMCQ: `audio_path`, `choices` as a list, the answer as text or with its letter."""
     return Draft(
-        audio_path=str(row.get("audio_path") or row.get("file_name") or ""),
+        clip_names=_clip_names(row),
         question=_text(row, "question"),
         choices=_texts(row, "choices"),
         answer=row.get("answer"),
@@ -120,12 +123,14 @@ def _read_audiomcq(row: dict) -> Draft:
 
 def _read_published(row: dict) -> Draft:
     """Both training files of the published code, and our own format."""
+    texts = {"answer": as_text(row["answer"])} if isinstance(row.get("answer"), (int, float)) else {}
+    texts |= {key: _texts(row, key) for key in ("choices", "multi_choice") if isinstance(row.get(key), (list, str))}
     try:
-        sample = convert_row(row)
+        sample = convert_row(row | texts)
     except InputError as error:
         raise Dropped("is incomplete", error) from None
     return Draft(
-        audio_path=sample.audio_path,
+        clip_names=(sample.audio_path, *_clip_names(row)),
         question=sample.question,
         choices=list(sample.choices),
         answer=sample.answer,
@@ -159,15 +164,37 @@ def _texts(row: dict, key: str) -> list[str]:
         value = _by_letter(value)
     if not isinstance(value, (list, tuple)) or not value:
         raise Dropped("is incomplete", f"{key} {str(value)[:60]!r}")
-    return [str(choice) for choice in value]
+    return _choice_texts(value)
 
 
 def _by_letter(value: object) -> list[str]:
     """{"A": x, "B": y} or its text -> [x, y]; a list stays one; [] for nothing. The Hub writes absent letters as None."""
     value = _literal(value)
     if isinstance(value, dict):
-        return [str(value[letter]) for letter in sorted(value) if value[letter] is not None]
-    return [str(choice) for choice in value] if isinstance(value, (list, tuple)) else []
+        keys = sorted(value, key=lambda key: (len(str(key)), str(key)))  # 2 before 10
+        return _choice_texts([value[key] for key in keys if value[key] is not None])
+    return _choice_texts(value) if isinstance(value, (list, tuple)) else []
+
+
+def _choice_texts(values: Iterable[object]) -> list[str]:
+    """Texts and numbers as texts; raises `Dropped` for a choice that is neither (null, a list, NaN)."""
+    values = list(values)
+    for value in values:
+        if not isinstance(value, (str, int, float)) or value != value:
+            raise Dropped("a choice is no text", f"{value!r} of {values}")
+    return [as_text(value) for value in values]
+
+
+def _clip_names(row: dict) -> tuple[str, ...]:
+    """Every name of the clip that a row offers, the one that says path first; a list of one counts as it."""
+    names = []
+    for key in CLIP_KEYS:
+        value = row.get(key)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+            names.append(str(value))
+    return tuple(dict.fromkeys(names))
 
 
 def _literal(value: object) -> object:
@@ -188,7 +215,8 @@ def _kept(row: dict, *keys: str) -> dict:
 
 
 def _row_id(row: dict) -> str | None:
-    return str(row["id"]) if row.get("id") not in (None, "") else None
+    value = row.get("id")
+    return None if value is None or value == "" or value != value else as_text(value)  # NaN: a gap in the column
 
 
 def _thought(row: dict) -> str | None:

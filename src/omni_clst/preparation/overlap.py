@@ -1,14 +1,12 @@
-"""The same clip under several names, and what training has in common with the benchmarks: by content, not by name."""
+"""What the benchmarks hold, so that training does not: clips, and questions with the same choices."""
 
-import os
-from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark, resolve_audio
+from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark
 from ..runs import say
 from ..samples import AudioQASample
-from .clips import Inspection
-from .fingerprints import find_same
+from .finder import ClipFinder
 from .splits import question_key
 
 
@@ -26,42 +24,22 @@ class BenchmarkContent:
 
 def read_benchmarks(data_root: str | None) -> BenchmarkContent:
     """What the benchmarks under `data_root` hold; says which are not there."""
-    clips, questions, missing = {}, {}, []
+    clips, questions, missing, without_clip = {}, {}, [], 0
     for name in BENCHMARKS if data_root else ():
         place = find_benchmark(data_root, name)
         if place is None:
             missing.append(name)
             continue
+        finder = ClipFinder([place[1]])
         for sample in load_benchmark(name, place[0]).samples:
             questions.setdefault(question_key(sample.question, sample.choices), f"{name} {sample.id}")
-            path = str(resolve_audio(sample, place[1]))
-            if os.path.isfile(path):
+            path, _ = finder.find([Path(sample.audio_path).name])
+            if path is not None:
                 clips.setdefault(path, f"{name} {sample.id}")
+            else:
+                without_clip += 1
     if missing:
         say(f"overlap not looked for with {', '.join(missing)}: not under {data_root}")
+    if without_clip:
+        say(f"{without_clip} of {without_clip + len(clips)} clips of the benchmarks are not there: not compared with")
     return BenchmarkContent(clips, questions)
-
-
-def same_clips(
-    own: dict[str, Inspection], theirs: dict[str, Inspection], names: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """For every own clip its first name, and for those that are among `theirs` what `names` calls it there."""
-    found = theirs | own
-    of_bytes: dict[str, list[str]] = defaultdict(list)
-    for path in (*theirs, *(path for path in own if path not in theirs)):
-        of_bytes[found[path].sha256].append(path)
-    firsts = {paths[0]: found[paths[0]] for paths in of_bytes.values()}
-    alike = find_same((path, one.seconds, one.levels) for path, one in firsts.items() if one.levels is not None)
-    joined = {path: group[0] for group in alike for path in group}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for paths in of_bytes.values():
-        groups[joined.get(paths[0], paths[0])] += paths
-    first_name, in_benchmark = {}, {}
-    for paths in groups.values():
-        mine = sorted(path for path in paths if path in own)
-        their = next((path for path in paths if path in theirs), None)
-        for path in mine:
-            first_name[path] = mine[0]
-            if their is not None:
-                in_benchmark[path] = names[their]
-    return first_name, in_benchmark

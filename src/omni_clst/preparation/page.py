@@ -42,6 +42,8 @@ class AuditSummary:
     formats: dict[str, int]
     histograms: tuple[Histogram, ...]
     settings: dict[str, str]
+    skipped: tuple[str, ...] = ()  # files of the input that hold no rows, and why
+    alike: int = 0  # clips that sound like another one and are different
 
     def __post_init__(self):
         if self.dropped + self.kept != self.rows_in:
@@ -79,13 +81,16 @@ def _round_up(width: float) -> float:
 
 def audit_table(summary: AuditSummary) -> str:
     """Rows in, a line a rule, rows out by split, odd clips."""
-    lines = [f"{summary.rows_in:>8} rows in"]
+    lines = [f"{'':>8} skipped  {line}" for line in summary.skipped]
+    lines.append(f"{summary.rows_in:>8} rows in")
     for count in summary.rules:
         example = f"   {_short(count.examples[0], 90)}" if count.examples else ""
         lines.append(f"{count.rows:>8} {count.action:<8} {count.rule:<42}{example}".rstrip())
     parts = ", ".join(f"{name} {rows}" for name, rows in summary.rows_out.items()) or "none"
     lines.append(f"{summary.kept:>8} rows out ({parts}) + {summary.dropped} dropped = {summary.rows_in} in")
     lines.append(f"{summary.clips:>8} clips, of {len(summary.formats)} formats")
+    if summary.alike:
+        lines.append(f"{summary.alike:>8} sound like another clip and are different: sounds_like in audit.jsonl")
     for what, clips, paths in summary.findings:
         lines.append(f"{clips:>8} {what}: {_short(paths[0], 90)}")
     return "\n".join(lines)
@@ -103,8 +108,9 @@ def audit_page(summary: AuditSummary) -> str:
         f"{summary.kept:,} of {summary.rows_in:,} rows stay, {summary.dropped:,} are dropped. "
         f"{summary.clips:,} clips were looked at; {odd:,} findings about them."
     )
+    skipped = "".join(f"<li>skipped {escape(line)}</li>" for line in summary.skipped)
     sections = [
-        f"<h1>{escape(summary.title)}</h1><p class=verdict>{verdict}</p>{_flow(summary)}",
+        f"<h1>{escape(summary.title)}</h1><p class=verdict>{verdict}</p>{_flow(summary)}<ul>{skipped}</ul>",
         f"<h2>Rows by rule</h2>{_rules(summary)}",
         f"<h2>Odd clips</h2>{_findings(summary)}",
         f"<h2>How long and how loud</h2><div class=grid>{''.join(map(_histogram, summary.histograms))}</div>",

@@ -4,18 +4,31 @@ Every reader yields `RawRow`s one by one, in the order of the files, so that mem
 """
 
 import csv
+import io
+import itertools
 import json
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
+from ..audio_files import LFS_POINTER
 from ..errors import InputError
 from ..samples import read_rows
+from .folders import CLIP_SUFFIXES, files_below
 
 ROWS_AT_ONCE = 32  # of a parquet file: each may hold a minute of audio
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".aif", ".w64")
+QUESTION_KEYS = {"question", "question_text", "messages"}  # a file whose first row has none holds something else
+_CLIP_COLUMNS = ("audio", "context", "wav", "sound", "clip")  # before others that hold bytes
+
+
+class NoRows(InputError):
+    """A data file without rows of questions, as other programs leave beside theirs."""
 
 
 @dataclass(frozen=True)
@@ -27,48 +40,95 @@ class RawRow:
     audio: bytes | None = None
 
 
-def read_raw_rows(path: Path | str) -> Iterator[RawRow]:
-    """Rows of a file or of all data files below a folder, by name; raises `InputError` for what cannot be read."""
+def read_raw_rows(
+    path: Path | str, skipped: Callable[[str], None] = lambda line: None, leave_out: Path | None = None
+) -> Iterator[RawRow]:
+    """Rows of a file or of all data files below a folder, by name; raises `InputError` for what cannot be read.
+
+    In a folder a file that holds no rows of questions is passed over, and `skipped` is told which and why; nothing below
+    `leave_out` is looked at.
+    """
     path = Path(path)
-    if path.is_dir():
-        files = data_files(path)
-        if not files:
-            raise InputError(f"{path}: no data file below it ({', '.join(READERS)})")
-        for file in files:
-            yield from READERS[file.suffix.lower()](file)
+    if not path.is_dir():
+        yield from _read_file(path)
         return
+    files = [Path(file) for file in files_below(path, leave_out) if Path(file).suffix.lower() in READERS]
+    if not files:
+        raise NoRows(f"{path}: no data file below it ({', '.join(READERS)})")
+    reasons = []
+    for file in files:
+        try:
+            yield from _read_file(file)
+        except NoRows as reason:
+            reasons.append(str(reason))
+            skipped(str(reason))
+    if len(reasons) == len(files):
+        raise NoRows(reasons[0] if len(reasons) == 1 else f"{reasons[0]}; so with all {len(reasons)} data files there")
+
+
+def _read_file(path: Path) -> Iterator[RawRow]:
+    """Rows of one file; raises `NoRows` before the first where they are no questions."""
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() not in READERS:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
         raise InputError(f"{path}: is none of {', '.join(READERS)}")
-    yield from READERS[path.suffix.lower()](path)
-
-
-def data_files(folder: Path) -> list[Path]:
-    """Data files below a folder, by name; hidden ones are left out."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in READERS and path.is_file()]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    with open(path, "rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise InputError(f"{path}: is a Git LFS pointer, not the file itself (`git lfs pull` fetches it)")
+    rows = reader(path)
+    first = next(rows, None)
+    if first is None:
+        raise NoRows(f"{path}: holds no rows")
+    if not QUESTION_KEYS & first.row.keys():
+        raise NoRows(f"{path}: its rows have no question (keys {', '.join(sorted(map(str, first.row))[:6])})")
+    yield from itertools.chain([first], rows)
 
 
 def read_hub_rows(name: str, config: str | None, split: str) -> Iterator[RawRow]:
     """Rows of a data set on the Hub, or of a folder in its layout, streamed through `datasets`; audio is not decoded."""
+    import pyarrow
     from datasets import Audio, load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
 
+    number = 0
     try:
         rows = load_dataset(name, config, split=split, streaming=True)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
-        raise InputError(f"--hub {name}: {str(error).splitlines()[0]}") from None
-    for column, feature in (rows.features or {}).items():
-        if isinstance(feature, Audio):
-            rows = rows.cast_column(column, Audio(decode=False))
-    for number, row in enumerate(rows, 1):
-        yield _with_audio(f"{name}: row {number}", row)
+        for column, feature in (rows.features or {}).items():
+            if isinstance(feature, Audio):
+                rows = rows.cast_column(column, Audio(decode=False))
+        for number, row in enumerate(rows, 1):
+            yield _with_audio(f"{name}: row {number}", row)
+    # not found, no network, no such split, a file that is none: `datasets` has no one error of its own
+    except (DatasetsError, OSError, ValueError, pyarrow.ArrowException) as error:
+        where = f" behind row {number}" if number else ""
+        raise InputError(f"--hub {name}{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 
 
 def _read_json(path: Path) -> Iterator[RawRow]:
-    for place, row in read_rows(path):
+    rows = read_rows(path)
+    try:
+        first = next(rows, None)
+    except InputError:
+        _require_rows(path)
+        raise
+    for place, row in rows if first is None else itertools.chain([first], rows):
         yield RawRow(place, row)
+
+
+def _require_rows(path: Path) -> None:
+    """Raise `NoRows` for a file that is JSON, but no list of objects (sizes.json, dataset_info.json)."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError:  # broken: the reader says where
+        return
+    raise NoRows(f"{path}: is no list of rows but {_described(value)}")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object (keys {', '.join(list(value)[:4])})"
+    return "a list of other values" if isinstance(value, list) else repr(value)[:40]
 
 
 def _read_csv(path: Path) -> Iterator[RawRow]:
@@ -102,37 +162,73 @@ def _read_parquet(path: Path) -> Iterator[RawRow]:
 
 
 def _with_audio(place: str, row: dict) -> RawRow:
-    """Take the clip out of the Hub's audio column, {"bytes", "path"}; where that only names a file, keep the name."""
+    """Take the clip out of a row: the Hub's {"bytes", "path"}, a decoded array, or bytes alone, in whatever column.
+
+    Where the column only names a file, the name stays.
+    """
     row = dict(row)
-    audio = row.pop("audio", None)
-    if not isinstance(audio, dict):
-        return RawRow(place, row if audio is None else row | {"audio_path": audio})
-    if audio.get("path"):
-        row.setdefault("audio_path", audio["path"])
-    return RawRow(place, row, audio.get("bytes"))
+    column = next((name for name in (*_CLIP_COLUMNS, *row) if _holds_clip(name, row.get(name))), None)
+    clip = None if column is None else row.pop(column)
+    row = json.loads(json.dumps(row, default=_as_json))
+    if clip is None or isinstance(clip, bytes):
+        return RawRow(place, row, clip)
+    if isinstance(clip.get("path"), str) and clip["path"]:
+        row.setdefault("audio_path", clip["path"])
+    return RawRow(place, row, clip.get("bytes") or _encoded(clip.get("array"), clip.get("sampling_rate")))
+
+
+def _as_json(value: object) -> object:
+    """What JSON has for a value of parquet: a number for a decimal, nothing for bytes (a picture), else a text."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return None if isinstance(value, bytes) else str(value)
+
+
+def _holds_clip(name: str, value: object) -> bool:
+    if isinstance(value, bytes):
+        return name in _CLIP_COLUMNS
+    is_picture = any(word in name.lower() for word in ("image", "picture", "video", "frame"))
+    return isinstance(value, dict) and ("bytes" in value or "array" in value) and not is_picture
+
+
+def _encoded(array: object, sampling_rate: object) -> bytes | None:
+    """A decoded clip, (samples,) or (channels, samples), as the bytes of a WAV; None where there is none."""
+    if array is None:
+        return None
+    waveform = np.atleast_2d(np.asarray(array, np.float32))
+    waveform = waveform if waveform.shape[0] > waveform.shape[1] else waveform.T  # (samples, channels)
+    buffer = io.BytesIO()
+    try:
+        soundfile.write(buffer, waveform, int(sampling_rate), format="WAV", subtype="FLOAT")
+    except (TypeError, ValueError, soundfile.LibsndfileError):
+        return b"array without a sampling rate"  # decodes as nothing, so that the row is dropped and counted
+    return buffer.getvalue()
 
 
 def _read_tar(path: Path) -> Iterator[RawRow]:
     """A webdataset shard: members of one key (the name up to its first dot) stand next to each other."""
-    key, row, audio = None, None, None
+    key, row, audio, is_first = None, None, None, True
     try:
         with tarfile.open(path, "r|*") as shard:
             for member in shard:
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")
+                if name.startswith("."):  # what macOS adds
+                    continue
                 stem, _, suffix = name.partition(".")
                 if (folder, stem) != key:
                     if key is not None:
-                        yield _of_shard(path, key, row, audio)
+                        yield _of_shard(path, key, row, audio, is_first)
+                        is_first = False
                     key, row, audio = (folder, stem), None, None
                 content = shard.extractfile(member).read()
                 if suffix.lower() == "json":
                     row = _parse_member(f"{path}: {member.name}", content)
-                elif f".{suffix.lower()}" in AUDIO_SUFFIXES:
+                elif f".{suffix.lower()}" in CLIP_SUFFIXES:
                     audio = content
             if key is not None:
-                yield _of_shard(path, key, row, audio)
+                yield _of_shard(path, key, row, audio, is_first)
     except tarfile.TarError as error:
         raise InputError(f"{path}: not a whole tar file ({error})") from None
 
@@ -147,10 +243,11 @@ def _parse_member(place: str, content: bytes) -> dict:
     return row
 
 
-def _of_shard(path: Path, key: tuple[str, str], row: dict | None, audio: bytes | None) -> RawRow:
+def _of_shard(path: Path, key: tuple[str, str], row: dict | None, audio: bytes | None, is_first: bool) -> RawRow:
     name = "/".join(part for part in key if part)
     if row is None:
-        raise InputError(f"{path}: {name} has no .json beside its audio")
+        error = NoRows if is_first else InputError  # a tar of clips alone, or a shard with a hole
+        raise error(f"{path}: {name} has no .json beside it")
     return RawRow(f"{path}: {name}", {"file_name": key[1]} | row, audio)
 
 

@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from ..files import read_jsonl, write_json, write_jsonl, write_text
-from .clips import Inspection, describe_format
+from .clips import Inspection
+from .copies import describe_format
 from .page import AuditSummary, RuleCount, audit_page, audit_table, make_histogram
 from .rules import DROPPED, FLAGGED, RULES
 
@@ -71,6 +72,8 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
         findings=tuple((what, len(paths), tuple(paths[:EXAMPLES])) for what, paths in sorted(findings.items())),
         formats=dict(formats.most_common()),
         histograms=tuple(histograms),
+        skipped=tuple(line.replace(f"{config.audio_root}/", "") for line in preparation.spool.skipped),
+        alike=len(preparation.shared.alike),
         settings={name: str(getattr(config, name)) for name in SHOWN_SETTINGS if getattr(config, name)},
     )
 
@@ -83,12 +86,14 @@ def write_report(preparation, summary: AuditSummary) -> None:
     write_text(report / "audit.html", audit_page(summary))
     write_text(report / "audit.txt", audit_table(summary) + "\n")
     counts = [{"rule": count.rule, "action": count.action, "rows": count.rows} for count in summary.rules]
-    write_json(report / "audit.json", {"rows_in": summary.rows_in, "rows_out": summary.rows_out, "rules": counts})
+    figures = {"rows_in": summary.rows_in, "rows_out": summary.rows_out, "rules": counts, "skipped": list(summary.skipped)}
+    write_json(report / "audit.json", figures)
 
 
 def _audit_row(preparation, path: str, found: Inspection) -> dict:
     root = preparation.config.audio_root
-    first = preparation.first_name.get(path, path)
+    shared = preparation.shared
+    first = shared.first_name.get(path, path)
     return {
         "path": below(path, root),
         "sha256": found.sha256,
@@ -104,7 +109,9 @@ def _audit_row(preparation, path: str, found: Inspection) -> dict:
         "rule": found.rule,
         "reason": found.reason,
         "same_as": below(first, root) if first != path else None,
-        "in_benchmark": preparation.in_benchmark.get(path),
+        "in_benchmark": shared.in_benchmark.get(path),
+        "contained": [below(other, root) for other in shared.contained.get(path, ())] + shared.with_benchmark.get(path, []),
+        "sounds_like": [below(other, root) for other in shared.alike.get(path, ())],
         "copy": below(str(preparation.flac_folder / found.flac), root) if found.flac else None,
     }
 

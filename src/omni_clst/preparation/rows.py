@@ -10,11 +10,12 @@ from ..config import PrepareConfig
 from ..errors import InputError
 from ..files import write_jsonl
 from ..samples import AudioQASample, sample_from_row
-from .clips import EmbeddedClips, make_pool
+from .copies import EmbeddedClips
 from .finder import ClipFinder
 from .layouts import Candidate, convert, convert_benchmark
-from .readers import ROWS_AT_ONCE, RawRow, read_hub_rows, read_raw_rows
+from .readers import ROWS_AT_ONCE, NoRows, RawRow, read_hub_rows, read_raw_rows
 from .rules import Dropped
+from .workers import make_pool
 
 
 class RowSpool:
@@ -25,7 +26,8 @@ class RowSpool:
         self.is_benchmark = config.source in BENCHMARKS
         self.path = work / "rows.jsonl"
         self._oddities: dict[str, list[str]] = defaultdict(list)
-        self._finder = ClipFinder(self._clip_folder())
+        self.skipped: list[str] = []  # data files that hold no rows, and why
+        self._finder = ClipFinder(self._clip_folders(), leave_out=Path(config.output))
 
     def fill(self) -> int:
         """Spool all rows, in their order; returns how many there were."""
@@ -43,20 +45,26 @@ class RowSpool:
         with make_pool(self.num_workers) as pool:
             write_jsonl(self.path, spooled(EmbeddedClips(self.work, self.flac_folder, pool)))
         if not count:
-            raise InputError(f"{self.config.input or self.config.hub}: holds no rows")
+            raise NoRows(f"{self.config.input or self.config.hub}: holds no rows")
         return count
 
-    def _clip_folder(self) -> Path | None:
-        if self.config.clips is not None or self.config.input is None:
-            return Path(self.config.clips) if self.config.clips else None
-        given = Path(self.config.input)
-        return given if given.is_dir() else given.parent
+    def _clip_folders(self) -> list[Path]:
+        """Where names of clips count from: --clips, then the input's folder."""
+        folders = [Path(self.config.clips)] if self.config.clips else []
+        if self.config.input is not None:
+            given = Path(self.config.input)
+            folders.append(given if given.is_dir() else given.parent)
+        elif Path(self.config.hub).is_dir():
+            folders.append(Path(self.config.hub))
+        return folders
 
     def _rows(self) -> Iterator[RawRow]:
         config = self.config
         if config.hub is not None:
             return read_hub_rows(config.hub, config.hub_config, config.hub_split)
-        return self._benchmark_rows() if self.is_benchmark else read_raw_rows(config.input)
+        if self.is_benchmark:
+            return self._benchmark_rows()
+        return read_raw_rows(config.input, self.skipped.append, leave_out=Path(config.output))
 
     def _benchmark_rows(self) -> Iterator[RawRow]:
         """A benchmark's rows, from its metadata file or from the folder that holds it as data/README.md says."""
@@ -84,14 +92,17 @@ class RowSpool:
         except Dropped as end:
             return {"place": place, "rule": end.rule, "value": end.value}
         notes = [*candidate.notes, *([trouble] if trouble else [])]
-        return {"place": place, "sample": candidate.sample.to_row(), "notes": notes, "clip": clip, "was": was}
+        sample = candidate.sample.to_row()
+        if clip and not candidate.clip_names:  # embedded without a name: that of its copy, which is its content's hash
+            sample["audio_path"] = Path(clip).name
+        return {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": was}
 
     def _clip_of(
         self, candidate: Candidate, embedded: dict | None
     ) -> tuple[str | None, str | None, tuple[str, str] | None]:
         """The clip's file, what an embedded one was, and (rule, value) where there is none."""
         if embedded is None:
-            path, reason = self._finder.find(candidate.sample.audio_path)
+            path, reason = self._finder.find(candidate.clip_names)
             return path, None, None if path else ("no clip", reason)
         if embedded["flac"] is None:
             return None, None, (embedded["rule"], embedded["reason"])

@@ -4,15 +4,18 @@
 that ended it.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 
 from ..matching import bare_letter, split_letter
+from ..samples import as_text
 from ..sources import strip_letter
 
 DROPPED, CHANGED, FLAGGED = "dropped", "changed", "flagged"
 RULES = {  # rule: what it does to a row, in the order in which rows meet them
     "is incomplete": DROPPED,
+    "a choice is no text": DROPPED,
     "asks for what can only be seen": DROPPED,
     "asks for a colour": DROPPED,
     "holds a special token": DROPPED,
@@ -33,11 +36,20 @@ RULES = {  # rule: what it does to a row, in the order in which rows meet them
     "clip is silent": DROPPED,
     "the same question about the same clip": DROPPED,
     "the same clip under two names": CHANGED,
+    "clip is a part of another, or holds it": FLAGGED,
     "clip is in a benchmark": DROPPED,
+    "clip shares sound with a benchmark": FLAGGED,
     "question is in a benchmark": DROPPED,
+}
+RULE_OF_CLIP_ERROR = {
+    "missing": "no clip",
+    "unreadable": "clip is not readable",
+    "not finite": "clip holds values that are not finite",
+    "too short": "clip is too short",
 }
 MIN_THOUGHT_WORDS = 3
 _NO_THOUGHT = {"none", "null", "nan", "n/a", "na", "-", "..."}
+_WRITTEN_NUMBER = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d{1,15})?\s*")
 _SPECIAL_TOKEN = re.compile(r"<\|[^|\s<>]+\|>|</?tool_(?:call|response)>")
 # A video that is watched; "video game" is a sound's source.
 _VIDEO = re.compile(r"\b(v)ideo(?:[ -](?:clip|recording))?(s?)\b(?!\s*-?\s*gam(?:e|er|es|ers|ing)\b)", re.IGNORECASE)
@@ -56,15 +68,16 @@ class Dropped(Exception):
 class Draft:
     """A row on its way: what the source's own reading makes of it, before the rules that all sources share."""
 
-    audio_path: str
+    clip_names: tuple[str, ...]  # every name of the clip that the row offers, a path first
     question: str
     choices: list[str]
-    answer: object  # text, letter, or place among the choices
+    answer: object  # text, number, letter, or place among the choices
     think: str | None
     row_id: str | None
     extra: dict = field(default_factory=dict)
     prompt: str | None = None
     level: str = "unknown"
+    answers_by_place: bool = False  # a number is a place, also where a choice reads the same
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -122,13 +135,13 @@ class _Answer:
 def _answer_text(draft: Draft, choices: list[str]) -> _Answer:
     """The answer's text, from a text, a text with its letter, a letter, or a place counted from 0."""
     value = draft.answer
-    if isinstance(value, bool) or value is None:
+    if value is None or (isinstance(value, bool) and draft.answers_by_place):
         return _Answer("")
-    if isinstance(value, str) and value.strip() in choices:
-        return _Answer(value.strip())
-    if isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value)):
-        place = int(value)
-        return _Answer(choices[place], by_place=True) if 0 <= place < len(choices) else _Answer("")
+    number = _number(value)
+    if number is not None:
+        return _numbered_answer(draft, choices, number)
+    if str(value).strip() in choices:
+        return _Answer(str(value).strip())
     text = str(value).strip()
     if text in draft.choices:  # written as the choice was, letter included
         return _Answer(choices[draft.choices.index(text)], had_letter=True)
@@ -136,6 +149,35 @@ def _answer_text(draft: Draft, choices: list[str]) -> _Answer:
         return _Answer(choices[place], had_letter=True) if place < len(choices) else _Answer("")
     bare = strip_letter(text, tuple(choices))
     return _Answer(bare, had_letter=bare != text)
+
+
+def _numbered_answer(draft: Draft, choices: list[str], number: float) -> _Answer:
+    """A number as answer: a place where the source counts so; else the choice that reads so, or that is that number.
+
+    Among choices without any number it can only be a place.
+    """
+    text = as_text(draft.answer).strip()
+    if not draft.answers_by_place:
+        if text in choices or not choices:  # none: a wording that nobody reads
+            return _Answer(text)
+        numbers = [_number(choice) for choice in choices]
+        if numbers.count(number) == 1:
+            return _Answer(choices[numbers.index(number)])
+        if any(value is not None for value in numbers):
+            return _Answer("")
+    if number.is_integer() and 0 <= number < len(choices):
+        return _Answer(choices[int(number)], by_place=True)
+    return _Answer("")
+
+
+def _number(value: object) -> float | None:
+    """The value of a number, or of a text that is one as programs write it (`2`, `2.0`)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and not _WRITTEN_NUMBER.fullmatch(value):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _clean_thought(draft: Draft) -> None:

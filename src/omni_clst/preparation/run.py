@@ -16,11 +16,13 @@ from ..config import PrepareConfig
 from ..files import read_jsonl, require_writable, write_jsonl
 from ..samples import AudioQASample, make_sample_id, write_samples
 from .clips import ClipAudit, Inspection
-from .overlap import BenchmarkContent, read_benchmarks, same_clips
+from .comparisons import Comparisons
+from .overlap import BenchmarkContent, read_benchmarks
 from .page import AuditSummary
 from .report import Tally, below, summarise, write_report
 from .rows import RowSpool, spooled_sample
 from .rules import CHANGED, RULES, Dropped
+from .shared_sound import find_shared_sound
 from .splits import connected, question_key, split
 
 SPLIT_FILES = {"train": "samples.jsonl", "valid": "valid.jsonl", "held_out": "held_out.jsonl"}
@@ -47,21 +49,22 @@ class Preparation:
     def run(self) -> AuditSummary:
         """Prepare everything and write it; raises `InputError` for files that cannot be read."""
         rows_in = self.spool.fill()
-        self._hear()
+        self._inspect_clips()
         rows_out = self._write_splits()
         summary = summarise(self, rows_in, rows_out)
         write_report(self, summary)
         return summary
 
-    def _hear(self) -> None:
-        """Inspect all clips, the benchmarks' too, and find those that are the same."""
+    def _inspect_clips(self) -> None:
+        """Inspect all clips, the benchmarks' too, and find what they have in common."""
         own = sorted({row["clip"] for _, row in read_jsonl(self.spool.path) if row.get("clip")})
         self.theirs = BenchmarkContent() if self.is_benchmark else read_benchmarks(self.config.against)
         audit = ClipAudit(self.work, self.flac_folder, self.num_workers)
         found = audit.inspect([*own, *self.theirs.clips])
         self.inspections = {path: found[path] for path in own}
         theirs = {path: found[path] for path in self.theirs.clips}
-        self.first_name, self.in_benchmark = same_clips(self.inspections, theirs, self.theirs.clips)
+        comparisons = Comparisons(self.work, self.num_workers)
+        self.shared = find_shared_sound(self.inspections, theirs, self.theirs.clips, comparisons)
 
     def _write_splits(self) -> dict[str, int]:
         """Decide every row, spool what stays, part it and write the splits; returns rows by split."""
@@ -106,7 +109,9 @@ class Preparation:
                     listed["flagged"].append({"place": row["place"], "rule": rule, "value": value})
             sample = _with_id(sample, ids, self.config.audio_root)
             ids.add(sample.id)
-            links.append((sample.audio_path, hashlib.sha256(question.encode()).digest()))
+            links.append(
+                (self.shared.together.get(row["clip"], sample.audio_path), hashlib.sha256(question.encode()).digest())
+            )
             self._count_tokens(sample, self.inspections.get(row["clip"]))
             yield sample.to_row()
 
@@ -121,17 +126,26 @@ class Preparation:
             if not (self.is_benchmark or (self.config.keep_overlap and is_overlap)):
                 raise Dropped(*trouble)
             notes.append(trouble)
-        first = clip if self.is_benchmark else self.first_name[clip]
+        notes += self._shares(clip)
+        first = clip if self.is_benchmark else self.shared.first_name[clip]
         if first != clip:
             notes.append(("the same clip under two names", f"{self._name(clip)} is {self._name(first)}"))
         flac = self.inspections[first].flac
         return replace(sample, audio_path=str(self.flac_folder / flac) if flac else first), notes
 
     def _overlaps(self, sample: AudioQASample, clip: str) -> Iterator[tuple[str, str]]:
-        if clip in self.in_benchmark:
-            yield "clip is in a benchmark", f"{self._name(clip)} is {self.in_benchmark[clip]}"
+        if clip in self.shared.in_benchmark:
+            yield "clip is in a benchmark", f"{self._name(clip)} is {self.shared.in_benchmark[clip]}"
         if their := self.theirs.with_question(sample):
             yield "question is in a benchmark", f"{sample.question[:80]!r} is {their}"
+
+    def _shares(self, clip: str) -> list[tuple[str, str]]:
+        """What else holds a part of this clip, or the whole of it."""
+        listed = {
+            "clip is a part of another, or holds it": list(map(self._name, self.shared.contained.get(clip, ()))),
+            "clip shares sound with a benchmark": self.shared.with_benchmark.get(clip, ()),
+        }
+        return [(rule, f"{self._name(clip)} and {', '.join(others)}") for rule, others in listed.items() if others]
 
     def _name(self, clip: str) -> str:
         return below(clip, self.config.audio_root)

@@ -8,9 +8,12 @@ from ..runs import say
 from ..samples import AudioQASample, write_samples
 from ..sources import read_samples
 from .clips import Inspection
-from .overlap import same_clips
+from .comparisons import Comparisons
+from .folders import files_below
 from .page import audit_table
+from .readers import NoRows
 from .run import SPLIT_FILES, Preparation
+from .shared_sound import SharedSound, find_shared_sound
 from .splits import connected, question_key, split
 
 FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ", "mmau-mini": "MMAU", "mmau-test": "MMAU",
@@ -30,20 +33,36 @@ def prepare_usual(argv: list[str]) -> None:
         wanted = ", ".join(f"{folder}/" for folder in dict.fromkeys(FOLDERS.values()))
         raise InputError(f"{root}: holds none of {wanted}; data/README.md says what goes there")
     configs = [_config_of(source, root, given) for source in found]  # all of them, before the first is begun
-    training = []
+    training, empty = [], []
     for config in configs:
         say(f"== {config.source}, from {config.input}")
-        preparation = Preparation(config)
-        say(audit_table(preparation.run()) + "\n")
-        if not preparation.is_benchmark:
+        try:
+            preparation = Preparation(config)
+            summary = preparation.run()
+        except NoRows as reason:
+            say(f"{reason}\n")
+            empty.append(config.source)
+            continue
+        say(audit_table(summary) + "\n")
+        if preparation.is_benchmark:
+            continue
+        if summary.kept:
             training.append(preparation)
+        else:
+            empty.append(config.source)
     if training:
         join(training, root)
+    if empty:
+        say(f"no row is left of {', '.join(empty)}: see above, and dropped.jsonl in {root / 'prepared'}/<set>")
+    if empty and not training:
+        raise InputError(f"{root}: no set has a row to train on")
 
 
 def _is_there(root: Path, source: str) -> bool:
     folder = root / FOLDERS[source]
-    return any(folder.rglob(META_FILES[source])) if source in META_FILES else folder.is_dir()
+    if source not in META_FILES:
+        return folder.is_dir()
+    return folder.is_dir() and any(Path(file).match(META_FILES[source]) for file in files_below(folder))
 
 
 def _config_of(source: str, root: Path, given: dict[str, list[str]]) -> PrepareConfig:
@@ -59,17 +78,18 @@ def join(training: list[Preparation], root: Path) -> None:
     one side.
     """
     config = training[0].config
-    first_name = _first_names(training)
+    shared = _shared_sound(training, root)
     samples: dict[tuple[str, str], AudioQASample] = {}
-    links, rows = [], 0
+    rows = 0
     for preparation in training:
         for file in SPLIT_FILES.values():
-            if (preparation.output / file).exists():
-                for sample in read_samples(preparation.output / file, config.audio_root):
+            path = preparation.output / file
+            if path.exists() and path.stat().st_size:
+                for sample in read_samples(path, config.audio_root):
                     rows += 1
-                    clip = first_name[sample.audio_path]
+                    clip = shared.first_name[sample.audio_path]
                     samples.setdefault((clip, question_key(sample.question, sample.choices)), sample)
-    links = list(samples)
+    links = [(shared.together.get(clip, clip), question) for clip, question in samples]
     sizes = {"held_out": config.held_out, "valid": round(config.valid_share * len(samples))}
     parts = split(connected(links), sizes, config.seed)
     for name, file in OUTPUTS.items():
@@ -80,10 +100,12 @@ def join(training: list[Preparation], root: Path) -> None:
     say(f"{rows - len(samples)} of {rows} samples stood in two sets and were taken once")
 
 
-def _first_names(training: list[Preparation]) -> dict[str, str]:
-    """For every clip of all sets, the name that it goes by in the first that has it."""
+def _shared_sound(training: list[Preparation], root: Path) -> SharedSound:
+    """What the clips of all sets have in common, each under the name that samples know it by."""
     found: dict[str, Inspection] = {}
     for preparation in training:
         for path, inspection in preparation.inspections.items():
             found[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
-    return same_clips(found, {}, {})[0]
+    of_sets = [preparation.work for preparation in training]
+    comparisons = Comparisons(root / "prepared" / ".work", training[0].num_workers, of_sets)
+    return find_shared_sound(found, {}, {}, comparisons)
