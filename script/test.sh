@@ -4,4 +4,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 cd -- "$REPO"
 "$PYTHON_BIN" -m ruff check .
 "$PYTHON_BIN" -m ruff format --check .
-"$PYTHON_BIN" -m pytest "$@"
+# a test a core, each on one thread; most of them wait for processes that they start
+OMP_NUM_THREADS=1 "$PYTHON_BIN" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"

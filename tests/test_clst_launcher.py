@@ -24,7 +24,7 @@ def training(world, run_name: str, **changes) -> list[str]:
 def launch(world, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"NPROC_PER_NODE": "1"}
     command = ["bash", str(REPOSITORY / "script" / "CLST.sh"), *words]
-    return subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def inference(world) -> list[str]:

@@ -40,7 +40,7 @@ def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
         "infer": infer_arguments(world, "infer", num_workers=1),
     }[entry]
     command = [sys.executable, str(DRIVER), entry, "spell+kill_worker:3", *argv]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 2, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio was lost (")

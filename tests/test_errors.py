@@ -35,6 +35,6 @@ def test_distributed_process_ends_without_tearing_the_interpreter_down(word, sta
     """While gloo's threads live, the teardown now and then aborts a process whose run is finished."""
     command = [sys.executable, "-W", "ignore", "-c", ENTRY % free_port(), word]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert (result.returncode, result.stderr) == (status, error)
     assert result.stdout == f"done {word}\nexit function\n"

@@ -77,7 +77,7 @@ def run_driver(hook: str, argv: list[str], processes: int = 1) -> subprocess.Com
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
     command += [str(DRIVER), "grpo", f"spell+{hook}", *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def succeeds(hook: str, argv: list[str], processes: int = 1) -> None:

@@ -84,7 +84,7 @@ def run_bash(command: str, cwd: Path, **variables: str) -> subprocess.CompletedP
     """Run a bash command line with PATH, HOME and these variables as its whole environment."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
-        ["bash", "-c", command], cwd=cwd, env={**kept, **variables}, capture_output=True, text=True, timeout=120
+        ["bash", "-c", command], cwd=cwd, env={**kept, **variables}, capture_output=True, text=True, timeout=600
     )
 
 
@@ -244,7 +244,7 @@ def installed(tmp_path_factory):
         )
         for _ in range(2)
     ]
-    return repository, settings, [(*start.communicate(timeout=120), start.returncode) for start in starts]
+    return repository, settings, [(*start.communicate(timeout=600), start.returncode) for start in starts]
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True, timeout=600)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode

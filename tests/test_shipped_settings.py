@@ -53,7 +53,7 @@ def run(world: Path, entry: str, config: str, name: str, hook: str, processes: i
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
     command += [DRIVER, entry, hook, "--config", REPOSITORY / "configs" / f"{config}.yaml", *argv]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     return world / "runs" / name
 

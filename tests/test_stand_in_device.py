@@ -65,6 +65,6 @@ def test_run_computes_on_its_device_alone(world, name):
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
     command += [str(DRIVER), entry, "spell+stand_in_device", *ARGUMENTS[entry](world, name, **changes)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     assert END[entry] in result.stdout
