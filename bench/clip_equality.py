@@ -71,18 +71,18 @@ def main() -> None:
     print(
         f"{len(waves)} clips, {seconds:.0f} s, {sum(len(one.values) for one in originals) / seconds:.0f} landmarks a second"
     )
-    print(f"{'':<22} {'candidates':>10} {'landmarks':>9} {'correlation':>11} {'worst window':>12}  relations")
+    print(f"{'':<22} {'candidates':>10} {'landmarks':>9} {'correlation':>11} {'worst window':>12} {'high':>6}  relations")
     for name, way in WAYS.items():
         copies = [way(wave) for wave in waves]
         of_copies = [landmarks_of(copy) for copy in copies]
         pairs = set(candidate_pairs(originals + of_copies))
         met = sum((place, place + len(waves)) in pairs for place in range(len(waves)))
         fewest = min(map(in_common, originals, of_copies))
-        agreements = [compare(wave, copy, SAMPLING_RATE) for wave, copy in zip(waves, copies, strict=True)]
+        agreements = [compare(wave, copy) for wave, copy in zip(waves, copies, strict=True)]
         print(f"{name:<22} {met:>10} {fewest:>9} {figures(agreements, min)}")
     others = [(a, b) for a in range(len(waves)) for b in range(a)][::5]
     most = max(in_common(originals[a], originals[b]) for a, b in others)
-    agreements = [compare(waves[a], waves[b], SAMPLING_RATE) for a, b in others]
+    agreements = [compare(waves[a], waves[b]) for a, b in others]
     print(f"{f'{len(others)} other pairs':<22} {'':>10} {most:>9} {figures(agreements, max)}")
     search(arguments.many)
 
@@ -106,7 +106,9 @@ def figures(agreements: list[Agreement], extreme) -> str:
     correlation = extreme(agreement.correlation for agreement in agreements)
     lowest = extreme(agreement.lowest for agreement in agreements)
     relations = Counter(agreement.relation or "none" for agreement in agreements)
-    return f"{correlation:>11.3f} {lowest:>12.3f}  {', '.join(f'{count} {name}' for name, count in relations.items())}"
+    high = extreme((agreement.high for agreement in agreements if agreement.high is not None), default=float("nan"))
+    listed = ", ".join(f"{count} {name}" for name, count in relations.items())
+    return f"{correlation:>11.3f} {lowest:>12.3f} {high:>6.3f}  {listed}"
 
 
 def search(count: int) -> None:

@@ -1,23 +1,26 @@
 """Whether two clips are the same sound: their waveforms' correlation, at the lag at which they agree best.
 
-Both are taken at 8 kHz and from 100 Hz to 3.4 kHz, what every codec and telephone keeps, and a polarity turned over counts
-as the same. They are then compared window by window, so that a second of another sound in a minute of the same is seen.
+They are aligned between 100 Hz and 3.4 kHz, what every codec and telephone keeps, and a polarity turned over counts as the
+same. They are compared window by window, so that a second of another sound in a minute of the same is seen, and above
+4.2 kHz as a whole where both have sound there: codecs and low rates take of it what they like.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-RATE = 8_000
-LOWEST_HZ, HIGHEST_HZ = 100.0, 3_400.0
+RATE = 16_000
+LOW_HZ, HIGH_HZ = (100.0, 3_400.0), (4_200.0, 7_000.0)
 WINDOW_SECONDS = 0.5
 QUIET_DB = 30.0  # below the loudest window codecs alter what they like: not compared
+NOISE_SHARE = 1e-3  # of a clip's energy that lies high: with less it is noise of a codec, not sound
+# A clip with less than this share, and so much less than the other's, had what is high cut off: not compared there.
+CUT_SHARE, CUT_RATIO = 3e-3, 1e-2
 LEAST_ENERGY = 0.01  # of a clip: places with less say nothing of the lag
 FINER = 16  # parts of a sample, for the lag
 MAX_LAG_SECONDS = 0.5  # of copies of one length: an encoder's delay
-MIN_CORRELATION = 0.9
-MIN_WINDOW_CORRELATION = 0.5
+MIN_CORRELATION, MIN_WINDOW_CORRELATION = 0.9, 0.5
+MIN_HIGH_CORRELATION = 0.5
 MIN_COVERED = 0.9  # of the shorter clip that lies inside the longer
 
 
@@ -25,11 +28,13 @@ MIN_COVERED = 0.9  # of the shorter clip that lies inside the longer
 class Agreement:
     """How two clips agree, the second shifted by `lag_seconds`.
 
-    `correlation` is that of all they have in common, `lowest` that of their worst window, up to 1.
+    `correlation` is that of all they have in common, `lowest` that of their worst window, up to 1; `high` is that of
+    all above 4.2 kHz, None where one of them has nothing there.
     """
 
     correlation: float
     lowest: float
+    high: float | None
     lag_seconds: float
     lengths: tuple[float, float]
 
@@ -38,26 +43,33 @@ class Agreement:
         """`same`, `contained` (the shorter in the longer), or None."""
         if self.correlation < MIN_CORRELATION or self.lowest < MIN_WINDOW_CORRELATION:
             return None
+        if self.high is not None and self.high < MIN_HIGH_CORRELATION:
+            return None
         longer = abs(self.lengths[0] - self.lengths[1])
         return "same" if longer <= MAX_LAG_SECONDS and abs(self.lag_seconds) <= MAX_LAG_SECONDS else "contained"
 
 
-def compare(first: np.ndarray, second: np.ndarray, sampling_rate: int) -> Agreement:
-    """Agreement of two mono clips (samples,) at one rate."""
-    waves = [soxr.resample(wave, sampling_rate, RATE, quality="LQ") for wave in (first, second)]
-    size = 1 << (len(waves[0]) + len(waves[1])).bit_length()
+def compare(first: np.ndarray, second: np.ndarray) -> Agreement:
+    """Agreement of two mono clips (samples,) at 16 kHz."""
+    lengths = (len(first), len(second))
+    size = 1 << sum(lengths).bit_length()
     hertz = np.fft.rfftfreq(size, 1 / RATE)
-    kept = (hertz >= LOWEST_HZ) & (hertz <= HIGHEST_HZ)
-    spectra = [np.fft.rfft(wave, size) * kept for wave in waves]
-    first, second = (np.fft.irfft(spectrum, size)[: len(wave)] for spectrum, wave in zip(spectra, waves, strict=True))
-    cross = spectra[0] * np.conj(spectra[1])
-    lag = _finer_lag(cross[kept], hertz[kept], _best_lag(np.fft.irfft(cross, size), first, second))
-    spectra[1][kept] *= _phase(hertz[kept], -lag)
-    shifted = np.fft.irfft(spectra[1], size)
-    begin, end = max(0, round(lag)), max(0, min(len(first), round(lag) + len(second)))
-    whole, lowest = _correlations(first[begin:end], shifted[begin:end])
-    lengths = (len(first) / RATE, len(second) / RATE)
-    return Agreement(whole, lowest, lag / RATE, lengths)
+    low, high = ((hertz >= begin) & (hertz < end) for begin, end in (LOW_HZ, HIGH_HZ))
+    spectra = [np.fft.rfft(wave, size) for wave in (first, second)]
+    cross = spectra[0] * np.conj(spectra[1]) * low
+    waves = [np.fft.irfft(spectrum * low, size)[:length] for spectrum, length in zip(spectra, lengths, strict=True)]
+    lag = _finer_lag(cross[low], hertz[low], _best_lag(np.fft.irfft(cross, size), *waves))
+    spectra[1] = spectra[1] * _phase(hertz, -lag)
+    inside = slice(max(0, round(lag)), max(0, min(lengths[0], round(lag) + lengths[1])))
+    low_waves, high_waves = ([np.fft.irfft(s * band, size)[inside] for s in spectra] for band in (low, high))
+    shares = sorted(float(h @ h) / max(float(w @ w), 1e-20) for h, w in zip(high_waves, low_waves, strict=True))
+    has_high = shares[1] >= NOISE_SHARE and shares[0] >= min(CUT_SHARE, CUT_RATIO * shares[1])
+    return Agreement(
+        *_correlations(*low_waves),
+        high=_correlations(*high_waves)[0] if has_high else None,
+        lag_seconds=lag / RATE,
+        lengths=(lengths[0] / RATE, lengths[1] / RATE),
+    )
 
 
 def _best_lag(correlations: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audio import SAMPLING_RATE, ClipError, load_audio
+from ..audio import ClipError, load_audio
 from ..files import append_jsonl, read_appended
 from .agreement import compare
 from .landmarks import MAX_SECONDS
@@ -49,6 +49,6 @@ def _compare(key: str, first: Clip, second: Clip) -> dict:
         waves = [load_audio(clip.path, MAX_SECONDS) for clip in (first, second)]
     except ClipError:  # it went since it was inspected
         return {"pair": key, "relation": None}
-    found = compare(*waves, SAMPLING_RATE)
+    found = compare(*waves)
     figures = {"correlation": round(found.correlation, 4), "lowest": round(found.lowest, 4)}
     return {"pair": key, "relation": found.relation, "lag_seconds": round(found.lag_seconds, 3)} | figures
