@@ -4,8 +4,10 @@ import os
 import subprocess
 
 import pytest
-from test_grpo import REPOSITORY, arguments
+from test_grpo import arguments
 from tiny_world import make_base, write_mmau, write_train_file
+
+from omni_clst.config import REPOSITORY
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_batch_may_hold_more_clips_than_files_may_be_open(world):
     opened = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 20
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 60, limits[1]))
-        found = [examples for _, examples in encoded_batches(batches, encoder, Hearing.plan("real", samples), 1)]
+        found = [examples for _, examples, _ in encoded_batches(batches, encoder, Hearing.plan("real", samples), 1)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [len(examples) for examples in found] == [300, 4]
