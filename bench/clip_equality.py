@@ -24,7 +24,7 @@ sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "src")]
 
 from foreign_sets import waveform  # noqa: E402
 
-from omni_clst.audio import SAMPLING_RATE, load_audio  # noqa: E402
+from omni_clst.data.audio import SAMPLING_RATE, load_audio  # noqa: E402
 from omni_clst.preparation.agreement import Agreement, compare  # noqa: E402
 from omni_clst.preparation.landmarks import RATE, Landmarks, candidate_pairs, find_landmarks  # noqa: E402
 

@@ -21,7 +21,7 @@ from transformers import (  # noqa: E402
 
 from omni_clst.demo.pretrain import tokenizer_corpus  # noqa: E402
 from omni_clst.demo.tiny import CHAT_TEMPLATE, make_thinker_config, train_tokenizer  # noqa: E402
-from omni_clst.modeling import OmniThinker  # noqa: E402
+from omni_clst.model.thinker import OmniThinker  # noqa: E402
 
 QUESTION = "What can be heard in this recording? " * 12  # about 100 tokens
 SIZES = {  # text: hidden, layers, heads, key-value heads, vocabulary; audio: width, layers

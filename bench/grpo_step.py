@@ -15,11 +15,11 @@ from common import QUESTION, SIZES, Phases, describe_machine, make_clip, make_mo
 from counts import Counts
 from plain_grpo import grpo_loss, make_inputs, roll_out, score, torch_linear
 
-from omni_clst.generation import HFEngine, placeholder_ids
-from omni_clst.processing import OmniEncoder, collate
-from omni_clst.prompts import make_prompt
-from omni_clst.samples import AudioQASample
-from omni_clst.sampling import Sampling
+from omni_clst.data.encoder import OmniEncoder, collate
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import AudioQASample
+from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.sampling import Sampling
 
 TEMPERATURE, BETA = 1.2, 0.04
 

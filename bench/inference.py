@@ -18,11 +18,13 @@ from common import QUESTION, SIZES, describe_machine, make_clip, make_model, mak
 from counts import Counts
 from plain_grpo import as_released
 
-from omni_clst.generation import Hearing, HFEngine, encoded_batches, placeholder_ids, plan_batches
-from omni_clst.processing import OmniEncoder
-from omni_clst.prompts import make_prompt
-from omni_clst.samples import AudioQASample
-from omni_clst.sampling import Sampling
+from omni_clst.answering.audio_source import Hearing
+from omni_clst.answering.batches import encoded_batches, plan_batches
+from omni_clst.data.encoder import OmniEncoder
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import AudioQASample
+from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.sampling import Sampling
 
 PLAIN_BATCH = 8
 

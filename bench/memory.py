@@ -15,8 +15,8 @@ from common import SIZES, describe_machine
 from grpo_step import BETA, TEMPERATURE, Bench, add_arguments
 from plain_grpo import grpo_loss, make_inputs, score
 
-from omni_clst.processing import collate
-from omni_clst.sampling import Sampling
+from omni_clst.data.encoder import collate
+from omni_clst.model.sampling import Sampling
 
 GIB = 2**30
 

@@ -28,13 +28,13 @@ from transformers import Qwen2_5OmniProcessor, WhisperFeatureExtractor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from omni_clst.audio import load_audio  # noqa: E402
+from omni_clst.data.audio import load_audio  # noqa: E402
+from omni_clst.data.encoder import OmniEncoder, collate  # noqa: E402
+from omni_clst.data.mel import log_mel  # noqa: E402
+from omni_clst.data.prompts import make_prompt  # noqa: E402
+from omni_clst.data.samples import AudioQASample  # noqa: E402
 from omni_clst.demo.pretrain import tokenizer_corpus  # noqa: E402
 from omni_clst.demo.tiny import make_processor  # noqa: E402
-from omni_clst.features import log_mel  # noqa: E402
-from omni_clst.processing import OmniEncoder, collate  # noqa: E402
-from omni_clst.prompts import make_prompt  # noqa: E402
-from omni_clst.samples import AudioQASample  # noqa: E402
 
 PACKAGES = ("torch", "transformers", "numpy", "librosa", "soundfile", "soxr", "qwen-omni-utils")
 

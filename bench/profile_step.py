@@ -14,10 +14,10 @@ from grpo_step import BETA, TEMPERATURE, Bench, add_arguments
 from plain_grpo import grpo_loss, torch_linear
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from omni_clst.generation import HFEngine
-from omni_clst.onednn import OneDNNLinear
-from omni_clst.processing import collate
-from omni_clst.sampling import Sampling
+from omni_clst.data.encoder import collate
+from omni_clst.model.engine import HFEngine
+from omni_clst.model.onednn import OneDNNLinear
+from omni_clst.model.sampling import Sampling
 
 aten = torch.ops.aten
 ON_CPU = {  # what the counter does not list; formulas over shapes

@@ -9,10 +9,10 @@ Reads configs/demo/ablation.yaml and the stages' YAMLs beside it; runs every sta
 import sys
 from pathlib import Path
 
-from omni_clst.ablation import AblationConfig, figures_of, write_results
-from omni_clst.config import REPOSITORY, load_config
+from omni_clst.demo.ablation import AblationConfig, figures_of, write_results
 from omni_clst.errors import run_main
 from omni_clst.runs import describe_environment
+from omni_clst.settings import REPOSITORY, load_config
 
 
 def main(argv: list[str]) -> None:

@@ -5,8 +5,10 @@ Reads a sample file and a checkpoint; writes answers.jsonl into --answers_dir. A
     python src/answer.py runs/demo/base --samples runs/demo/data/train.jsonl --answers_dir runs/demo/answers/base
 """
 
-from omni_clst.config import AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
+from omni_clst.answering.config import AnswerConfig
 from omni_clst.errors import run_main
+from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
@@ -14,10 +16,10 @@ def main(argv: list[str]) -> None:
         argv = ["--model", *argv]
     config = load_config(AnswerConfig, argv, shared_with=(ThoughtDropoutConfig, CurriculumConfig))
 
-    from omni_clst.checkpoints import find_checkpoint
+    from omni_clst.answering.run import SampleRun
     from omni_clst.devices import choose_device
-    from omni_clst.runs import join_processes, quiet_libraries
-    from omni_clst.sample_run import SampleRun
+    from omni_clst.model.checkpoints import find_checkpoint
+    from omni_clst.processes import join_processes, quiet_libraries
 
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)

@@ -17,16 +17,18 @@ above --max_silence_pass_rate.
 
 from pathlib import Path
 
-from omni_clst.audio_contribution import leave_out_unheard, note_silence, why_unheard
-from omni_clst.config import AnswerConfig, ContributionConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
-from omni_clst.curriculum import make_curriculum
-from omni_clst.curriculum_report import describe_curriculum, draw_curriculum
-from omni_clst.difficulty import read_pass_rates
+from omni_clst.answering.config import AnswerConfig
+from omni_clst.answering.pass_rates import read_pass_rates
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.samples import AudioQASample, write_samples
 from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable, write_text
-from omni_clst.samples import AudioQASample, write_samples
-from omni_clst.sources import read_samples
-from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
+from omni_clst.method.config import ContributionConfig, CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.method.curriculum import make_curriculum
+from omni_clst.method.silence import leave_out_unheard, note_silence, why_unheard
+from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
+from omni_clst.report.curriculum_report import describe_curriculum, draw_curriculum
+from omni_clst.settings import load_config
 
 
 def make_sft_data(argv: list[str]) -> None:

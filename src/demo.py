@@ -11,12 +11,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from omni_clst.config import REPOSITORY
 from omni_clst.errors import run_main
 from omni_clst.files import read_json, require_disk, require_writable, sha256_of_text, write_json
+from omni_clst.settings import REPOSITORY
 
 WORLD_CODE = ("demo/sounds.py", "demo/world.py", "demo/dataset.py")
-BASE_CODE = ("demo/tiny.py", "demo/pretrain.py", "prompts.py")
+BASE_CODE = ("demo/tiny.py", "demo/pretrain.py", "data/prompts.py")
 
 
 def main(argv: list[str]) -> None:
@@ -38,9 +38,9 @@ def main(argv: list[str]) -> None:
         write_world(arguments.out / "data", world)
         write_json(arguments.out / "data" / "made.json", made_of)
 
-    from omni_clst.checkpoints import save_whole
     from omni_clst.demo.pretrain import PretrainConfig, pretrain, save_base
-    from omni_clst.runs import quiet_libraries
+    from omni_clst.model.checkpoints import save_whole
+    from omni_clst.processes import quiet_libraries
 
     quiet_libraries()
 

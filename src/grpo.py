@@ -8,17 +8,19 @@ as they are, metrics.jsonl and completions.jsonl. A second start goes on where t
 
 from pathlib import Path
 
-from omni_clst.config import CLSTConfig, load_config
 from omni_clst.errors import run_main
+from omni_clst.grpo.config import CLSTConfig
+from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
-    from omni_clst.checkpoints import CHOSEN_FILE, find_checkpoint
     from omni_clst.devices import choose_device
     from omni_clst.grpo.run import GRPORun, grpo_keys
-    from omni_clst.plan import print_grpo_plan, require_disk_for
-    from omni_clst.runs import open_run, process_rank, quiet_libraries, say
-    from omni_clst.training import newest_checkpoint, write_chosen
+    from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
+    from omni_clst.processes import process_rank, quiet_libraries, say
+    from omni_clst.runs import open_run
+    from omni_clst.training.base import newest_checkpoint, write_chosen
+    from omni_clst.training.plan import print_grpo_plan, require_disk_for
 
     config = load_config(CLSTConfig, argv, passthrough=grpo_keys)
     if config.print_run_dir:

@@ -6,8 +6,9 @@ predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A sec
     python src/infer.py runs/sft_lora/merged --config configs/infer.yaml
 """
 
-from omni_clst.config import InferConfig, load_config
+from omni_clst.answering.config import InferConfig
 from omni_clst.errors import run_main
+from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
@@ -15,11 +16,11 @@ def main(argv: list[str]) -> None:
         argv = ["--model", *argv]  # infer.sh CHECKPOINT
     config = load_config(InferConfig, argv)
 
-    from omni_clst.benchmark_run import BenchmarkRun, find_benchmarks, print_infer_plan
-    from omni_clst.checkpoints import find_checkpoint
+    from omni_clst.answering.answer import make_encoder
     from omni_clst.devices import choose_device
-    from omni_clst.inference import make_encoder
-    from omni_clst.runs import join_processes, quiet_libraries
+    from omni_clst.model.checkpoints import find_checkpoint
+    from omni_clst.processes import join_processes, quiet_libraries
+    from omni_clst.scoring.run import BenchmarkRun, find_benchmarks, print_infer_plan
 
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)

@@ -10,11 +10,12 @@ trains joined into source.jsonl. A second start decodes nothing again.
 
 from pathlib import Path
 
-from omni_clst.config import PrepareConfig, load_config
 from omni_clst.errors import InputError, run_main
+from omni_clst.preparation.config import PrepareConfig
 from omni_clst.preparation.page import audit_table
 from omni_clst.preparation.run import Preparation
 from omni_clst.preparation.usual import prepare_usual
+from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:

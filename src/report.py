@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from omni_clst.errors import run_main
-from omni_clst.report import write_report
+from omni_clst.report.report import write_report
 
 
 def main(argv: list[str]) -> None:

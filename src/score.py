@@ -11,11 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-from omni_clst.benchmarks import BENCHMARKS, load_benchmark
+from omni_clst.data.benchmarks import BENCHMARKS, load_benchmark
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
-from omni_clst.predictions import read_predictions
-from omni_clst.scoring import format_table, score
+from omni_clst.scoring.predictions import read_predictions
+from omni_clst.scoring.scores import format_table, score
 
 
 def main(argv: list[str]) -> None:

@@ -6,17 +6,19 @@ that transformers and vLLM load. A second start goes on where the first stopped.
     python src/sft.py --config configs/sft_lora.yaml --model Qwen/Qwen2.5-Omni-7B
 """
 
-from omni_clst.config import SFTConfig, load_config
 from omni_clst.errors import run_main
+from omni_clst.settings import load_config
+from omni_clst.training.config import SFTConfig
 
 
 def main(argv: list[str]) -> None:
-    from omni_clst.checkpoints import find_checkpoint
     from omni_clst.devices import choose_device
-    from omni_clst.plan import print_sft_plan, require_disk_for
-    from omni_clst.runs import open_run, process_rank, quiet_libraries, say
-    from omni_clst.supervised import SFTRun, merge_checkpoint, trainer_keys
-    from omni_clst.training import newest_checkpoint, step_of
+    from omni_clst.model.checkpoints import find_checkpoint
+    from omni_clst.processes import process_rank, quiet_libraries, say
+    from omni_clst.runs import open_run
+    from omni_clst.training.base import newest_checkpoint, step_of
+    from omni_clst.training.plan import print_sft_plan, require_disk_for
+    from omni_clst.training.sft import SFTRun, merge_checkpoint, trainer_keys
 
     config = load_config(SFTConfig, argv, passthrough=trainer_keys)
     quiet_libraries()

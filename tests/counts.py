@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from omni_clst.modeling import OmniThinker
+from omni_clst.model.thinker import OmniThinker
 
 
 class Counts(Counter):

@@ -48,7 +48,7 @@ def seldom(sample, text: str) -> float:
 
 
 def reward_spelling() -> None:
-    from omni_clst import rewards
+    from omni_clst.method import rewards
 
     rewards.REWARDS |= {"spelling": spelling, "seldom": seldom}
 
@@ -69,8 +69,8 @@ def write_what_is_heard(file: Path) -> None:
     """
     import hashlib
 
-    from omni_clst.generation import HFEngine
-    from omni_clst.modeling import OmniThinker
+    from omni_clst.model.engine import HFEngine
+    from omni_clst.model.thinker import OmniThinker
 
     encode, embed = OmniThinker.get_audio_features, OmniThinker.embed
     write, score = HFEngine._write, OmniThinker.score_completions
@@ -101,7 +101,7 @@ def write_what_is_heard(file: Path) -> None:
         return hashlib.sha256(encoding.float().numpy().tobytes()).hexdigest()
 
     def heard(self, input_features, feature_attention_mask=None, *arguments, **keywords):
-        from omni_clst.audio import audio_token_count
+        from omni_clst.data.audio import audio_token_count
 
         clips = hash_clips(input_features, feature_attention_mask)
         note("tower", clips)
@@ -124,7 +124,7 @@ def record_completions(file: Path) -> None:
     """Append to `file` what is written for each prompt, under the prompt's seed, which is the same in every launch."""
     from dataclasses import asdict
 
-    from omni_clst.generation import HFEngine
+    from omni_clst.model.engine import HFEngine
 
     generate = HFEngine.generate
 
@@ -140,7 +140,7 @@ def record_completions(file: Path) -> None:
 
 def replay_completions(file: Path) -> None:
     """Let the engine return what another run wrote: rounding cannot make two runs sample different tokens."""
-    from omni_clst.generation import Completion, HFEngine
+    from omni_clst.model.engine import Completion, HFEngine
 
     rows = map(json.loads, file.read_text().splitlines())
     held = {row["seed"]: [Completion(**completion) for completion in row["group"]] for row in rows}
@@ -155,7 +155,7 @@ def replay_completions(file: Path) -> None:
 
 def run_out_of_memory(count: int) -> None:
     """Let the last process of the launch run out of memory in its rollout number `count`."""
-    from omni_clst.generation import HFEngine
+    from omni_clst.model.engine import HFEngine
 
     write, calls = HFEngine._write, [0]
 
@@ -175,16 +175,17 @@ def install(hook: str) -> None:
     name, _, value = hook.partition(":")
     if name == "none":
         return
-    from omni_clst import inference, training
+    from omni_clst.answering import folder
+    from omni_clst.training import base as training
 
     if name == "spell":
         reward_spelling()
     elif name == "tokens_at_once":
-        from omni_clst.modeling import OmniThinker
+        from omni_clst.model.thinker import OmniThinker
 
         OmniThinker._tokens_at_once = int(value)
     elif name == "ends_often":
-        from omni_clst.generation import HFEngine
+        from omni_clst.model.engine import HFEngine
 
         make = HFEngine.__init__
 
@@ -200,7 +201,7 @@ def install(hook: str) -> None:
 
         stand_in_device.start()
     elif name == "kill_worker":
-        from omni_clst.processing import OmniEncoder
+        from omni_clst.data.encoder import OmniEncoder
 
         OmniEncoder.encode = call_then(OmniEncoder.encode, int(value), before=True)
     elif name == "record":
@@ -232,8 +233,8 @@ def install(hook: str) -> None:
 
         training.MetricsLog.on_step_end = on_step_end
     elif name in ("kill_before_append", "kill_after_append"):
-        append = call_then(inference.append_jsonl, int(value), before=name == "kill_before_append")
-        inference.append_jsonl = append
+        append = call_then(folder.append_jsonl, int(value), before=name == "kill_before_append")
+        folder.append_jsonl = append
     elif name == "kill_in_audit":
         from omni_clst.preparation import clips
 

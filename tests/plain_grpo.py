@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn import Linear
 
-from omni_clst.attention import FOLDED_SDPA
-from omni_clst.onednn import OneDNNLinear
+from omni_clst.model.attention import FOLDED_SDPA
+from omni_clst.model.onednn import OneDNNLinear
 
 
 @contextmanager

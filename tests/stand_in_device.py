@@ -91,7 +91,9 @@ def start() -> StandInDevice:
     from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
     from transformers import TrainingArguments
 
-    from omni_clst import devices, modeling, training
+    from omni_clst import devices
+    from omni_clst.model import thinker as modeling
+    from omni_clst.training import base as training
 
     mode = StandInDevice()
     make_state = PartialState.__init__

@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from omni_clst.audio import (
-    MIN_SAMPLES,
-    audio_token_count,
-    inspect_audio,
-    load_audio,
-    mel_frame_count,
-    probe_audio,
-)
-from omni_clst.audio_files import open_clip
+from omni_clst.data.audio import MIN_SAMPLES, audio_token_count, inspect_audio, load_audio, mel_frame_count, probe_audio
+from omni_clst.data.audio_files import open_clip
 from omni_clst.errors import InputError
 
 
@@ -312,7 +305,7 @@ def test_clip_that_did_not_change_is_opened_once_in_a_process(tmp_path, monkeypa
         opened.append(path)
         return open_clip(path)
 
-    monkeypatch.setattr("omni_clst.audio.open_clip", counted)
+    monkeypatch.setattr("omni_clst.data.audio.open_clip", counted)
     path = write(tmp_path / "clip.wav", tone(1.0))
     assert [probe_audio(path).frames for _ in range(3)] == [16000] * 3
     assert len(opened) == 1

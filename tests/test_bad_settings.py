@@ -7,11 +7,14 @@ from test_trainer_settings import arguments
 from tiny_world import make_base, write_train_file
 
 import sft
-from omni_clst import trainer_settings
-from omni_clst.config import AnswerConfig, CLSTConfig, InferConfig, SFTConfig, load_config
+from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.errors import InputError
+from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.run import grpo_keys
-from omni_clst.supervised import trainer_keys
+from omni_clst.settings import load_config
+from omni_clst.training import trainer_settings
+from omni_clst.training.config import SFTConfig
+from omni_clst.training.sft import trainer_keys
 
 NOT_INSTALLED = ("wandb", "swanlab", "flash_attn", "bitsandbytes")
 STAGES = {  # stage: its settings, its trainer's keys, good arguments
@@ -197,7 +200,7 @@ def test_setting_that_training_could_not_use_is_one_line(world, monkeypatch, giv
     def load(*_):
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("omni_clst.training.load_thinker", load)
+    monkeypatch.setattr("omni_clst.training.base.load_thinker", load)
     words = [f"--{word}" for word in given.format(w=world).removeprefix("--").split(" --")]
     with pytest.raises(InputError) as caught:
         sft.main([*arguments(world, "bad"), *words])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from omni_clst.benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
-from omni_clst.samples import AudioQASample
 
 FILES = {  # file -> (benchmark, release)
     "mmau-test-mini.json": ("mmau-mini", "v05.15.25"),

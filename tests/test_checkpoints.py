@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_world import make_base
 from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniThinkerForConditionalGeneration
 
-from omni_clst.checkpoints import (
+from omni_clst.errors import InputError
+from omni_clst.model.checkpoints import (
     MARKER,
     add_lora,
     complete_checkpoints,
@@ -21,9 +22,8 @@ from omni_clst.checkpoints import (
     make_lora,
     save_omni,
 )
-from omni_clst.config import LANGUAGE_MODEL_LINEAR
-from omni_clst.errors import InputError
-from omni_clst.supervised import merge_checkpoint
+from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.training.sft import merge_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_half_written_merge_leaves_nothing_behind(base, adapter, tmp_path, monke
     def fail(*arguments):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("omni_clst.supervised.save_omni", fail)
+    monkeypatch.setattr("omni_clst.training.sft.save_omni", fail)
     with pytest.raises(RuntimeError, match="power cut"):
         merge_checkpoint(find_checkpoint(str(adapter)), tmp_path / "merged", torch.float32, keep_talker=False)
     assert not (tmp_path / "merged").exists()

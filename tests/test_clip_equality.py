@@ -11,7 +11,7 @@ import soxr
 from foreign_sets import CHOICES, audiomcq_row, waveform, write_audiomcq
 
 import prepare
-from omni_clst.audio import load_audio
+from omni_clst.data.audio import load_audio
 from omni_clst.preparation.agreement import compare
 from omni_clst.preparation.clips import ClipAudit
 from omni_clst.preparation.comparisons import Comparisons

@@ -7,7 +7,7 @@ import pytest
 from test_grpo import arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
-from omni_clst.config import REPOSITORY
+from omni_clst.settings import REPOSITORY
 
 
 @pytest.fixture(scope="module")

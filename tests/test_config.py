@@ -7,18 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from omni_clst.ablation import AblationConfig
-from omni_clst.config import (
-    REPOSITORY,
-    AnswerConfig,
-    CLSTConfig,
-    CurriculumConfig,
-    InferConfig,
-    SFTConfig,
-    ThoughtDropoutConfig,
-    load_config,
-)
+from omni_clst.answering.config import AnswerConfig, InferConfig
+from omni_clst.demo.ablation import AblationConfig
 from omni_clst.errors import InputError
+from omni_clst.grpo.config import CLSTConfig
+from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.settings import REPOSITORY, load_config
+from omni_clst.training.config import SFTConfig
 
 
 @pytest.fixture
@@ -177,9 +172,9 @@ SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     """Missing data files are no fault of the YAML: only its keys and values are checked here."""
     from omni_clst.grpo.run import grpo_keys
-    from omni_clst.supervised import trainer_keys
+    from omni_clst.training.sft import trainer_keys
 
-    monkeypatch.setattr("omni_clst.config._existing_file", lambda name, value: [])
+    monkeypatch.setattr("omni_clst.training.config.existing_file", lambda name, value: [])
     for config_class, shared_with, more in SHIPPED_FOR[path.stem]:
         passthrough = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
         load_config(config_class, ["--config", str(path), *more], passthrough, shared_with)
@@ -205,7 +200,7 @@ class SettingsRead(ast.NodeVisitor):
 def test_every_key_of_every_shipped_yaml_is_read_by_something():
     """Ours are read as attributes of a config; the others are fields of the library's trainer, which are handed on."""
     from omni_clst.grpo.run import grpo_keys
-    from omni_clst.supervised import trainer_keys
+    from omni_clst.training.sft import trainer_keys
 
     reader = SettingsRead()
     for file in REPOSITORY.glob("src/**/*.py"):

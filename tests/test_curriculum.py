@@ -12,26 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import curriculum as entry
-from omni_clst.audio_contribution import note_silence
-from omni_clst.config import REPOSITORY, AnswerConfig, CurriculumConfig, ThoughtDropoutConfig, load_config
-from omni_clst.curriculum import (
-    EASY_TO_HARD,
-    ORDERS,
-    arrange,
-    draw,
-    grade,
-    hold_out,
-    level_of,
-    make_curriculum,
-    put_in_order,
-    quotas,
-    share_out,
-    why_left_out,
-)
-from omni_clst.curriculum_report import describe_curriculum, running_mean
+from omni_clst.answering.config import AnswerConfig
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
-from omni_clst.samples import AudioQASample
-from omni_clst.sources import read_samples
+from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_order, quotas, share_out, why_left_out
+from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
+from omni_clst.method.order import ORDERS, arrange
+from omni_clst.method.silence import note_silence
+from omni_clst.report.curriculum_report import describe_curriculum, running_mean
+from omni_clst.settings import REPOSITORY, load_config
 
 MIX = {"easy": 0.2, "medium": 0.4, "hard": 0.4}
 RATES_OF = {"easy": (1.0, 1.0), "medium": (0.0, 1.0), "hard": (0.0, 0.0)}

@@ -13,11 +13,12 @@ from test_infer import arguments as infer_arguments
 from test_sft import arguments as sft_arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
-from omni_clst.checkpoints import find_checkpoint, load_processor
-from omni_clst.generation import Batch, Hearing, encoded_batches
-from omni_clst.processing import OmniEncoder
-from omni_clst.prompts import make_prompt
-from omni_clst.sources import read_samples
+from omni_clst.answering.audio_source import Hearing
+from omni_clst.answering.batches import Batch, encoded_batches
+from omni_clst.data.encoder import OmniEncoder
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.prompts import make_prompt
+from omni_clst.model.checkpoints import find_checkpoint, load_processor
 
 DRIVER = Path(__file__).with_name("driver.py")
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from omni_clst.audio import load_audio
-from omni_clst.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.audio import load_audio
+from omni_clst.data.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.response import format_response, parse_response
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip, synthesise_event
 from omni_clst.demo.world import ASKERS, NUMBERS, Scene, ask, draw_scene
-from omni_clst.response import format_response, parse_response
-from omni_clst.sources import read_samples
 
 SMALL = WorldConfig(source_clips=6, questions_per_clip=4, mmau_clips=5, mmar_clips=3)
 

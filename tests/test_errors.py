@@ -7,7 +7,7 @@ import sys
 import pytest
 from tiny_world import free_port
 
-from omni_clst.config import REPOSITORY
+from omni_clst.settings import REPOSITORY
 
 ENTRY = """
 import atexit, os, sys

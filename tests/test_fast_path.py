@@ -16,16 +16,16 @@ from plain_grpo import grpo_loss, make_inputs, score
 from tiny_world import make_base, write_train_file
 from torch.nn.functional import scaled_dot_product_attention
 
-from omni_clst.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, free_mask
-from omni_clst.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
-from omni_clst.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.data.encoder import OmniEncoder, collate
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.prompts import make_prompt
 from omni_clst.errors import InputError
-from omni_clst.generation import HFEngine, placeholder_ids
-from omni_clst.processing import OmniEncoder, collate
-from omni_clst.prompts import make_prompt
-from omni_clst.sampling import Sampling
-from omni_clst.shared_prefix import SharedPrefix
-from omni_clst.sources import read_samples
+from omni_clst.model.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, free_mask
+from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
+from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.sampling import Sampling
+from omni_clst.model.shared_prefix import SharedPrefix
 
 CLIPS, TEMPERATURE = 5, 1.2
 
@@ -134,7 +134,7 @@ def test_logits_in_tiles_give_the_same_scores_and_gradients(world, monkeypatch):
     )
     whole = fast_log_probs(models["full"], encoder, samples[:2], ids, mask)
     expected = gradients(models["full"], whole.sin().sum())
-    monkeypatch.setattr("omni_clst.modeling.OmniThinker._tokens_at_once", 3)
+    monkeypatch.setattr("omni_clst.model.thinker.OmniThinker._tokens_at_once", 3)
     tiled = fast_log_probs(models["full"], encoder, samples[:2], ids, mask)
     assert torch.allclose(tiled, whole, atol=1e-6)
     assert torch.allclose(gradients(models["full"], tiled.sin().sum()), expected, rtol=1e-4, atol=1e-5)
@@ -142,7 +142,7 @@ def test_logits_in_tiles_give_the_same_scores_and_gradients(world, monkeypatch):
 
 def test_no_logits_of_a_tile_outlive_the_forward(world, monkeypatch):
     models, encoder, samples = world
-    monkeypatch.setattr("omni_clst.modeling.OmniThinker._tokens_at_once", 3)
+    monkeypatch.setattr("omni_clst.model.thinker.OmniThinker._tokens_at_once", 3)
     scores = fast_log_probs(models["full"], encoder, samples[:2], *four_completions(1))
     assert scores.requires_grad
     vocabulary = models["full"].config.text_config.vocab_size

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import WhisperFeatureExtractor
 
-from omni_clst.audio import MIN_SAMPLES, audio_token_count, load_audio, mel_frame_count
+from omni_clst.data.audio import MIN_SAMPLES, audio_token_count, load_audio, mel_frame_count
+from omni_clst.data.mel import log_mel
 from omni_clst.errors import InputError
-from omni_clst.features import log_mel
 
 RELEASED = WhisperFeatureExtractor(feature_size=128, chunk_length=300, n_fft=400, hop_length=160)
 # The same code on longer input: only the order of float32 sums may differ.

@@ -12,13 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_world import make_base
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from omni_clst.checkpoints import (
-    find_checkpoint,
-    load_config,
-    load_processor,
-    load_thinker,
-)
 from omni_clst.errors import InputError
+from omni_clst.model.checkpoints import find_checkpoint, load_config, load_processor, load_thinker
 
 LEAVES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LAYERS = [
@@ -313,7 +308,7 @@ def test_adapter_on_an_adapter_is_refused(base, weights, tmp_path):
 
 def test_adapter_under_zero_3_is_refused(base, weights, tmp_path, monkeypatch):
     folder = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
-    monkeypatch.setattr("omni_clst.checkpoints.is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr("omni_clst.model.checkpoints.is_deepspeed_zero3_enabled", lambda: True)
     check_refused(folder, f"{folder}: ZeRO-3 loads a model in parts, which no adapter goes into; merge it first")
 
 

@@ -15,9 +15,9 @@ import answer
 import grpo
 import infer
 import sft
-from omni_clst.checkpoints import find_checkpoint, load_config, load_processor, load_thinker, read_prompt
 from omni_clst.errors import InputError
-from omni_clst.model_files import PROCESSOR_FILES
+from omni_clst.model.checkpoints import find_checkpoint, load_config, load_processor, load_thinker, read_prompt
+from omni_clst.model.model_files import PROCESSOR_FILES
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tiny_world import free_port, make_base, write_mmau, write_train_file, write_zero_settings
 
 import grpo
-from omni_clst.checkpoints import CHOSEN_FILE, MARKER, find_checkpoint, load_processor
+from omni_clst.data.encoder import OmniEncoder, collate
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.prompts import make_prompt
 from omni_clst.errors import InputError
-from omni_clst.processing import OmniEncoder, collate
-from omni_clst.prompts import make_prompt
-from omni_clst.rewards import REWARDS
-from omni_clst.sources import read_samples
+from omni_clst.method.rewards import REWARDS
+from omni_clst.model.checkpoints import CHOSEN_FILE, MARKER, find_checkpoint, load_processor
 
 DRIVER = Path(__file__).with_name("driver.py")
 ROWS = 36

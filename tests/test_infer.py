@@ -15,18 +15,20 @@ from hypothesis import strategies as st
 from tiny_world import free_port, make_base, write_mmau
 
 import infer
-from omni_clst.benchmark_run import folder_name
-from omni_clst.benchmarks import find_benchmark, load_benchmark, resolve_audio
-from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
-from omni_clst.config import InferConfig
+from omni_clst.answering.answer import make_encoder, prediction_row
+from omni_clst.answering.batches import plan_batches
+from omni_clst.answering.config import InferConfig
+from omni_clst.data.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.encoder import OmniEncoder
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.response import EMPTY_THOUGHT_OPENING, format_response
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
-from omni_clst.generation import HFEngine, Sampling, plan_batches
-from omni_clst.inference import make_encoder, prediction_row
-from omni_clst.processing import OmniEncoder
-from omni_clst.prompts import make_prompt
-from omni_clst.response import EMPTY_THOUGHT_OPENING, format_response
-from omni_clst.samples import AudioQASample
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
+from omni_clst.model.engine import HFEngine
+from omni_clst.model.sampling import Sampling
+from omni_clst.scoring.run import folder_name
 
 DRIVER = Path(__file__).with_name("driver.py")
 QUESTIONS = 22
@@ -117,9 +119,9 @@ def test_two_processes_answer_what_one_does(world, undisturbed):
 
 
 def test_adapter_folder_answers_like_its_merged_model(world, tmp_path):
-    from omni_clst.checkpoints import MARKER, add_lora, make_lora, write_prompt
-    from omni_clst.config import LANGUAGE_MODEL_LINEAR
-    from omni_clst.supervised import merge_checkpoint
+    from omni_clst.model.checkpoints import MARKER, add_lora, make_lora, write_prompt
+    from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+    from omni_clst.training.sft import merge_checkpoint
 
     base = str(world / "base")
     thinker = load_thinker(find_checkpoint(base), torch.float32)
@@ -379,7 +381,7 @@ class TestPredictionRow:
         ],
     )
     def test_output_without_tags_counts_only_where_none_were_asked_for(self, prompt, text, output, failed):
-        from omni_clst.generation import Completion
+        from omni_clst.model.engine import Completion
 
         row = prediction_row(self.sample, Completion(text, 3, True), make_prompt(prompt, ""))
         assert (row["model_output"], row["parse_failed"]) == (output, failed)

@@ -5,11 +5,11 @@ import torch
 from tiny_world import make_base, write_clips
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
-from omni_clst.processing import OmniEncoder, collate
-from omni_clst.prompts import make_prompt
-from omni_clst.samples import AudioQASample
-from omni_clst.shared_prefix import positions_from_mask
+from omni_clst.data.encoder import OmniEncoder, collate
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import AudioQASample
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
+from omni_clst.model.shared_prefix import positions_from_mask
 
 
 @pytest.fixture(scope="module")

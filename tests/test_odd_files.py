@@ -8,7 +8,7 @@ import odd_files as odd
 import pytest
 from odd_files import RATE, Maker, changed, cut, ffmpeg, libsndfile, several, written
 
-from omni_clst.audio import ClipError, inspect_audio, load_audio, probe_audio
+from omni_clst.data.audio import ClipError, inspect_audio, load_audio, probe_audio
 
 SOUND = round(odd.SECONDS * RATE)
 UNKNOWN = "not decodable as audio (Invalid data found when processing input)"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from omni_clst.onednn import OneDNNLinear, use_onednn
+from omni_clst.model.onednn import OneDNNLinear, use_onednn
 
 
 def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
@@ -44,7 +44,7 @@ def test_frozen_weight_gets_no_gradient():
 def test_what_onednn_is_not_for_goes_to_torch(monkeypatch):
     """No rows, another dtype, autocast."""
     plain, ours = pair(True)
-    monkeypatch.setattr("omni_clst.onednn._multiply", None)
+    monkeypatch.setattr("omni_clst.model.onednn._multiply", None)
     assert ours(torch.zeros(0, 24)).shape == (0, 40)
     with torch.autocast("cpu", torch.bfloat16):
         assert ours(torch.zeros(2, 24)).dtype == torch.bfloat16

@@ -8,19 +8,13 @@ from test_grpo import arguments, run_driver
 from tiny_world import make_base, write_train_file
 
 import grpo
-from omni_clst.checkpoints import add_lora, find_checkpoint, load_processor, make_lora
-from omni_clst.config import LANGUAGE_MODEL_LINEAR, REPOSITORY
 from omni_clst.demo.tiny import make_thinker_config
 from omni_clst.errors import InputError
-from omni_clst.modeling import OmniThinker
-from omni_clst.plan import (
-    HIDDEN_VALUES,
-    ModelSize,
-    activation_bytes,
-    memory_table,
-    print_memory,
-    rollout_bytes,
-)
+from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, make_lora
+from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.model.thinker import OmniThinker
+from omni_clst.settings import REPOSITORY
+from omni_clst.training.plan import HIDDEN_VALUES, ModelSize, activation_bytes, memory_table, print_memory, rollout_bytes
 
 GIB = 2**30
 # 900 weights in the language model, 100 in the towers

@@ -28,11 +28,11 @@ from foreign_sets import (
 )
 
 import prepare
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.preparation.fingerprints import find_alike, fingerprint
 from omni_clst.preparation.splits import connected, question_key, split
-from omni_clst.samples import AudioQASample
-from omni_clst.sources import read_samples
 
 DRIVER = Path(__file__).with_name("driver.py")
 

@@ -12,7 +12,7 @@ import curriculum
 import grpo
 import prepare
 import sft
-from omni_clst.config import REPOSITORY
+from omni_clst.settings import REPOSITORY
 
 
 def words(config: str, **settings) -> list[str]:

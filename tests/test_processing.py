@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import WhisperFeatureExtractor
 
-from omni_clst.audio import MIN_SAMPLES, audio_token_count, load_audio, mel_frame_count
+from omni_clst.data.audio import MIN_SAMPLES, audio_token_count, load_audio, mel_frame_count
+from omni_clst.data.encoder import IGNORED_LABEL, Example, OmniEncoder, collate, describe_clips
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.response import format_response
+from omni_clst.data.samples import AudioQASample
 from omni_clst.demo.pretrain import tokenizer_corpus
 from omni_clst.demo.tiny import make_processor
 from omni_clst.errors import InputError
-from omni_clst.processing import IGNORED_LABEL, Example, OmniEncoder, collate, describe_clips
-from omni_clst.prompts import make_prompt
-from omni_clst.response import format_response
-from omni_clst.samples import AudioQASample
 
 SYSTEM = "You are a helpful assistant."
 

@@ -9,14 +9,15 @@ from PIL import Image
 from tiny_world import write_mmau
 
 import report
-from omni_clst.benchmarks import find_benchmark, load_benchmark
-from omni_clst.course_picture import make_figure
+from omni_clst.data.benchmarks import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
-from omni_clst.predictions import Predictions
-from omni_clst.report import accuracy, collect, compare, depth_table, pool, results_table, summary_lines
-from omni_clst.report_picture import COLOURS, _colour, draw, make_groups
-from omni_clst.scoring import score
+from omni_clst.report.course_picture import make_figure
+from omni_clst.report.pictures import COLOURS, _colour, draw, make_groups
+from omni_clst.report.scores import accuracy, collect, compare, pool
+from omni_clst.report.tables import depth_table, results_table, summary_lines
+from omni_clst.scoring.predictions import Predictions
+from omni_clst.scoring.scores import score
 
 CLOCK = itertools.count(10**9)  # seconds: results are scored one after the other
 # One letter an answer: r right, w wrong; in capitals with a thought, in small letters without one.

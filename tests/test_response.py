@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.response import Response, format_response, parse_response
+from omni_clst.data.response import Response, format_response, parse_response
 
 TABLE = [
     ("<think>a b</think><answer>dog</answer>", "a b", "dog", True, "the contract"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from omni_clst.rewards import REWARDS, score_completion
-from omni_clst.samples import AudioQASample
+from omni_clst.data.samples import AudioQASample
+from omni_clst.method.rewards import REWARDS, score_completion
 
 SAMPLE = AudioQASample("a", "/a.wav", "What barks?", ("A dog", "a cat", "a cow"), "A dog")
 OPEN = AudioQASample("b", "/b.wav", "What barks?", (), "A dog", prompt="What barks? Say it.")

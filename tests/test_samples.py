@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.samples import AudioQASample, make_sample_id, read_rows, write_samples
 from omni_clst.errors import InputError
-from omni_clst.samples import AudioQASample, make_sample_id, read_rows, write_samples
-from omni_clst.sources import read_samples
 
 ROW = {
     "id": "a",

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from omni_clst.sampling import SampledScores, Sampling, TokenChooser, derive_seed, token_log_probs
+from omni_clst.model.sampling import SampledScores, Sampling, TokenChooser, derive_seed, token_log_probs
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 5.0], [0.0, 0.0, 3.0, 0.0, 9.0]])
 CPU = torch.device("cpu")

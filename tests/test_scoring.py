@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.benchmarks import BENCHMARKS, load_benchmark
+from omni_clst.data.benchmarks import BENCHMARKS, load_benchmark
+from omni_clst.data.matching import strict_correct
 from omni_clst.errors import InputError
-from omni_clst.matching import strict_correct
-from omni_clst.predictions import Predictions, read_predictions
-from omni_clst.scoring import format_table, official_correct, score
+from omni_clst.scoring.predictions import Predictions, read_predictions
+from omni_clst.scoring.scores import format_table, official_correct, score
 
 OFFICIAL = [
     ("dog", "dog", ["dog", "cat"], True, "the answer"),

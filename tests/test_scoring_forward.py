@@ -4,12 +4,12 @@ import pytest
 import torch
 from tiny_world import make_base, write_train_file
 
-from omni_clst.checkpoints import find_checkpoint, load_processor, load_thinker
-from omni_clst.generation import placeholder_ids
-from omni_clst.processing import OmniEncoder, collate
-from omni_clst.prompts import make_prompt
-from omni_clst.sampling import Sampling, token_log_probs
-from omni_clst.sources import read_samples
+from omni_clst.data.encoder import OmniEncoder, collate
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.prompts import make_prompt
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
+from omni_clst.model.engine import placeholder_ids
+from omni_clst.model.sampling import Sampling, token_log_probs
 
 GROUPS, COPIES, TOKENS = 3, 4, 7
 SAMPLING = Sampling(TOKENS, temperature=1.2)

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from tiny_world import free_port, make_base, write_train_file
 
 import sft
-from omni_clst.checkpoints import MARKER, find_checkpoint
-from omni_clst.config import REPOSITORY, SFTConfig, load_config
 from omni_clst.errors import InputError
-from omni_clst.supervised import SFTRun, SFTTrainer, trainer_keys
+from omni_clst.model.checkpoints import MARKER, find_checkpoint
+from omni_clst.settings import REPOSITORY, load_config
+from omni_clst.training.config import SFTConfig
+from omni_clst.training.sft import SFTRun, SFTTrainer, trainer_keys
 
 DRIVER = Path(__file__).with_name("driver.py")
 STEPS = 6
@@ -220,8 +221,8 @@ def test_what_saves_memory_or_time_does_not_change_the_losses(world, undisturbed
 
 
 def test_full_fine_tuning_is_saved_in_the_omni_layout_and_resumes(world, monkeypatch):
-    from omni_clst.checkpoints import find_checkpoint, load_thinker
-    from omni_clst.training import MetricsLog
+    from omni_clst.model.checkpoints import find_checkpoint, load_thinker
+    from omni_clst.training.base import MetricsLog
 
     def fail(self, args, state, control, **kwargs):
         if state.global_step == 3:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from test_grpo import completions, losses, metric
 from tiny_world import free_port, make_base, write_train_file, write_zero_settings
 
-from omni_clst.checkpoints import find_checkpoint, load_thinker
-from omni_clst.config import REPOSITORY
+from omni_clst.model.checkpoints import find_checkpoint, load_thinker
+from omni_clst.settings import REPOSITORY
 
 DRIVER = Path(__file__).with_name("driver.py")
 STEPS = 8

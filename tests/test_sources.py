@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omni_clst.data.layouts import choices_in_text, convert_row, read_samples, strip_letter
+from omni_clst.data.samples import make_sample_id
 from omni_clst.errors import InputError
-from omni_clst.samples import make_sample_id
-from omni_clst.sources import choices_in_text, convert_row, read_samples, strip_letter
 
 CLST_ROW = {
     "question_text": "which animal calls?",

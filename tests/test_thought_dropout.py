@@ -7,14 +7,14 @@ from tiny_world import make_base, write_train_file
 
 import answer
 import curriculum
-from omni_clst.audio_contribution import leave_out_unheard, note_silence
-from omni_clst.difficulty import answer_row, read_pass_rates
+from omni_clst.answering.pass_rates import answer_row, read_pass_rates
+from omni_clst.data.layouts import read_samples
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
-from omni_clst.prompts import make_prompt
-from omni_clst.samples import AudioQASample
-from omni_clst.sources import read_samples
-from omni_clst.thought_dropout import describe, drop_thoughts, split_by_clip
+from omni_clst.method.silence import leave_out_unheard, note_silence
+from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 
 SAMPLES = [
     AudioQASample(f"s{n}", f"clip{n // 2}.wav", "q", ("a", "b"), "a", think=None if n == 5 else f"thought {n}")

@@ -13,12 +13,14 @@ from transformers.training_args import OptimizerNames
 from trl import GRPOConfig
 
 import sft
-from omni_clst import trainer_settings
-from omni_clst.config import CLSTConfig, SFTConfig, load_config
 from omni_clst.errors import InputError
+from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import REFUSED as REFUSED_OF_TRL
-from omni_clst.supervised import trainer_keys
-from omni_clst.trainer_settings import (
+from omni_clst.settings import load_config
+from omni_clst.training import trainer_settings
+from omni_clst.training.config import SFTConfig
+from omni_clst.training.sft import trainer_keys
+from omni_clst.training.trainer_settings import (
     KNOWN_ELSEWHERE,
     OPTIMISERS,
     PASSED_ON,

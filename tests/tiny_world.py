@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 import torch
 
-from omni_clst.config import REPOSITORY
 from omni_clst.demo.pretrain import save_base, tokenizer_corpus
 from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip
 from omni_clst.demo.tiny import make_config, make_processor
-from omni_clst.modeling import OmniThinker
+from omni_clst.model.thinker import OmniThinker
+from omni_clst.settings import REPOSITORY
 
 
 def make_base(folder: Path, seed: int = 0) -> Path:

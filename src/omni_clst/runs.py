@@ -6,12 +6,12 @@ import os
 import platform
 import shutil
 import subprocess
-from datetime import timedelta
 from pathlib import Path
 
-from .config import REPOSITORY, read_yaml, write_config
 from .errors import InputError
 from .files import require_writable, write_json
+from .processes import process_count, process_rank, wait_for_all
+from .settings import REPOSITORY, read_yaml, write_config
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")
 # What a resumed run may change: it shows or stores more or less, but learns the same.
@@ -37,46 +37,6 @@ HARMLESS = {
     "keep_talker",
     "runs_dir",
 }
-
-
-def process_rank() -> int:
-    """This process's rank among all processes of the launch; 0 for a single one."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def process_count() -> int:
-    """How many processes the launch has."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def quiet_libraries() -> None:
-    """Keep what transformers says of its own defaults off the screen; what matters of it is checked where it is used."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def say(text: str) -> None:
-    """Print one line, on rank 0 alone."""
-    if process_rank() == 0:
-        print(text, flush=True)
-
-
-def join_processes() -> None:
-    """Let the launch's processes wait for each other; does nothing for a single one."""
-    import torch.distributed as dist
-
-    if process_count() > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=timedelta(days=2))  # the slowest shard may take hours longer
-
-
-def wait_for_all() -> None:
-    """A barrier over the launch's processes."""
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.barrier()
 
 
 def changed_settings(before: dict, now: dict, harmless: set[str] = HARMLESS) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import write_json, write_jsonl
-from ..samples import AudioQASample, make_sample_id, write_samples
 from .sounds import SAMPLING_RATE, TASK_OF_SOUND, synthesise_clip
 from .world import Question, Scene, ask, draw_scene
 

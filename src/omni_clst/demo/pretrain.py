@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from transformers import Qwen2_5OmniConfig
 
-from ..checkpoints import save_omni, write_prompt
-from ..features import log_mel
-from ..modeling import OmniThinker
-from ..processing import Example, OmniEncoder, collate
-from ..prompts import PROMPTS, format_choices, make_prompt
-from ..response import format_response
+from ..data.encoder import Example, OmniEncoder, collate
+from ..data.mel import log_mel
+from ..data.prompts import PROMPTS, format_choices, make_prompt
+from ..data.response import format_response
+from ..model.checkpoints import save_omni, write_prompt
+from ..model.thinker import OmniThinker
 from .sounds import SOUNDS, synthesise_clip
 from .tiny import make_config, make_processor
 from .world import NUMBERS, WRITTEN_SHARES, Question, Scene, ask, draw_kind, draw_scene

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import torch
 
-from .feed import Draw
+from .curriculum_feed import Draw
 
 
 class EncodingCache:

@@ -1,13 +1,15 @@
 """Greedy answers to the held-out slice during training: what `infer.py` would find, before it is run."""
 
-from ..audio import ClipError
-from ..clip_check import explaining_broken_clips
-from ..generation import Hearing, HFEngine, encoded_batches, plan_batches
-from ..runs import process_count, process_rank
-from ..samples import AudioQASample
-from .feed import Draw
-from .journal import outcome
-from .limits import naming
+from ..answering.audio_source import Hearing
+from ..answering.batches import encoded_batches, plan_batches
+from ..data.audio import ClipError
+from ..data.clip_check import explaining_broken_clips
+from ..data.samples import AudioQASample
+from ..model.engine import HFEngine
+from ..processes import process_count, process_rank
+from .completions_log import outcome
+from .curriculum_feed import Draw
+from .failures import naming
 
 
 def answer_greedily(

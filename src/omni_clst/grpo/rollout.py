@@ -8,10 +8,10 @@ one process and eight go through the same samples.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..generation import Completion
-from ..rewards import score_completion
-from ..sampling import derive_seed
-from .feed import CurriculumFeed, Draw
+from ..method.rewards import score_completion
+from ..model.engine import Completion
+from ..model.sampling import derive_seed
+from .curriculum_feed import CurriculumFeed, Draw
 
 
 @dataclass(frozen=True)

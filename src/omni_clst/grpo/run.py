@@ -5,20 +5,20 @@ from pathlib import Path
 from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 from trl import GRPOConfig
 
-from ..audio import probe_audio
-from ..checkpoints import find_checkpoint, load_thinker, make_lora
-from ..clip_check import read_measured
-from ..config import CLSTConfig
+from ..data.audio import probe_audio
+from ..data.clip_check import read_measured
+from ..data.encoder import OmniEncoder, describe_clips
+from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..plan import levels_in_words
-from ..processing import OmniEncoder, describe_clips
-from ..runs import say
-from ..samples import AudioQASample
-from ..trainer_settings import keys_of, require_schedule
-from ..training import MetricsLog, TrainingRun, one_device_a_process, step_of
+from ..model.checkpoints import find_checkpoint, load_thinker, make_lora
+from ..processes import say
+from ..training.base import MetricsLog, TrainingRun, one_device_a_process, step_of
+from ..training.plan import levels_in_words
+from ..training.trainer_settings import keys_of, require_schedule
+from .completions_log import Journal
+from .config import CLSTConfig
+from .curriculum_feed import CurriculumFeed, Sequence
 from .encodings import EncodingCache
-from .feed import CurriculumFeed, Sequence
-from .journal import Journal
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 
 SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",

@@ -22,20 +22,20 @@ from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 from trl.trainer.callbacks import SyncRefModelCallback
 from trl.trainer.utils import disable_dropout_in_model
 
-from ..checkpoints import load_config, save_omni
+from ..data.encoder import OmniEncoder, collate
+from ..data.samples import AudioQASample
 from ..files import read_json, write_json
-from ..generation import HFEngine, placeholder_ids
-from ..modeling import OmniThinker
-from ..processing import OmniEncoder, collate
-from ..samples import AudioQASample
-from ..sampling import Sampling
-from ..training import FiniteSteps, WholeCheckpoints
+from ..model.checkpoints import load_config, save_omni
+from ..model.engine import HFEngine, placeholder_ids
+from ..model.sampling import Sampling
+from ..model.thinker import OmniThinker
+from ..training.base import FiniteSteps, WholeCheckpoints
 from .boundaries import GenerationBoundaries
+from .completions_log import Journal, level_metrics
+from .curriculum_feed import CurriculumFeed, Draw
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
-from .feed import CurriculumFeed, Draw
-from .journal import Journal, level_metrics
-from .limits import naming
+from .failures import naming
 from .rollout import Group, Rollouts, Slots
 
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was

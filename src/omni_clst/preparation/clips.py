@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import ClipError, inspect_audio
+from ..data.audio import ClipError, inspect_audio
 from ..files import append_jsonl, read_appended, sha256_of_file
 from .copies import write_flac
 from .fingerprints import Listener

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audio import ClipError, load_audio
+from ..data.audio import ClipError, load_audio
 from ..files import append_jsonl, read_appended
 from .agreement import compare
 from .landmarks import MAX_SECONDS

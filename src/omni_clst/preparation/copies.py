@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from ..audio import SAMPLING_RATE, ClipError, load_audio, probe_audio
+from ..data.audio import SAMPLING_RATE, ClipError, load_audio, probe_audio
 from ..files import append_jsonl, atomic_path, read_appended
 from .rules import RULE_OF_CLIP_ERROR
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import soxr
 
-from ..audio import SILENCE_PEAK
+from ..data.audio import SILENCE_PEAK
 from .landmarks import MAX_SECONDS as MAX_LANDMARK_SECONDS
 from .landmarks import Landmarks, find_landmarks
 

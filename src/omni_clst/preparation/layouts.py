@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ..data.layouts import choices_in_text, convert_row
+from ..data.response import parse_response
+from ..data.samples import AudioQASample, as_text
 from ..errors import InputError
-from ..response import parse_response
-from ..samples import AudioQASample, as_text
-from ..sources import choices_in_text, convert_row
 from .rules import Draft, Dropped, apply_rules
 
 CLIP_KEYS = ("audio_path", "audio", "audio_file", "audio_filepath", "wav_path", "wav", "path", "file_path", "file_name",

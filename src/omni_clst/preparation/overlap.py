@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark
-from ..runs import say
-from ..samples import AudioQASample
+from ..data.benchmarks import BENCHMARKS, find_benchmark, load_benchmark
+from ..data.samples import AudioQASample
+from ..processes import say
 from .finder import ClipFinder
 from .splits import question_key
 

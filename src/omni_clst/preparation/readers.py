@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..audio_files import LFS_POINTER
+from ..data.audio_files import LFS_POINTER
+from ..data.samples import read_rows
 from ..errors import InputError
-from ..samples import read_rows
 from .folders import CLIP_SUFFIXES, files_below
 
 ROWS_AT_ONCE = 32  # of a parquet file: each may hold a minute of audio

@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..benchmarks import BENCHMARKS, find_benchmark, load_benchmark
-from ..config import PrepareConfig
+from ..data.benchmarks import BENCHMARKS, find_benchmark, load_benchmark
+from ..data.samples import AudioQASample, sample_from_row
 from ..errors import InputError
 from ..files import write_jsonl
-from ..samples import AudioQASample, sample_from_row
+from .config import PrepareConfig
 from .copies import EmbeddedClips
 from .finder import ClipFinder
 from .layouts import Candidate, convert, convert_benchmark

@@ -8,9 +8,9 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from ..matching import bare_letter, split_letter
-from ..samples import as_text
-from ..sources import strip_letter
+from ..data.layouts import strip_letter
+from ..data.matching import bare_letter, split_letter
+from ..data.samples import as_text
 
 DROPPED, CHANGED, FLAGGED = "dropped", "changed", "flagged"
 RULES = {  # rule: what it does to a row, in the order in which rows meet them

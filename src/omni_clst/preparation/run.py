@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..benchmarks import BENCHMARKS
-from ..config import PrepareConfig
+from ..data.benchmarks import BENCHMARKS
+from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
-from ..samples import AudioQASample, make_sample_id, write_samples
 from .clips import ClipAudit, Inspection
 from .comparisons import Comparisons
+from .config import PrepareConfig
 from .overlap import BenchmarkContent, read_benchmarks
 from .page import AuditSummary
 from .report import Tally, below, summarise, write_report
@@ -172,10 +172,10 @@ def _make_encoder(config: PrepareConfig):
     """Counts prompt tokens with a model's own tokenizer, where one is named."""
     if config.model is None:
         return None
-    from ..checkpoints import find_checkpoint, load_processor
-    from ..processing import OmniEncoder
-    from ..prompts import make_prompt
-    from ..runs import quiet_libraries
+    from ..data.encoder import OmniEncoder
+    from ..data.prompts import make_prompt
+    from ..model.checkpoints import find_checkpoint, load_processor
+    from ..processes import quiet_libraries
 
     quiet_libraries()
     processor = load_processor(find_checkpoint(config.model))

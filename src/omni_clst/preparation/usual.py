@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from ..config import REPOSITORY, PrepareConfig, load_config, parse_arguments
+from ..data.layouts import read_samples
+from ..data.samples import AudioQASample, write_samples
 from ..errors import InputError
-from ..runs import say
-from ..samples import AudioQASample, write_samples
-from ..sources import read_samples
+from ..processes import say
+from ..settings import REPOSITORY, load_config, parse_arguments
 from .clips import Inspection
 from .comparisons import Comparisons
+from .config import PrepareConfig
 from .folders import files_below
 from .page import audit_table
 from .readers import NoRows

@@ -1,0 +1,1 @@
+"""A model answers samples."""

@@ -1,0 +1,1 @@
+"""Samples, clips and text on their way to model inputs and back."""

@@ -1,0 +1,193 @@
+"""Samples to model inputs: the chat turn, the audio placeholders, labels on the assistant's turn, padded batches.
+
+`input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`features.py`).
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .audio import audio_token_count, load_audio, probe_audio
+from .mel import log_mel
+from .prompts import Prompt
+from .response import ANSWER_TAGS
+from .samples import AudioQASample
+
+IGNORED_LABEL = -100
+
+
+@dataclass
+class Example:
+    """Model inputs of one sample, not yet batched.
+
+    `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
+    alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
+    (audio tokens, hidden) is what the audio tower made of them, once it has.
+    """
+
+    input_ids: list[int]
+    labels: list[int] | None
+    input_features: torch.Tensor | None
+    audio_embeddings: torch.Tensor | None = None
+
+    def __reduce__(self):
+        """Sent by a data worker, the features travel as plain bytes: torch would open a file for each clip of a batch, and
+        a process may have 1,024 open."""
+        features = None if self.input_features is None else self.input_features.numpy()
+        return _received, (self.input_ids, self.labels, features)
+
+
+def _received(input_ids: list[int], labels: list[int] | None, features: np.ndarray | None) -> Example:
+    return Example(input_ids, labels, None if features is None else torch.from_numpy(features))
+
+
+class OmniEncoder:
+    """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers.
+
+    `opening` is put into the assistant's mouth: a prompt without a response ends with it, and the model goes on there.
+    """
+
+    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float, opening: str = ""):
+        self.processor = processor
+        self.prompt = prompt
+        self.max_audio_seconds = max_audio_seconds
+        self.opening = opening
+        for setting, text in (("system_prompt", prompt.system), ("prompt", prompt.template)):
+            if token := self._control_token(text):
+                raise InputError(f"{setting} {text!r} holds the special token {token!r}: write it in other words")
+
+    @property
+    def tokenizer(self):
+        return self.processor.tokenizer
+
+    @cached_property
+    def end_of_turn_id(self) -> int:
+        """The token that ends an assistant's turn; generation stops at it."""
+        return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    @cached_property
+    def opening_ids(self) -> list[int]:
+        """Token ids of the opening; empty where the assistant begins by itself."""
+        return self.token_ids(self.opening) if self.opening else []
+
+    def prompt_text(self, sample: AudioQASample, audio_tokens: int) -> str:
+        """The whole prompt up to the assistant's turn, with one audio placeholder per audio token."""
+        return self.chat_text(self.prompt.user_text(sample), audio_tokens, sample.id)
+
+    def chat_text(self, user_text: str, audio_tokens: int, sample_id: str = "text") -> str:
+        """The chat template around a user's text; `audio_tokens` 0 leaves the audio part out."""
+        self._require_plain(user_text, sample_id)
+        content = [{"type": "text", "text": user_text}]
+        if audio_tokens:
+            content.insert(0, {"type": "audio", "audio": ""})
+        # The released template adds a system turn of its own where none is given, so one is always given to it.
+        system = [{"role": "system", "content": [{"type": "text", "text": self.prompt.system}]}]
+        conversation = (system if self.prompt.system else []) + [{"role": "user", "content": content}]
+        text = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        audio_token = self.processor.audio_token
+        return text.replace(audio_token, audio_token * audio_tokens, 1) if audio_tokens else text
+
+    def _require_plain(self, text: str, sample_id: str) -> None:
+        """Raise `InputError` for a text of a sample that would be read as a special token (a turn's end, a clip)."""
+        if token := self._control_token(text):
+            raise InputError(f"sample {sample_id!r}: the text holds the special token {token!r}")
+
+    @cached_property
+    def _control_tokens(self) -> re.Pattern:
+        """What a text cannot quote: every token that the tokenizer takes out before it splits words, such as
+        `<|im_end|>` or `<tool_call>`. The tags of the answer's form are allowed where a model has tokens for them."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        control = {token.content for token in added if token.special or re.fullmatch(r"<.+>", token.content)}
+        control |= set(self.tokenizer.all_special_tokens)
+        return re.compile("|".join(map(re.escape, sorted(control - ANSWER_TAGS, key=len, reverse=True))))
+
+    def _control_token(self, text: str) -> str | None:
+        found = self._control_tokens.search(text)
+        return found[0] if found else None
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
+        return self.tokenizer(text)["input_ids"]
+
+    def load(self, sample: AudioQASample) -> np.ndarray:
+        """The sample's clip: float32, shape (samples,), mono at 16 kHz, cropped at `max_audio_seconds`."""
+        return load_audio(sample.audio_path, max_audio_seconds=self.max_audio_seconds)
+
+    def encode(self, sample: AudioQASample, response: str | None = None) -> Example:
+        """Inputs of a prompt, or of a prompt and a response whose tokens and end token carry the labels."""
+        return self.encode_waveform(sample, self.load(sample), response)
+
+    def encode_waveform(self, sample: AudioQASample, waveform: np.ndarray, response: str | None = None) -> Example:
+        """As `encode`, hearing a given clip: float32, shape (samples,), 16 kHz."""
+        features, _ = log_mel(self.processor.feature_extractor, [waveform])
+        return self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
+
+    def encode_chat(
+        self, user_text: str, response: str | None, features: torch.Tensor | None, sample_id: str = "text"
+    ) -> Example:
+        """Inputs of one chat turn over mel features (mel_bins, frames), or over none for a chat without audio."""
+        audio_tokens = 0 if features is None else audio_token_count(features.shape[1])
+        prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
+        if response is None:
+            return Example(prompt_ids + self.opening_ids, None, features)
+        self._require_plain(response, sample_id)
+        response_ids = self.token_ids(response) + [self.end_of_turn_id]
+        labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
+        return Example(prompt_ids + response_ids, labels, features)
+
+    def length(self, sample: AudioQASample, response: str | None = None) -> int:
+        """Tokens of the encoded sample, known from the file's header without decoding it."""
+        self._require_plain(response or "", sample.id)
+        audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
+        text = self.prompt_text(sample, 1) + (response or "")
+        more = len(self.opening_ids) if response is None else 1  # the end token
+        return len(self.token_ids(text)) - 1 + audio_tokens + more
+
+
+def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:
+    """What the headers say of clips that are not heard as a whole, as `; 2 clips cropped at 60 s, 1 truncated`."""
+    infos = [probe_audio(path) for path in sorted({sample.audio_path for sample in samples})]
+    cropped = sum(info.seconds > max_audio_seconds for info in infos)
+    truncated = sum(info.promised_frames > info.frames for info in infos)
+    words = [f"{cropped} clips cropped at {max_audio_seconds:g} s"] if cropped else []
+    words += [f"{truncated} clips truncated"] if truncated else []
+    return "; " + ", ".join(words) if words else ""
+
+
+def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> dict[str, torch.Tensor]:
+    """Pad examples to one batch.
+
+    Returns `input_ids`, `attention_mask` and, where the examples have them, `labels`, all (batch, tokens), and
+    `input_features` (clips, mel_bins, frames) with `feature_attention_mask` (clips, frames), clips in batch order; where
+    all clips are encoded already, `audio_embeddings` (audio tokens of all clips, hidden) in their place.
+    """
+    length = max(len(example.input_ids) for example in examples)
+
+    def pad(values: list[int], fill: int) -> list[int]:
+        missing = [fill] * (length - len(values))
+        return missing + values if padding_side == "left" else values + missing
+
+    batch = {
+        "input_ids": torch.tensor([pad(example.input_ids, pad_token_id) for example in examples]),
+        "attention_mask": torch.tensor([pad([1] * len(example.input_ids), 0) for example in examples]),
+    }
+    if all(example.labels is not None for example in examples):
+        batch["labels"] = torch.tensor([pad(example.labels, IGNORED_LABEL) for example in examples])
+    hearing = [example for example in examples if example.input_features is not None]
+    if hearing and all(example.audio_embeddings is not None for example in hearing):
+        batch["audio_embeddings"] = torch.cat([example.audio_embeddings for example in hearing])
+        return batch
+    clips = [example.input_features for example in hearing]
+    if clips:
+        frames = max(clip.shape[1] for clip in clips)
+        batch["input_features"] = torch.stack(
+            [torch.nn.functional.pad(clip, (0, frames - clip.shape[1])) for clip in clips]
+        )
+        batch["feature_attention_mask"] = torch.tensor(
+            [[1] * clip.shape[1] + [0] * (frames - clip.shape[1]) for clip in clips]
+        )
+    return batch

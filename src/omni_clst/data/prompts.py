@@ -1,0 +1,76 @@
+"""The only prompt text of the project, settable, and how a question becomes the user's turn.
+
+A prompt is one of the names below or a text of your own with `{question}` and `{choices}`. The contract that the
+reasoning prompts state: `<think>...</think><answer>...</answer>`, an empty thought is `<think>\n\n</think>`, and the
+answer is the text of one choice, never a letter (arXiv 2509.12275, section 3).
+"""
+
+import re
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..files import sha256_of_text
+from .samples import AudioQASample
+
+_FORMAT = (
+    "Reply in exactly this form: <think>your reasoning</think><answer>your choice</answer>. "
+    "Between the answer tags write one of the choices word for word, without a letter or any comment."
+)
+
+PROMPTS = {
+    "selective": (
+        "{question}\n{choices}\n"
+        "Judge first how hard this question is for you. If listening once settles it, leave the thought empty: "
+        "<think>\n\n</think>. If it needs several steps, reason step by step inside the thought, in fewer than 100 "
+        "words. " + _FORMAT
+    ),
+    "always_think": (
+        "{question}\n{choices}\n"
+        "Reason step by step about what you hear, in fewer than 100 words, before you answer. " + _FORMAT
+    ),
+    "direct": "{question}\n{choices}\nReply with the choice that is right, word for word, and nothing else.",
+    # The embedded world's few words: a prompt of 100 tokens would be most of what its tiny model computes.
+    "demo_selective": "{question}\n{choices}\nthink if needed :",
+    "demo_direct": "{question}\n{choices}\nanswer :",
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt in force: the template, whether it asks for tags, and the system text (empty: no system turn)."""
+
+    name: str
+    template: str
+    asks_for_tags: bool
+    system: str
+
+    @property
+    def sha256(self) -> str:
+        """Identifies the wording in answers files and in what a resumed run compares."""
+        return sha256_of_text(f"{self.system}\0{self.template}\0{self.asks_for_tags}")
+
+    def user_text(self, sample: AudioQASample) -> str:
+        """The user's words for one sample; a sample that carries its own wording keeps it verbatim."""
+        if sample.prompt is not None:
+            return sample.prompt
+        texts = {"question": sample.question, "choices": format_choices(sample.choices)}
+        return re.sub(r"\{(question|choices)\}", lambda place: texts[place[1]], self.template)
+
+
+def format_choices(choices: tuple[str, ...]) -> str:
+    """The choices as the prompt lists them, one a line."""
+    return "\n".join(f"- {choice}" for choice in choices)
+
+
+def make_prompt(setting: str, system: str, asks_for_tags: bool | None = None) -> Prompt:
+    """The prompt of a setting: a name in `PROMPTS`, or a template text; raises `InputError` for any other.
+
+    A template of one's own asks for tags unless `asks_for_tags` is False.
+    """
+    if setting in PROMPTS:
+        default = not setting.endswith("direct")
+        return Prompt(setting, PROMPTS[setting], default if asks_for_tags is None else asks_for_tags, system)
+    if "{question}" not in setting or "{choices}" not in setting:
+        names = ", ".join(PROMPTS)
+        raise InputError(f"prompt {setting!r} is neither one of {names} nor a text with {{question}} and {{choices}}")
+    return Prompt("custom", setting, asks_for_tags is not False, system)

@@ -1,0 +1,129 @@
+"""The curriculum on its way to the model: which sample stands at which place of a run, decoded ahead in data workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..data.clip_check import explaining_broken_clips
+from ..data.encoder import Example, OmniEncoder
+from ..data.samples import AudioQASample
+from ..method.order import arrange
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One prompt of the run: its place in the sequence that the run goes through, and the sample that stands there."""
+
+    position: int
+    sample: AudioQASample
+    example: Example
+
+
+class Sequence:
+    """The endless sequence of a run: the file in its order (or another one), epoch after epoch."""
+
+    def __init__(self, samples: list[AudioQASample], order: str, overlap: float, seed: int):
+        self.samples = samples
+        self.order = order
+        self.overlap = overlap
+        self.seed = seed
+        self._epochs: dict[int, list[int]] = {}
+
+    def _arranged(self, epoch: int) -> list[int]:
+        if epoch not in self._epochs:
+            levels = [sample.level for sample in self.samples]
+            self._epochs = {epoch: arrange(levels, self.order, self.seed + epoch, self.overlap)}
+        return self._epochs[epoch]
+
+    def epoch_of(self, position: int) -> int:
+        return position // len(self.samples)
+
+    def sample_at(self, position: int) -> AudioQASample:
+        return self.samples[self._arranged(self.epoch_of(position))[position % len(self.samples)]]
+
+
+class CurriculumFeed:
+    """Hands out the sequence from a cursor on, at most `length` samples (None: for ever).
+
+    The cursor is the same on every process; each decodes only the positions that it asks for. What stands in
+    `state_dict` and the settings decide everything that is still to come.
+    """
+
+    def __init__(self, sequence: Sequence, encoder: OmniEncoder, length: int | None, num_workers: int):
+        self.sequence = sequence
+        self.length = length
+        self.cursor = 0
+        self._wanted = Positions()
+        self._loader = torch.utils.data.DataLoader(
+            EncodedSequence(sequence, encoder),
+            sampler=self._wanted,  # sequential: the file's order is the curriculum
+            batch_size=None,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+        )
+        self._ahead: tuple[list[int], Iterator[Example]] | None = None
+
+    @property
+    def remaining(self) -> float:
+        """How many samples are left."""
+        return torch.inf if self.length is None else self.length - self.cursor
+
+    def advance(self, count: int) -> list[int]:
+        """The next positions, fewer than `count` at the end."""
+        count = int(min(count, self.remaining))
+        self.cursor += count
+        return list(range(self.cursor - count, self.cursor))
+
+    def expect(self, positions: list[int]) -> None:
+        """Start decoding what will be taken next, while the device is busy."""
+        self._ahead = (positions, self._decode(positions))
+
+    def take(self, positions: list[int]) -> list[Draw]:
+        """Samples and model inputs of these positions, in their order."""
+        expected, examples = self._ahead or ([], iter([]))
+        self._ahead = None
+        if expected != positions:
+            examples = self._decode(positions)
+        return [
+            Draw(position, self.sequence.sample_at(position), example)
+            for position, example in zip(positions, examples, strict=True)
+        ]
+
+    def _decode(self, positions: list[int]) -> Iterator[Example]:
+        self._wanted.positions = positions
+        return iter(self._loader) if positions else iter([])
+
+    def state_dict(self) -> dict:
+        return {"cursor": self.cursor}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.cursor = state["cursor"]
+
+
+class Positions(torch.utils.data.Sampler):
+    """The positions to decode next; set anew before each pass over the loader."""
+
+    def __init__(self):
+        self.positions: list[int] = []
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.positions)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+class EncodedSequence(torch.utils.data.Dataset):
+    """Encodes the prompt at a position, in a data worker."""
+
+    def __init__(self, sequence: Sequence, encoder: OmniEncoder):
+        self.sequence = sequence
+        self.encoder = encoder
+
+    def __len__(self) -> int:
+        return len(self.sequence.samples)
+
+    def __getitem__(self, position: int) -> Example:
+        with explaining_broken_clips():
+            return self.encoder.encode(self.sequence.sample_at(position))

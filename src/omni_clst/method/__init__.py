@@ -1,0 +1,1 @@
+"""The paper: thought dropout, levels, curriculum, rewards; pure functions, no torch."""

@@ -1,0 +1,1 @@
+"""The thinker: loading, attention, shared prefixes, sampling, decoding."""

@@ -1,0 +1,203 @@
+"""LoRA adapters in PEFT's format, of any trainer: merged into the thinker in full, or refused by name.
+
+Trainers wrap different models (the thinker, or the whole Omni model that holds it) and so name one layer differently, in
+keys and in `target_modules`. Here a key counts by the layer of the thinker that it ends in, and what is merged follows
+from the keys that are there: none may be left over, and no layer's half may be missing.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ..errors import InputError
+from ..files import read_object
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_WRAPPERS = {"base_model", "model", "module", "thinker"}  # what may stand before a thinker's own name
+_INNER = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
+_LORA_KEY = re.compile(
+    r"(?P<layer>.+)\.(?:(?P<matrix>lora_[AB])(?:\.[^.]+)?\.weight|(?P<other>lora_embedding_[AB]|lora_magnitude_vector)(?:\.[^.]+)?)"
+)
+_HONOURED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora"}
+_WITHOUT_EFFECT = {  # on what is merged
+    "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "lora_dropout",
+    "fan_in_fan_out", "bias", "init_lora_weights", "megatron_core", "loftq_config", "eva_config", "corda_config",
+    "lora_ga_config", "velora_config", "qalora_group_size", "runtime_config", "ensure_weight_tying",
+}  # fmt: skip
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", None)  # the others change the base's weights too
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter as read, not yet matched with a model: its settings, weights, and `(layer, part)` of every LoRA key."""
+
+    folder: Path
+    settings: dict
+    weights: dict[str, torch.Tensor]
+    lora_keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter; raises `InputError` for what no thinker could take: another method, a half of a LoRA missing."""
+    settings = read_object(folder / ADAPTER_CONFIG)
+    if settings.get("peft_type") != "LORA":
+        raise InputError(f"{folder}: adapter of type {settings.get('peft_type')!r}, only 'LORA' can be merged")
+    if settings.get("init_lora_weights", True) not in _PLAIN_STARTS:
+        raise InputError(
+            f"{folder}: init_lora_weights {settings['init_lora_weights']!r} changes the base's weights too; merge the "
+            "adapter with the program that trained it and give the merged folder"
+        )
+    for name, value in settings.items():
+        if value and name not in _HONOURED | _WITHOUT_EFFECT:
+            raise InputError(f"{folder}: {ADAPTER_CONFIG} has {name} {value!r}, which cannot be merged here")
+    weights = _read_weights(folder)
+    adapter = Adapter(folder, settings, weights, {key: part for key in weights if (part := _lora_part(key))})
+    if not adapter.lora_keys:
+        raise InputError(f"{folder}: no LoRA weights in the adapter, its keys are {_first(sorted(weights))}")
+    parts = set(adapter.lora_keys.values())
+    for layer, part in sorted(parts):
+        other = part.translate(str.maketrans("AB", "BA")) if part.endswith(("A.weight", "B.weight", "_A", "_B")) else part
+        if (layer, other) not in parts:
+            raise InputError(f"{folder}: the adapter has {layer}.{part} and no {layer}.{other}")
+    return adapter
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).exists()), None)
+    if file is None:
+        raise InputError(f"{folder}: no {ADAPTER_WEIGHTS[0]} in it")
+    try:
+        return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except UnpicklingError:  # torch's message is about its own history
+        raise InputError(f"{file}: cannot be read (not a file of tensors)") from None
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise InputError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def _lora_part(key: str) -> tuple[str, str] | None:
+    """(layer, part) of a LoRA key, whatever the adapter is called in it; None for any other key."""
+    match = _LORA_KEY.fullmatch(key)
+    if match is None:
+        return None
+    return match["layer"], f"{match['matrix']}.weight" if match["matrix"] else match["other"]
+
+
+def merge_adapter(model: torch.nn.Module, adapter: Adapter) -> torch.nn.Module:
+    """The thinker with the adapter merged; raises `InputError` naming the keys that it cannot take or lacks."""
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    lora = {key: (_own_name(layer, modules), part) for key, (layer, part) in adapter.lora_keys.items()}
+    whole = {key: _own_name(key, parameters) for key in adapter.weights.keys() - lora.keys()}
+    left_over = [key for key, (layer, _) in lora.items() if layer is None]
+    left_over += [key for key, name in whole.items() if name is None]
+    if left_over:
+        raise InputError(
+            f"{adapter.folder}: {len(left_over)} of the adapter's {len(adapter.weights)} keys belong to no layer of the "
+            f"thinker: {_first(sorted(left_over))}"
+        )
+    _require_whole(adapter, modules, {layer for layer, _ in lora.values()}, set(whole.values()))
+    _replace(adapter, parameters, whole)
+
+    peft_model = get_peft_model(model, _lora_config(adapter, lora))
+    weights = {f"base_model.model.{layer}.{part}": adapter.weights[key] for key, (layer, part) in lora.items()}
+    if len(weights) < len(lora):
+        raise InputError(f"{adapter.folder}: several keys of the adapter name one layer: {_first(sorted(lora))}")
+    expected = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+    _require_shapes(adapter, weights, expected)
+    set_peft_model_state_dict(peft_model, weights)
+    return peft_model.merge_and_unload().requires_grad_(True)
+
+
+def _own_name(name: str, known: dict) -> str | None:
+    """The thinker's own name for a layer or weight, behind any wrappers' names; None where it has none."""
+    name = re.sub(r"\.modules_to_save(\.[^.]+(?=\.))?", "", name)  # with the adapter's name behind it where there is one
+    words = [word for word in name.split(".") if word not in _INNER]
+    while ".".join(words) not in known:
+        if not words or words[0] not in _WRAPPERS:
+            return None
+        words = words[1:]
+    return ".".join(words)
+
+
+def _require_whole(adapter: Adapter, modules: dict, layers: set[str], replaced: set[str]) -> None:
+    """Raise `InputError` where one of several like layers (`layers.3.mlp.up_proj`) is missing that the settings name."""
+    settings = adapter.settings
+    for name in settings.get("modules_to_save") or ():
+        if not any(re.search(rf"(^|\.){re.escape(name)}\.", f"{weight}.") for weight in replaced):
+            raise InputError(f"{adapter.folder}: modules_to_save names {name!r}, and the adapter has no weights for it")
+    if settings.get("exclude_modules") or settings.get("layers_to_transform"):
+        return
+    kinds = {re.sub(r"\d+", "*", layer) for layer in layers}
+    alike = {name for name in modules if re.sub(r"\d+", "*", name) in kinds}
+    missing = sorted(name for name in alike - layers if _is_target(name, settings.get("target_modules")))
+    if missing:
+        raise InputError(f"{adapter.folder}: the adapter lacks {len(missing)} layers that it targets: {_first(missing)}")
+
+
+def _is_target(name: str, targets: str | list[str] | None) -> bool:
+    """Whether `target_modules`, over the thinker's names or the whole model's, means this layer."""
+    if targets is None or targets == "all-linear":
+        return True
+    if isinstance(targets, str):
+        return any(re.fullmatch(targets, prefix + name) for prefix in ("", "thinker.", "model.", "model.thinker."))
+    return any(f".thinker.{name}".endswith(f".{target}") for target in targets)
+
+
+def _replace(adapter: Adapter, parameters: dict[str, torch.nn.Parameter], whole: dict[str, str]) -> None:
+    """Put weights that were trained as a whole (modules_to_save, biases) in the place of the base's."""
+    for key, name in whole.items():
+        if adapter.weights[key].shape != parameters[name].shape:
+            raise InputError(
+                f"{adapter.folder}: {key} has shape {tuple(adapter.weights[key].shape)}, the base's "
+                f"{tuple(parameters[name].shape)}"
+            )
+        parameters[name].data.copy_(adapter.weights[key])
+
+
+def _lora_config(adapter: Adapter, lora: dict[str, tuple[str, str]]) -> LoraConfig:
+    """PEFT's settings with every layer by its whole name, its rank and its scale."""
+    settings = adapter.settings
+    ranks, alphas = {}, {}
+    for key, (layer, _) in lora.items():
+        names = (adapter.lora_keys[key][0].removeprefix("base_model.model."), layer)  # as it was trained, and as it is here
+        ranks[layer] = _setting_of(names, settings.get("rank_pattern") or {}, settings.get("r", 8))
+        alphas[layer] = _setting_of(names, settings.get("alpha_pattern") or {}, settings.get("lora_alpha", 8))
+    return LoraConfig(
+        r=next(iter(ranks.values())),
+        lora_alpha=next(iter(alphas.values())),
+        rank_pattern={re.escape(layer): rank for layer, rank in ranks.items()},
+        alpha_pattern={re.escape(layer): alpha for layer, alpha in alphas.items()},
+        target_modules="|".join(re.escape(layer) for layer in sorted(ranks)),
+        use_rslora=bool(settings.get("use_rslora")),
+        use_dora=bool(settings.get("use_dora")),
+    )
+
+
+def _setting_of(names: tuple[str, ...], patterns: dict[str, float], default: float) -> float:
+    """What the first pattern that fits one of a layer's names says, as PEFT reads patterns; else the default."""
+    return next((patterns[key] for name in names if (key := get_pattern_key(patterns, name)) in patterns), default)
+
+
+def _require_shapes(adapter: Adapter, weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Raise `InputError` where the adapter's weights are not those that its settings and the base ask for."""
+    if weights.keys() != expected.keys():
+        differing = sorted(weights.keys() ^ expected.keys())
+        raise InputError(f"{adapter.folder}: settings and weights of the adapter differ in {_first(differing)}")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise InputError(
+                f"{adapter.folder}: {name} has shape {tuple(tensor.shape)}, base and {ADAPTER_CONFIG} ask for "
+                f"{tuple(expected[name].shape)}"
+            )
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

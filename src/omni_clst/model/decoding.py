@@ -1,0 +1,104 @@
+"""Token by token: one prefill a prompt, whose cache all its completions share, and finished completions leave.
+
+A prompt's completions stand in lanes side by side, as they do in a packed row of training (`shared_prefix.py`): the cache
+holds the prompt once, then a token of every lane for each step, and a lane sees the prompt and itself.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch.nn.functional import pad
+
+from .kv_cache import RoomyCache
+from .sampling import TokenChooser
+from .thinker import OmniThinker
+
+LEAVE_FROM = 0.25  # the share of the lanes that has to be idle until they are taken out: it copies the cache
+
+
+class Lanes:
+    """Which completion stands where: prompts x lanes, of which some have ended."""
+
+    def __init__(self, attention_mask: torch.Tensor, copies: int):
+        prompts, device = len(attention_mask), attention_mask.device
+        self.completion = torch.arange(prompts * copies, device=device).view(prompts, copies)
+        self.writing = torch.ones_like(self.completion, dtype=torch.bool)
+        self.positions = attention_mask.sum(dim=-1, keepdim=True).repeat(1, copies)  # of each lane's next token
+        self.seen = attention_mask.bool().unsqueeze(1).repeat(1, copies, 1)  # (prompts, lanes, keys)
+
+    def drop_idle(self, cache: RoomyCache, ids: torch.Tensor) -> torch.Tensor:
+        """Take out prompts and lanes that write nothing, once they are many, and what nobody sees any more.
+
+        Returns the lanes' tokens `ids` (prompts, lanes) without theirs.
+        """
+        prompts = self.writing.any(dim=1).nonzero().squeeze(-1)
+        lanes = int(self.writing.sum(dim=1).max())
+        if not lanes or len(prompts) * lanes > (1 - LEAVE_FROM) * self.writing.numel():
+            return ids
+        first = self.writing[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :lanes]  # those that write
+        self.completion, self.writing, self.positions, ids = (
+            held[prompts].gather(1, first) for held in (self.completion, self.writing, self.positions, ids)
+        )
+        seen = self.seen[prompts].gather(1, first.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
+        keys = seen.any(dim=1).any(dim=0).nonzero().squeeze(-1)
+        self.seen = seen[:, :, keys]
+        cache.keep(prompts, keys)
+        return ids
+
+    def step(self) -> None:
+        """Each lane sees the token that it writes now, and no other lane's."""
+        prompts, lanes = self.completion.shape
+        own = torch.eye(lanes, dtype=torch.bool, device=self.seen.device).expand(prompts, -1, -1)
+        self.seen = torch.cat([self.seen, own], dim=-1)
+
+
+@torch.no_grad()
+def write_completions(
+    thinker: OmniThinker,
+    prompts: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    copies: int,
+    chooser: TokenChooser,
+    end_ids: list[int],
+    max_new_tokens: int,
+    anyone_writes: Callable[[bool], bool] = bool,
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Write `copies` completions behind every prompt.
+
+    `prompts` are read part by part and written behind together; a part is embeddings (prompts, tokens, hidden) and an
+    attention mask (prompts, tokens), padded on the left. Returns token ids, the end token included, and their
+    log-probabilities (empty lists where the chooser draws nothing), a prompt's completions next to each other.
+    `anyone_writes` is asked before each further token whether to go on; where weights are in pieces, all processes have
+    to take the same number of steps.
+    """
+    parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
+    logits = torch.cat([logits for (logits, _), _ in parts])  # (prompts, vocabulary)
+    cache = RoomyCache.joined([cache for (_, cache), _ in parts])
+    longest = cache.get_seq_length()
+    attention_mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for _, mask in parts])
+    logits = logits.unsqueeze(1).expand(-1, copies, -1)  # (prompts, lanes, vocabulary)
+    lanes = Lanes(attention_mask, copies)
+    ends = torch.tensor(end_ids, device=logits.device)
+    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # (completions, their token, its log-probability)
+    for step in range(max_new_tokens):
+        ids, log_probs = chooser.choose(logits.flatten(0, 1), lanes.completion.flatten())
+        ids, log_probs = ids.view_as(lanes.completion), log_probs.view_as(lanes.completion)
+        steps.append((lanes.completion[lanes.writing], ids[lanes.writing], log_probs[lanes.writing]))
+        lanes.writing = lanes.writing & ~torch.isin(ids, ends)
+        if step + 1 == max_new_tokens or not anyone_writes(bool(lanes.writing.any())):
+            break
+        ids = lanes.drop_idle(cache, ids)
+        lanes.step()
+        logits = thinker.decode(ids, lanes.positions, lanes.seen, cache)
+        lanes.positions = lanes.positions + 1
+    return _by_completion(steps, len(attention_mask) * copies, chooser.draws)
+
+
+def _by_completion(steps: list[tuple], count: int, with_log_probs: bool) -> tuple[list[list[int]], list[list[float]]]:
+    tokens: list[list[int]] = [[] for _ in range(count)]
+    drawn: list[list[float]] = [[] for _ in range(count)]
+    for rows, ids, log_probs in steps:
+        for row, token, log_prob in zip(rows.tolist(), ids.tolist(), log_probs.tolist(), strict=True):
+            tokens[row].append(token)
+            if with_log_probs:
+                drawn[row].append(log_prob)
+    return tokens, drawn

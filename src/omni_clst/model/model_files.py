@@ -1,0 +1,145 @@
+"""What a model's folder has to hold, whoever wrote it: weights that are all there, and the processor's files."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+
+from ..errors import InputError
+from ..files import read_object
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "spk_dict.pt",
+)
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+RELEASED = "Qwen/Qwen2.5-Omni-7B"
+
+
+def require_weights(folder: Path) -> None:
+    """Raise `InputError` for weights that are missing, in another format, or cut off; reads their headers alone."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files and any(folder.glob("pytorch_model*.bin")):
+        raise InputError(
+            f"{folder}: its weights are pytorch_model.bin, only *.safetensors is read; transformers' from_pretrained and "
+            "save_pretrained turn one into the other"
+        )
+    if not files and (folder / "zero_to_fp32.py").exists():
+        raise InputError(f"{folder}: DeepSpeed's shards and no weights; `python zero_to_fp32.py . . --safe_serialization`")
+    if not files:
+        raise InputError(f"{folder}: no weights (*.safetensors) in it")
+    if (folder / INDEX).exists():
+        shards = read_object(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict):
+            raise InputError(f"{folder / INDEX}: no weight_map in it")
+        missing = sorted(set(shards.values()) - {file.name for file in files})
+        if missing:
+            raise InputError(
+                f"{folder}: {len(missing)} of {len(set(shards.values()))} shards are missing: {_first(missing)}"
+            )
+    elif not (folder / WEIGHTS).exists():
+        raise InputError(f"{folder}: neither {WEIGHTS} nor {INDEX} in it, only {_first([file.name for file in files])}")
+    for file in files:
+        _require_readable(file)
+
+
+def _require_readable(file: Path) -> None:
+    """Open a weights file as far as its header, which says how long it has to be."""
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        with open(file, "rb") as content:
+            if content.read(7) == b"version":
+                raise InputError(f"{file}: a Git LFS pointer, not the weights; `git lfs pull` fetches them") from None
+        raise InputError(f"{file}: not whole ({error}); copy or download it again") from None
+
+
+def missing_processor_files(folder: Path) -> list[str]:
+    """What a folder lacks for the model's processor (tokenizer, features, chat template), in words; [] for none."""
+    has = {name for name in PROCESSOR_FILES if (folder / name).exists()}
+    templates = [read_object(folder / name) for name in ("tokenizer_config.json", "processor_config.json") if name in has]
+    missing = []
+    if not has >= {"tokenizer_config.json"} or not (has & {"tokenizer.json"} or has >= {"vocab.json", "merges.txt"}):
+        missing.append("tokenizer.json and tokenizer_config.json")
+    if not has & {"preprocessor_config.json", "processor_config.json"}:
+        missing.append("preprocessor_config.json")
+    if not has & {"chat_template.json", "chat_template.jinja"} and not any("chat_template" in t for t in templates):
+        missing.append("chat_template.jinja")
+    return missing
+
+
+def processor_source(source: str) -> str:
+    """The folder or Hub id that a model's processor comes from: itself, or the model that its config names as its origin.
+
+    Raises `InputError` with what is missing and where to get it.
+    """
+    if not os.path.isdir(source):
+        return source
+    missing = missing_processor_files(Path(source))
+    if not missing:
+        return source
+    origin = read_object(Path(source) / "config.json").get("_name_or_path")
+    if _has_processor(origin):
+        return origin
+    raise InputError(
+        f"{source}: no {', no '.join(missing)} in it; copy them from the model that it was trained from, such as {RELEASED}"
+    )
+
+
+def _has_processor(origin: object) -> bool:
+    """Whether what a config names as its origin is a folder with the processor's files, or a Hub id, which is believed."""
+    if not isinstance(origin, str) or not origin:
+        return False
+    return not missing_processor_files(Path(origin)) if os.path.isdir(origin) else HUB_ID.fullmatch(origin) is not None
+
+
+def base_files(source: str, patterns: tuple[str, ...]) -> Path:
+    """The folder that holds a base's files of these names, fetched from the Hub where it is an id."""
+    if os.path.isdir(source):
+        return Path(source)
+    return Path(snapshot_download(source, allow_patterns=list(patterns)))
+
+
+def speech_weights(base: str) -> dict[str, torch.Tensor]:
+    """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
+    folder = base_files(base, ("*.safetensors",))
+    require_talker(str(folder))
+    found = {}
+    for path, names in _speech_names(folder).items():
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name) for name in names}
+    return found
+
+
+def _speech_names(folder: Path) -> dict[Path, list[str]]:
+    """The names of talker and token2wav tensors by file."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+    return found
+
+
+def require_talker(base: str) -> None:
+    """Raise `InputError` for a base folder without talker weights; a Hub id is believed to have them."""
+    if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
+        raise InputError(f"keep_talker: {base} has no talker weights")
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,67 @@
+"""How a GRPO run went: accuracy and think rate along the curriculum by level, from the completions that it wrote."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..data.samples import LEVELS
+from ..files import read_jsonl
+from .curriculum_report import BAR_COLOURS, running_mean
+
+PANELS = (("correct", "accuracy", "Right answers, sampled (%)"), ("think", "think_rate", "Answers with a thought (%)"))
+REACH_SHARE = 0.03  # of the steps: how far a mean reaches to either side
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The GRPO runs at or below a folder, by name."""
+    return sorted(path.parent for path in folder.glob("**/completions.jsonl"))
+
+
+def read_course(run_dir: Path) -> dict[str, dict[int, list[dict]]]:
+    """What was written, as level -> optimiser step -> rows; levels from easy to hard."""
+    course: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for _, row in read_jsonl(run_dir / "completions.jsonl"):
+        course[row["level"]][row["step"]].append(row)
+    return {level: course[level] for level in LEVELS if level in course}
+
+
+def read_evaluations(run_dir: Path) -> list[dict]:
+    """The lines of `metrics.jsonl` that hold an evaluation."""
+    metrics = run_dir / "metrics.jsonl"
+    return [row for _, row in read_jsonl(metrics) if "eval_accuracy" in row] if metrics.exists() else []
+
+
+def draw_course(run_dir: Path, path: Path) -> None:
+    """Draw a run's `make_figure` into a PNG."""
+    make_figure(run_dir).savefig(path, dpi=120)
+
+
+def make_figure(run_dir: Path) -> Figure:
+    """A line a level over the run's steps, sliding means; dots where the held-out questions were answered greedily."""
+    course, evaluations = read_course(run_dir), read_evaluations(run_dir)
+    figure = Figure(figsize=(10.5, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axis, (of_row, of_evaluation, title) in zip(panels, PANELS, strict=True):
+        for level, steps in course.items():
+            _draw_level(axis, level, steps, of_row)
+        if evaluations:
+            places = [row["step"] for row in evaluations]
+            values = [100 * row[f"eval_{of_evaluation}"] for row in evaluations]
+            axis.plot(places, values, "o", color="#333333", markersize=6, label="held out, greedy", zorder=3)
+        axis.set(xlabel="optimiser step", ylim=(-3, 105))
+        axis.set_title(title, loc="left")
+        axis.grid(axis="y", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def _draw_level(axis: Axes, level: str, steps: dict[int, list[dict]], of_row: str) -> None:
+    """A point a step, pale, and their sliding mean."""
+    places = sorted(steps)
+    values = [100 * sum(bool(row[of_row]) for row in steps[step]) / len(steps[step]) for step in places]
+    colour = BAR_COLOURS.get(level, "#4c8bb8")
+    axis.plot(places, values, ".", color=colour, alpha=0.3, markersize=5, markeredgewidth=0)
+    axis.plot(places, running_mean(values, round(REACH_SHARE * len(places))), color=colour, linewidth=2, label=level)

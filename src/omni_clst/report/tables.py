@@ -1,0 +1,92 @@
+"""Scores as tables and as sentences."""
+
+from .scores import (
+    DEPTHS,
+    Answer,
+    Condition,
+    Result,
+    accuracy,
+    compare,
+    of_depth,
+    percent,
+    pool,
+    think_rate,
+    thinks_freely,
+)
+
+HEARING = {"real": "the clip", "silence": "silence", "other": "another clip"}
+THOUGHT = {"free": "free", "empty": "forced empty", "unasked": "not asked for"}
+
+
+def results_table(results: list[Result]) -> str:
+    """A Markdown table, one row a condition and benchmark."""
+    rows = []
+    for result in results:
+        answers = result.answers
+        figures = [accuracy(answers), percent([answer.strict for answer in answers])]
+        tokens = sum(answer.tokens for answer in answers) / len(answers)
+        model, *how = _names(result.condition)
+        cells = [f"{figure:.1f}" for figure in figures] + [f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
+        rows.append([model, result.benchmark, *how, str(len(answers)), *cells])
+    header = "model, benchmark, hears, thought, questions, official %, strict %, thinks %, tokens"
+    return _markdown(header.split(", "), rows)
+
+
+def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
+    """A Markdown table of accuracy and think rate by depth, one row a condition; empty where no benchmark states one."""
+    rows = []
+    for condition, answers in pooled.items():
+        parts = [of_depth(answers, depth) for depth in DEPTHS]
+        if any(parts):
+            cells = [cell for part in parts for cell in (_figure(accuracy(part), 1), _figure(think_rate(part), 0))]
+            rows.append([*_names(condition), "/".join(str(len(part)) for part in parts), *cells])
+    header = ["model", "hears", "thought", "/".join(DEPTHS)]
+    header += [f"{depth}: {what} %" for depth in DEPTHS for what in ("official", "thinks")]
+    return _markdown(header, rows) if rows else ""
+
+
+def _names(condition: Condition) -> list[str]:
+    return [condition.model, HEARING[condition.hearing], THOUGHT[condition.thought]]
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
+    """The gain of the last model over the others, and what every model's thoughts are worth, in points."""
+    free = [(condition.model, answers) for condition, answers in pooled.items() if thinks_freely(condition)]
+    lines = []
+    if len(free) > 1:
+        *others, (last, after) = free
+        gains = [
+            f"{accuracy(after) - accuracy(before):+.1f} points over {model} ({accuracy(before):.1f} %)"
+            for model, before in others
+        ]
+        lines.append(f"{last}: {accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
+    for model, ways in compare(pooled, "thought").items():
+        for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
+            free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
+            if free:
+                lines.append(
+                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {accuracy(free):.1f} % thinking as it "
+                    f"likes, {accuracy(forced):.1f} % with the thought forced empty "
+                    f"({accuracy(forced) - accuracy(free):+.1f} points)"
+                )
+    return lines
+
+
+def results_text(results: list[Result]) -> str:
+    """The tables and the lines below them, as Markdown."""
+    pooled = pool(results)
+    parts = [results_table(results)]
+    by_depth = depth_table(pooled)
+    parts += [f"By depth of the question, all benchmarks together:\n\n{by_depth}"] if by_depth else []
+    lines = summary_lines(pooled)
+    parts += ["\n".join(f"* {line}" for line in lines)] if lines else []
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,148 @@
+"""The official score of MMAU and MMAR, to the row, and a strict one beside it.
+
+Both official scripts use one rule: token sets. It accepts "From near to far" for "From far to near"; the strict rule does
+not. Rewards and scores share the strict one.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..data.benchmarks import BenchmarkRows
+from ..data.matching import strict_correct
+from ..errors import InputError
+from .predictions import Predictions
+
+
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"\b\w+\b", text.lower()))
+
+
+def official_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
+    """The rule of both benchmarks' evaluation scripts.
+
+    Right if the prediction has tokens, all of the answer's and none that only wrong choices have. A prediction that is
+    no text, which those scripts crash on, is wrong.
+    """
+    if not isinstance(prediction, str) or answer is None:
+        return False
+    wanted, said = _tokens(answer), _tokens(prediction)
+    wrong: set[str] = set()
+    for choice in choices:
+        if _tokens(choice) != wanted:
+            wrong |= _tokens(choice) - wanted
+    return bool(said) and wanted <= said and not said & wrong
+
+
+@dataclass
+class Tally:
+    """Right answers out of all, in total and by group and name."""
+
+    correct: int = 0
+    total: int = 0
+    by: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    def add(self, is_correct: bool, groups: dict[str, str]) -> None:
+        self.correct += is_correct
+        self.total += 1
+        for group, name in groups.items():
+            cell = self.by.setdefault(group, {}).setdefault(name, {"correct": 0, "total": 0})
+            cell["correct"] += is_correct
+            cell["total"] += 1
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100.0 * self.correct / self.total
+
+    def to_json(self) -> dict:
+        by = {group: dict(sorted(names.items())) for group, names in self.by.items()}
+        return {"accuracy": self.accuracy, "by": by}
+
+
+@dataclass
+class Scores:
+    """A benchmark's scores: what was answered, which rows were not, both rules' tallies, the verdict on every row."""
+
+    rows: BenchmarkRows
+    predictions: Predictions
+    missing: list[str]
+    official: Tally
+    strict: Tally
+    verdicts: list[dict]
+
+    def to_json(self) -> dict:
+        return {
+            "benchmark": self.rows.benchmark.name,
+            "meta_sha256": self.rows.meta_sha256,
+            "release": self.rows.release,
+            "total": len(self.rows.samples),
+            "answered": len(self.rows.samples) - len(self.missing),
+            "missing": len(self.missing),
+            "parse_failed": self.predictions.parse_failed,
+            "output_keys": self.predictions.keys,
+            "official": self.official.to_json(),
+            "strict": self.strict.to_json(),
+        }
+
+
+def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False) -> Scores:
+    """Score predictions against every row of a benchmark; a row without one counts as wrong, where that is allowed.
+
+    Raises `InputError` for predictions of unknown ids and, unless `allow_missing`, for missing ones. In the breakdown a
+    row without a group's value stands under "unknown".
+    """
+    outputs = predictions.outputs
+    unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
+    if unknown:
+        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
+    missing = [sample.id for sample in rows.samples if sample.id not in outputs]
+    if missing and not allow_missing:
+        raise InputError(
+            f"{len(missing)} of {len(rows.samples)} rows have no prediction: {_first(missing)}; "
+            "--allow_missing counts them as wrong"
+        )
+    official, strict, verdicts = Tally(), Tally(), []
+    all_groups = rows.groups
+    for sample in rows.samples:
+        output = outputs.get(sample.id)
+        groups = {group: str(sample.extra.get(group) or "unknown") for group in all_groups}
+        by_official = official_correct(output, sample.answer, sample.choices)
+        by_strict = strict_correct(output, sample.answer, sample.choices)
+        official.add(by_official, groups)
+        strict.add(by_strict, groups)
+        verdicts.append({"id": sample.id, "official": int(by_official), "strict": int(by_strict)})
+    return Scores(rows, predictions, missing, official, strict, verdicts)
+
+
+def _first(ids: list[str], count: int = 3) -> str:
+    return ", ".join(ids[:count]) + (", ..." if len(ids) > count else "")
+
+
+def format_table(scores: Scores) -> str:
+    """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
+    rows, predictions = scores.rows, scores.predictions
+    odd_rows = {sample_id for sample_id, _ in rows.oddities}
+    lines = [
+        f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
+        f"{len(scores.missing)} missing, {predictions.parse_failed} not parsed, {len(odd_rows)} odd rows; "
+        f"answers read from {predictions.keys_in_words}",
+        f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
+        f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
+    ]
+    for group in rows.groups:
+        for name, cell in sorted(scores.official.by[group].items()):
+            strict = scores.strict.by[group][name]
+            lines.append(
+                f"{f'{group}: {name}'[:47]:<48}{cell['total']:>10}"
+                f"{100 * cell['correct'] / cell['total']:>12.2f}{100 * strict['correct'] / strict['total']:>12.2f}"
+            )
+    if predictions.repeated:
+        lines.append(f"{predictions.repeated} predictions stand again with the same answer and count once")
+    apart = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
+    if apart:
+        lines.append(f"the rules disagree on {len(apart)} rows: {_first(apart)}")
+    if rows.release != "unknown release":
+        lines += [f"published: {model} {value:.1f} ({release or rows.benchmark.name})"
+                  for release, model, value in rows.benchmark.references]  # fmt: skip
+    return "\n".join(lines)

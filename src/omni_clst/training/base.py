@@ -1,0 +1,241 @@
+"""What every trainer of the project shares: whole checkpoints, resume, logs."""
+
+import dataclasses
+import math
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback, TrainingArguments
+
+from ..data.encoder import OmniEncoder
+from ..data.prompts import Prompt, make_prompt
+from ..errors import InputError
+from ..files import append_jsonl, mend_torn_tail, read_jsonl, write_json, write_jsonl
+from ..model.checkpoints import (
+    CHOSEN_FILE,
+    Checkpoint,
+    choose_dtype,
+    complete_checkpoints,
+    is_complete,
+    load_config,
+    load_processor,
+    load_thinker,
+    mark_complete,
+    save_omni,
+    write_prompt,
+)
+from ..model.thinker import OmniThinker
+from ..processes import say
+from .config import TuningConfig
+from .plan import measure_model
+
+SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
+
+
+class WholeCheckpoints:
+    """Mixin over `transformers.Trainer`: a checkpoint counts once its marker is written, last of all.
+
+    A run killed while it saves leaves a folder without the marker, which is never resumed from, and the older
+    checkpoints are deleted only after the new one is whole. Full fine-tuning is saved in the Omni layout.
+    """
+
+    base_model: str
+    prompt: Prompt
+    keep_checkpoints: int | None  # `save_total_limit`; given to the parent it would delete before a new one is whole
+
+    def _save_checkpoint(self, model, trial):
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and folder.exists() and not is_complete(folder):
+            shutil.rmtree(folder)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+        self._save_with_all(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self._write_beside_weights(folder)
+            mark_complete(folder)
+            self._delete_old_checkpoints()
+        self.accelerator.wait_for_everyone()
+
+    def _save_with_all(self, folder: Path) -> None:
+        """What else belongs to a checkpoint and takes all processes to put together."""
+
+    def _write_beside_weights(self, folder: Path) -> None:
+        """What else belongs to a checkpoint, on rank 0, before it counts as whole."""
+        write_prompt(folder, self.prompt)
+
+    def _delete_old_checkpoints(self) -> None:
+        """Keep the newest `keep_checkpoints` whole checkpoints and the best one."""
+        if self.keep_checkpoints is None:
+            return
+        best = self.state.best_model_checkpoint
+        for folder in complete_checkpoints(self.args.output_dir)[: -self.keep_checkpoints]:
+            if best is None or folder.resolve() != Path(best).resolve():
+                shutil.rmtree(folder)
+
+    def _save(self, output_dir=None, state_dict=None):
+        if hasattr(self.model, "peft_config"):
+            return super()._save(output_dir, state_dict)
+        model = self.accelerator.unwrap_model(self.model)
+        return save_omni(output_dir, state_dict or model.state_dict(), load_config(self.base_model), self.base_model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if hasattr(self.model, "peft_config"):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        state_dict = {}
+        for path in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
+            state_dict |= {name.removeprefix("thinker."): tensor for name, tensor in load_file(path).items()}
+        return (model or self.model).load_state_dict(state_dict)
+
+
+class MetricsLog(TrainerCallback):
+    """Write what the trainer logs to `metrics.jsonl`, one line a step, and print the figures named in `shown`."""
+
+    def __init__(self, run_dir: Path, resumed_step: int, shown: tuple[str, ...] = SHOWN):
+        self.path = Path(run_dir) / "metrics.jsonl"
+        self.resumed_step = resumed_step
+        self.shown = shown
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Drop the lines of steps that a kill undid: they will be made again."""
+        if state.is_world_process_zero and self.path.exists():
+            mend_torn_tail(self.path)
+            kept = [row for _, row in read_jsonl(self.path) if row["step"] <= self.resumed_step]
+            write_jsonl(self.path, kept)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or not logs:
+            return
+        append_jsonl(self.path, [{"step": state.global_step, **logs}])
+        shown = {name: logs[name] for name in self.shown if logs.get(name) is not None}
+        if shown:
+            words = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
+            say(f"  step {state.global_step}/{state.max_steps}: {words}")
+
+
+class FiniteSteps:
+    """Mixin over `transformers.Trainer`: a gradient that is not finite ends the run before the optimiser applies it.
+
+    The loss may be finite all the same. Under DeepSpeed the norm comes with the step, which DeepSpeed itself skips then.
+    """
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not math.isfinite(norm):
+            raise InputError(
+                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; the checkpoints before it are "
+                "whole: lower learning_rate, or set dtype float32 to see whether the precision is the cause"
+            )
+        return norm
+
+
+def newest_checkpoint(run_dir: Path | str) -> Path | None:
+    """The newest whole checkpoint of a run, None where there is none."""
+    found = complete_checkpoints(run_dir)
+    return found[-1] if found else None
+
+
+def write_chosen(run_dir: Path, checkpoint: Path) -> None:
+    """Note which checkpoint a finished run stands for; `find_checkpoint` takes the run's folder for it."""
+    write_json(run_dir / CHOSEN_FILE, {"checkpoint": checkpoint.name})
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The step in a checkpoint's name, 0 for None."""
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def free_port() -> str:
+    """A port that nobody listens on: a second run on this machine, or a restart right after a kill, gets another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def one_device_a_process(arguments: TrainingArguments) -> None:
+    """Keep a single process on its own device: transformers would spread it over all GPUs by `nn.DataParallel`."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
+def prepare_deepspeed(device: torch.device) -> None:
+    """Let DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where nobody starts it."""
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in single.items():
+        os.environ.setdefault(name, value)
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+
+
+class TrainingRun:
+    """What the training stages share: a checked config, a checkpoint to start from, a processor, precision."""
+
+    def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
+        self.config = config
+        self.checkpoint = checkpoint
+        self.device = device
+        if config.tuning == "lora" and checkpoint.is_adapter:
+            raise InputError(
+                f"{checkpoint.source}: an adapter; LoRA starts from a whole model, as sft.py leaves it in <run>/merged"
+            )
+        # before ZeRO-3 is set up: it would shard what is counted
+        targets = config.lora_targets if config.tuning == "lora" else None
+        self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
+        self.processor = load_processor(checkpoint)
+        prompt = make_prompt(config.prompt, config.system_prompt)
+        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
+
+    @property
+    def reading(self) -> dict[str, object]:
+        """How training files are read, as `read_measured` takes it."""
+        config = self.config
+        decode_up_to = config.max_audio_seconds if config.check_audio else None
+        return {"allow_unreadable": config.allow_missing_audio, "decode_up_to": decode_up_to}
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the forward computes in and a merged model is saved in."""
+        return choose_dtype(self.config.dtype, self.device)
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Frozen weights as they are computed in; weights that learn in float32 (bfloat16 rounds small updates away)."""
+        return self.compute_dtype if self.config.tuning == "lora" else torch.float32
+
+    def load_model(self) -> OmniThinker:
+        """The thinker to be trained; in full fine-tuning only the weights that learn keep a gradient."""
+        config = self.config
+        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
+        model.config.text_config.use_cache = False
+        if config.tuning == "full":
+            model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
+            model.audio_tower.requires_grad_(config.train_towers)
+            model.audio_tower.audio_bos_eos_token.requires_grad_(False)
+        return model
+
+    def shared_arguments(self, known: set[str]) -> dict:
+        """Trainer settings that both stages take from the config (those in `known`) or fix."""
+        config = self.config
+        if config.deepspeed:
+            prepare_deepspeed(self.device)
+        own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in known}
+        return own | {
+            "output_dir": str(config.run_dir),
+            "save_total_limit": None,  # old checkpoints are deleted once a new one is whole
+            "eval_strategy": "steps" if config.valid_file else "no",
+            "save_strategy": "steps",
+            "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+            "bf16": self.compute_dtype == torch.bfloat16,
+            "use_cpu": self.device.type == "cpu",
+            "remove_unused_columns": False,
+            "ddp_find_unused_parameters": False,
+            "logging_first_step": True,
+            "logging_nan_inf_filter": False,  # a loss that is no number ends the run
+            "disable_tqdm": True,
+        }
