@@ -1,6 +1,6 @@
 """Samples to model inputs: the chat turn, the audio placeholders, labels on the assistant's turn, padded batches.
 
-`input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`features.py`).
+`input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`mel.py`).
 """
 
 import re

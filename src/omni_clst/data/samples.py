@@ -1,6 +1,6 @@
 """`AudioQASample`, the one sample format inside the project: its rows, its validator and its writer.
 
-Files of samples are read by `sources.read_samples`, which also takes foreign layouts.
+Files of samples are read by `layouts.read_samples`, which also takes foreign layouts.
 """
 
 import hashlib

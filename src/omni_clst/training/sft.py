@@ -1,6 +1,6 @@
 """Supervised fine-tuning: samples with a thought (or an empty one) and an answer -> a LoRA adapter or full weights.
 
-Loss on the assistant's turn and its end token, logits nowhere else (`modeling.py`), audio decoded in data workers.
+Loss on the assistant's turn and its end token, logits nowhere else (`model/thinker.py`), audio decoded in data workers.
 """
 
 from pathlib import Path
