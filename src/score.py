@@ -11,7 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
-from omni_clst.data.benchmarks import BENCHMARKS, load_benchmark
+from omni_clst.data.benchmark_rows import load_benchmark
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.predictions import read_predictions

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from omni_clst.data.benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 
@@ -165,7 +166,7 @@ BAD_META = [
     ([ROW | {"id": 3}, ROW | {"id": "3"}], "{path}: row 2: id '3' stands already at {path}: row 1"),
     ([ROW, ROW | {"id": ""}], "{path}: row 2: id '' is not a text"),
     ([{key: value for key, value in ROW.items() if key != "id"}], "{path}: row 1: id None is not a text"),
-    ([{"id": "a", "x": 1}], "{path}: row 1: unknown layout with the keys ['id', 'x']"),
+    ([{"id": "a", "x": 1}], "{path}: no row has a task: is it the metadata of mmau-mini?"),
     ([], "{path}: holds no rows"),
 ]
 
@@ -212,9 +213,9 @@ def test_benchmark_that_is_not_there_is_none_and_says_what_to_put_where(tmp_path
     assert [find_benchmark(tmp_path, name) for name in BENCHMARKS] == [None, None, None]
     assert find_benchmark(tmp_path / "gone", "mmar") is None
     assert [benchmark.missing_line(tmp_path) for benchmark in BENCHMARKS.values()] == [
+        f"mmar: no {tmp_path}/MMAR/MMAR-meta.jsonl (from https://huggingface.co/datasets/BoJack/MMAR)",
         f"mmau-mini: no {tmp_path}/MMAU/mmau-test-mini.json (from https://github.com/Sakshi113/MMAU)",
         f"mmau-test: no {tmp_path}/MMAU/mmau-test.json (from https://github.com/Sakshi113/MMAU)",
-        f"mmar: no {tmp_path}/MMAR/MMAR-meta.jsonl (from https://huggingface.co/datasets/BoJack/MMAR)",
     ]
 
 
@@ -222,3 +223,27 @@ def test_benchmark_that_is_not_there_is_none_and_says_what_to_put_where(tmp_path
 def test_clip_is_its_file_name_in_the_audio_folder(given):
     sample = AudioQASample("another id", given, "q", ("x", "y"), "x")
     assert resolve_audio(sample, "/data/MMAU/audio") == Path("/data/MMAU/audio/a b.wav")
+
+
+def test_a_benchmark_is_one_file_that_is_found_by_itself(tmp_path, monkeypatch):
+    """A new file in the folder is all that a benchmark takes: rows, groups, official rule, place."""
+    text = """
+from omni_clst.data.benchmarks.benchmark import Benchmark, lenient_sample
+
+BENCHMARKS = (
+    Benchmark(
+        name="barks", homepage="x", meta_files=("Barks/meta.json",), audio_folders=("Barks/audio",),
+        row_keys=frozenset({"bark_id"}), to_sample=lambda row: lenient_sample({**row, "source": "barks"}),
+        is_correct=lambda prediction, answer, choices: prediction == answer, groups=("breed",),
+        output_keys=("model_output",), releases={},
+    ),
+)
+"""
+    (tmp_path / "barks.py").write_text(text)
+    import omni_clst.data.benchmarks as package
+    from omni_clst.data.benchmarks import registry
+
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    found = registry.find_benchmarks([*package.__path__])
+    assert found["barks"].folder == "Barks"
+    assert found.keys() - BENCHMARKS.keys() == {"barks"}

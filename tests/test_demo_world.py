@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from omni_clst.data.audio import load_audio
-from omni_clst.data.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.response import format_response, parse_response
 from omni_clst.demo.dataset import WorldConfig, write_world

@@ -18,7 +18,7 @@ import infer
 from omni_clst.answering.answer import make_encoder, prediction_row
 from omni_clst.answering.batches import plan_batches
 from omni_clst.answering.config import InferConfig
-from omni_clst.data.benchmarks import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.response import EMPTY_THOUGHT_OPENING, format_response

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.data.benchmarks import load_benchmark
+from omni_clst.data.benchmark_rows import load_benchmark
 from omni_clst.data.matching import bare_letter, fold, split_letter, strict_choice, strict_correct
 from omni_clst.data.samples import AudioQASample
 from omni_clst.method.rewards import accuracy

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_world import write_mmau
 
 import report
-from omni_clst.data.benchmarks import find_benchmark, load_benchmark
+from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
 from omni_clst.report.course_picture import make_figure

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.data.benchmarks import BENCHMARKS, load_benchmark
-from omni_clst.data.matching import strict_correct
+from omni_clst.data.benchmark_rows import load_benchmark
+from omni_clst.data.benchmarks.registry import BENCHMARKS
+from omni_clst.data.matching import strict_correct, token_sets_agree
 from omni_clst.errors import InputError
 from omni_clst.scoring.predictions import Predictions, read_predictions
-from omni_clst.scoring.scores import format_table, official_correct, score
+from omni_clst.scoring.scores import format_table, score
 
 OFFICIAL = [
     ("dog", "dog", ["dog", "cat"], True, "the answer"),
@@ -30,7 +31,7 @@ OFFICIAL = [
 
 @pytest.mark.parametrize(("said", "answer", "choices", "right", "reason"), OFFICIAL, ids=[r[-1] for r in OFFICIAL])
 def test_official_rule(said, answer, choices, right, reason):
-    assert official_correct(said, answer, choices) is right, reason
+    assert token_sets_agree(said, answer, choices) is right, reason
 
 
 def naive_official(said: str, answer: str, choices: list[str]) -> bool:
@@ -55,7 +56,7 @@ WORDS = st.lists(st.sampled_from(["dog", "Cat", "to", "a", "b2", "été"]), max_
 
 @given(said=WORDS, answer=WORDS, others=st.lists(WORDS, max_size=3))
 def test_official_rule_equals_a_naive_one(said, answer, others):
-    assert official_correct(said, answer, [answer, *others]) == naive_official(said, answer, [answer, *others])
+    assert token_sets_agree(said, answer, [answer, *others]) == naive_official(said, answer, [answer, *others])
 
 
 LETTERS = "ABCDEFGHIJ"
@@ -91,7 +92,7 @@ def test_constructed_predictions_give_the_official_figures(real_data, name, file
     assert sum(verdict["official"] for verdict in scores.verdicts) == scores.official.correct
     for sample in rows.samples:
         said = outputs[sample.id]
-        assert official_correct(said, sample.answer, sample.choices) == naive_official(
+        assert token_sets_agree(said, sample.answer, sample.choices) == naive_official(
             said, sample.answer, list(sample.choices)
         )
 
@@ -104,7 +105,7 @@ def test_rows_where_the_official_rule_takes_a_wrong_choice(real_data, name, file
     accepted = set()
     for sample in rows.samples:
         for choice in sample.choices:
-            if choice != sample.answer and official_correct(choice, sample.answer, sample.choices):
+            if choice != sample.answer and token_sets_agree(choice, sample.answer, sample.choices):
                 accepted.add(sample.id)
                 assert not strict_correct(choice, sample.answer, sample.choices)
     assert len(accepted) == count

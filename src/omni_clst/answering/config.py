@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..checks import between, existing_file, one_of, positive, seed_in_range
+from ..data.benchmarks.registry import BENCHMARKS
 from ..model.config import ModelConfig, problems_of_model
 from ..settings import model_field, path_field
 
@@ -63,7 +64,7 @@ class InferConfig(ModelConfig):
         found += one_of("audio", self.audio, ("real", "silence", "other"))
         found += one_of("thought", self.thought, ("free", "empty"))
         for name in self.benchmarks:
-            found += one_of("benchmarks", name, ("mmau-mini", "mmau-test", "mmar"))
+            found += one_of("benchmarks", name, tuple(BENCHMARKS))
         found += positive(self, "batch_tokens", "max_new_tokens")
         found += positive(self, "top_p") + between(self, "top_p", 0, 1) + between(self, "top_k", 0)
         found += between(self, "temperature", 0) + between(self, "num_workers", 0) + seed_in_range(self)

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from .benchmarks.registry import BENCHMARKS
 from .matching import LETTER_MARK, split_letter
 from .response import parse_response
-from .samples import AudioQASample, as_text, check_trainable, read_rows, sample_from_row
+from .samples import AudioQASample, check_trainable, read_rows, sample_from_row
 
 MAX_PROBLEMS_SHOWN = 5
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
@@ -152,40 +153,10 @@ def _lettered_items(text: str, markers: list[re.Match]) -> tuple[str, ...]:
     return tuple(text[marker.end() : end].split("\n")[0].strip() for marker, end in zip(found, ends, strict=False))
 
 
-def _from_mmau(row: dict) -> AudioQASample:
-    """MMAU's metadata; 13 rows of mini have their category as a list."""
-    category = row.get("category")
-    fixed = {**row, "audio_path": row["audio_id"], "source": row.get("dataset") or "mmau"}
-    if isinstance(category, list):
-        fixed["category"] = ", ".join(map(str, category))
-    return _benchmark_sample(fixed)
-
-
-def _from_mmar(row: dict) -> AudioQASample:
-    """MMAR's metadata, with or without the thinking, cue and rubric of the newer file."""
-    return _benchmark_sample({**row, "source": row.get("source") or "mmar"})
-
-
-def _benchmark_sample(row: dict) -> AudioQASample:
-    """A benchmark's row as lenient as can be: odd values become texts, nothing is dropped (benchmarks.py flags them)."""
-    choices = row.get("choices")
-    own = {"id", "audio_path", "question", "choices", "answer", "source"}
-    return AudioQASample(
-        id=str(row["id"]),
-        audio_path=str(row["audio_path"] or ""),
-        question=str(row.get("question") or ""),
-        choices=tuple(map(as_text, choices)) if isinstance(choices, list) else (),
-        answer=None if row.get("answer") is None else as_text(row["answer"]),
-        source=str(row["source"]),
-        extra={key: value for key, value in row.items() if key not in own},
-    )
-
-
-LAYOUTS: list[tuple[set[str], Callable[[dict], AudioQASample]]] = [
+LAYOUTS: list[tuple[frozenset[str] | set[str], Callable[[dict], AudioQASample]]] = [
     ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, whatever else is there
     ({"messages", "audios"}, _from_published_sft),
     ({"question_text", "multi_choice", "audio_path"}, _from_published_clst),
-    ({"id", "audio_id"}, _from_mmau),
-    ({"id", "audio_path", "modality"}, _from_mmar),
+    *((benchmark.row_keys, benchmark.to_sample) for benchmark in BENCHMARKS.values()),
     ({"audio_path", "question", "choices"}, sample_from_row),
 ]

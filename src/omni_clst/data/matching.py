@@ -107,3 +107,23 @@ def strict_correct(prediction: str | None, answer: str | None, choices: Iterable
     choices = list(choices)
     named = strict_choice(prediction, choices if answer in choices else [*choices, answer])
     return named is not None and fold(named) == fold(answer)
+
+
+def token_sets_agree(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
+    """The official rule of MMAU's and MMAR's evaluation scripts.
+
+    Right if the prediction has tokens, all of the answer's and none that only wrong choices have. It accepts "From near
+    to far" for "From far to near". A prediction that is no text, which those scripts crash on, is wrong.
+    """
+    if not isinstance(prediction, str) or answer is None:
+        return False
+    wanted, said = _tokens(answer), _tokens(prediction)
+    wrong: set[str] = set()
+    for choice in choices:
+        if _tokens(choice) != wanted:
+            wrong |= _tokens(choice) - wanted
+    return bool(said) and wanted <= said and not said & wrong
+
+
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"\b\w+\b", text.lower()))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checks import between, one_of, positive, seed_in_range
-from ..data.benchmarks import BENCHMARKS
+from ..data.benchmarks.registry import BENCHMARKS
 from ..settings import model_field, path_field
 from .layouts import SOURCES
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.benchmarks import BENCHMARKS, find_benchmark, load_benchmark
+from ..data.benchmark_rows import find_benchmark, load_benchmark
+from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample
 from ..processes import say
 from .finder import ClipFinder

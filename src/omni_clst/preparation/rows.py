@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.benchmarks import BENCHMARKS, find_benchmark, load_benchmark
+from ..data.benchmark_rows import find_benchmark, load_benchmark
+from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, sample_from_row
 from ..errors import InputError
 from ..files import write_jsonl

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..data.benchmarks import BENCHMARKS
+from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
 from .clips import ClipAudit, Inspection

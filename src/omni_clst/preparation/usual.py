@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..data.benchmarks.registry import BENCHMARKS
 from ..data.layouts import read_samples
 from ..data.samples import AudioQASample, write_samples
 from ..errors import InputError
@@ -17,9 +18,8 @@ from .run import SPLIT_FILES, Preparation
 from .shared_sound import SharedSound, find_shared_sound
 from .splits import connected, question_key, split
 
-FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ", "mmau-mini": "MMAU", "mmau-test": "MMAU",
-           "mmar": "MMAR"}  # fmt: skip
-META_FILES = {"mmau-mini": "mmau-test-mini.json", "mmau-test": "mmau-test.json", "mmar": "MMAR-meta*.json*"}
+FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ"}
+FOLDERS |= {name: benchmark.folder for name, benchmark in BENCHMARKS.items()}
 OUTPUTS = {"train": "source.jsonl", "valid": "valid.jsonl", "held_out": "held_out.jsonl"}
 
 
@@ -61,9 +61,10 @@ def prepare_usual(argv: list[str]) -> None:
 
 def _is_there(root: Path, source: str) -> bool:
     folder = root / FOLDERS[source]
-    if source not in META_FILES:
+    if source not in BENCHMARKS:
         return folder.is_dir()
-    return folder.is_dir() and any(Path(file).match(META_FILES[source]) for file in files_below(folder))
+    names = {Path(file).name for file in BENCHMARKS[source].meta_files}
+    return folder.is_dir() and any(Path(file).name in names for file in files_below(folder))
 
 
 def _config_of(source: str, root: Path, given: dict[str, list[str]]) -> PrepareConfig:

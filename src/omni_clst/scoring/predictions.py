@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.benchmarks import Benchmark, row_id
+from ..data.benchmark_rows import row_id
+from ..data.benchmarks.benchmark import Benchmark
 from ..data.samples import read_rows
 from ..errors import InputError
 

@@ -10,7 +10,8 @@ from ..answering.answer import answer_all, answer_settings, load_engine, predict
 from ..answering.audio_source import Hearing
 from ..answering.config import InferConfig
 from ..answering.folder import AnswerFolder
-from ..data.benchmarks import BENCHMARKS, BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from ..data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from ..data.benchmarks.registry import BENCHMARKS
 from ..data.clip_check import measure_lengths
 from ..data.encoder import OmniEncoder, describe_clips
 from ..data.samples import AudioQASample

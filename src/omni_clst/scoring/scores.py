@@ -1,37 +1,11 @@
-"""The official score of MMAU and MMAR, to the row, and a strict one beside it.
+"""A benchmark's official score, to the row, and a strict one beside it, whose rule rewards share."""
 
-Both official scripts use one rule: token sets. It accepts "From near to far" for "From far to near"; the strict rule does
-not. Rewards and scores share the strict one.
-"""
-
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..data.benchmarks import BenchmarkRows
+from ..data.benchmark_rows import BenchmarkRows
 from ..data.matching import strict_correct
 from ..errors import InputError
 from .predictions import Predictions
-
-
-def _tokens(text: str) -> set[str]:
-    return set(re.findall(r"\b\w+\b", text.lower()))
-
-
-def official_correct(prediction: str | None, answer: str | None, choices: Iterable[str]) -> bool:
-    """The rule of both benchmarks' evaluation scripts.
-
-    Right if the prediction has tokens, all of the answer's and none that only wrong choices have. A prediction that is
-    no text, which those scripts crash on, is wrong.
-    """
-    if not isinstance(prediction, str) or answer is None:
-        return False
-    wanted, said = _tokens(answer), _tokens(prediction)
-    wrong: set[str] = set()
-    for choice in choices:
-        if _tokens(choice) != wanted:
-            wrong |= _tokens(choice) - wanted
-    return bool(said) and wanted <= said and not said & wrong
 
 
 @dataclass
@@ -107,7 +81,7 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     for sample in rows.samples:
         output = outputs.get(sample.id)
         groups = {group: str(sample.extra.get(group) or "unknown") for group in all_groups}
-        by_official = official_correct(output, sample.answer, sample.choices)
+        by_official = rows.benchmark.is_correct(output, sample.answer, sample.choices)
         by_strict = strict_correct(output, sample.answer, sample.choices)
         official.add(by_official, groups)
         strict.add(by_strict, groups)

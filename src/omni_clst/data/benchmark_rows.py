@@ -1,6 +1,6 @@
-"""MMAU and MMAR: where they lie, how their rows are read, what is odd in them, which release a file is.
+"""A benchmark's rows as read: which release they are, what is odd in them, where their clips lie.
 
-A benchmark's rows are never dropped: odd ones are flagged and stay in the denominator.
+Rows are never dropped: odd ones are flagged and stay in the denominator.
 """
 
 from dataclasses import dataclass
@@ -8,80 +8,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import sha256_of_file
-from .layouts import convert_row
+from .benchmarks.benchmark import Benchmark
+from .benchmarks.registry import BENCHMARKS
 from .samples import AudioQASample, read_rows
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark: the groups its scores are broken down by, its known releases, and where its files belong.
-
-    `output_keys` are the keys that answers stand under in predictions files, that of its own script first.
-    `releases` maps a metadata file's sha256 to its name; `references` are published accuracies on (release, model).
-    """
-
-    name: str
-    groups: tuple[str, ...]
-    meta_files: tuple[str, ...]
-    audio_folders: tuple[str, ...]
-    homepage: str
-    output_keys: tuple[str, ...]
-    releases: dict[str, str]
-    references: tuple[tuple[str, str, float], ...] = ()
-    has_answers: bool = True
-
-    def missing_line(self, data_root: str | Path) -> str:
-        """What to put where, for a benchmark that is not there."""
-        return f"{self.name}: no {Path(data_root) / self.meta_files[0]} (from {self.homepage})"
-
-
-_MMAU_HOME = "https://github.com/Sakshi113/MMAU"
-_MMAU_GROUPS = ("task", "difficulty", "sub-category")
-_MMAU_KEYS = ("model_output", "model_prediction", "answer_prediction")
-BENCHMARKS = {
-    "mmau-mini": Benchmark(
-        "mmau-mini",
-        _MMAU_GROUPS,
-        ("MMAU/mmau-test-mini.json",),
-        ("MMAU/test-mini-audios", "MMAU/audio"),
-        _MMAU_HOME,
-        _MMAU_KEYS,
-        {"9f18fda99f8dbc2bc5ecd6323fb5063309f54969810b5c6f1caeb3b8d904cf1c": "v05.15.25"},
-        (
-            ("first release", "Qwen2.5-Omni-7B", 65.6),
-            ("v05.15.25", "Qwen2.5-Omni-7B", 71.5),
-            ("release not stated", "Omni-CLST as published", 73.8),
-            ("release not stated", "AudioMCQ", 78.2),
-        ),
-    ),
-    "mmau-test": Benchmark(
-        "mmau-test",
-        _MMAU_GROUPS,
-        ("MMAU/mmau-test.json",),
-        ("MMAU/test-audios", "MMAU/audio"),
-        _MMAU_HOME,
-        _MMAU_KEYS,
-        {},
-        has_answers=False,
-    ),
-    "mmar": Benchmark(
-        "mmar",
-        ("modality", "category", "sub-category"),
-        ("MMAR/MMAR-meta.jsonl", "MMAR/MMAR-meta.json", "MMAR/meta/MMAR-meta.json"),
-        ("MMAR/audio",),
-        "https://huggingface.co/datasets/BoJack/MMAR",
-        ("answer_prediction", "model_prediction", "model_output"),
-        {
-            "1c9a343e7bebf1037482b935c54eacd43cc63df7b2c668724b5560caf1f84fad": "MMAR-meta.jsonl of February 2026",
-            "7240ecca11b252c782ef44d4d19f711dd9b8424656a2bc3f92c548e318d25cee": "MMAR-meta.json, the first release",
-        },
-        (
-            ("", "Qwen2.5-Omni-7B", 56.7),
-            ("", "Omni-CLST as published", 64.3),
-            ("", "AudioMCQ", 67.1),
-        ),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -120,10 +49,7 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
         if sample_id in seen:
             raise InputError(f"{place}: id {sample_id!r} stands already at {seen[sample_id]}")
         seen[sample_id] = place
-        try:
-            sample = convert_row(row)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
+        sample = benchmark.to_sample(row)
         samples.append(sample)
         rows.append(row)
         oddities += [(sample.id, what) for what in find_oddities(sample, row, benchmark)]
