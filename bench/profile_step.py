@@ -7,6 +7,7 @@ does of both at best, and sets each phase's time beside the larger of the two li
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 from common import Phases, describe_machine
@@ -58,8 +59,7 @@ class Steps:
         self.example = bench.encoder.encode_waveform(bench.sample, bench.clip)
 
     def encode(self) -> None:
-        self.example.audio_embeddings = None
-        self.engine._hear([self.example])
+        [self.example] = self.engine.encode_clips([replace(self.example, audio_embeddings=None)])
 
     def prefill(self) -> None:
         with torch.no_grad():

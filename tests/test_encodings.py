@@ -1,29 +1,28 @@
 """The cache of clips' encodings, on sizes worked out by hand."""
 
-from types import SimpleNamespace
-
 import torch
 
+from omni_clst.data.encoder import Example
+from omni_clst.data.samples import AudioQASample
+from omni_clst.grpo.curriculum_feed import Draw
 from omni_clst.grpo.encodings import EncodingCache
 
 CPU = torch.device("cpu")
 
 
 def draw(path: str, encoding: torch.Tensor | None = None):
-    return SimpleNamespace(sample=SimpleNamespace(audio_path=path), example=SimpleNamespace(audio_embeddings=encoding))
+    return Draw(0, AudioQASample("id", path, "which ?", ("a", "b"), "a"), Example([1], None, None, encoding))
 
 
 def held_for(cache: EncodingCache, *paths: str) -> list[bool]:
-    draws = [draw(path) for path in paths]
-    cache.fill(draws, CPU)
+    draws = cache.encoded([draw(path) for path in paths], CPU)
     return [one.example.audio_embeddings is not None for one in draws]
 
 
 def test_a_clip_gets_back_what_it_was_encoded_to():
     cache, encoding = EncodingCache(1000), torch.randn(5, 4)
     cache.keep([draw("a", encoding), draw("b")])
-    again, other = draw("a"), draw("b")
-    cache.fill([again, other], CPU)
+    again, other = cache.encoded([draw("a"), draw("b")], CPU)
     assert torch.equal(again.example.audio_embeddings, encoding)
     assert other.example.audio_embeddings is None
 

@@ -20,13 +20,13 @@ from .samples import AudioQASample
 IGNORED_LABEL = -100
 
 
-@dataclass
+@dataclass(frozen=True)
 class Example:
     """Model inputs of one sample, not yet batched.
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
     alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
-    (audio tokens, hidden) is what the audio tower made of them, once it has.
+    (audio tokens, hidden) is the clip's encoding, where the audio tower has made it.
     """
 
     input_ids: list[int]

@@ -1,6 +1,7 @@
 """What clips were encoded to, kept from step to step: a clip that comes again is not encoded again."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import torch
 
@@ -18,13 +19,16 @@ class EncodingCache:
         self.held: OrderedDict[str, torch.Tensor] = OrderedDict()
         self.bytes = 0
 
-    def fill(self, draws: list[Draw], device: torch.device) -> None:
-        """Give the encodings that are there to the draws' examples."""
-        for draw in draws:
-            found = self.held.get(draw.sample.audio_path)
-            if found is not None:
-                self.held.move_to_end(draw.sample.audio_path)
-                draw.example.audio_embeddings = found.to(device)
+    def encoded(self, draws: list[Draw], device: torch.device) -> list[Draw]:
+        """The draws, with their clips' encodings where these are held."""
+        return [self._encoded(draw, device) for draw in draws]
+
+    def _encoded(self, draw: Draw, device: torch.device) -> Draw:
+        held = self.held.get(draw.sample.audio_path)
+        if held is None:
+            return draw
+        self.held.move_to_end(draw.sample.audio_path)
+        return replace(draw, example=replace(draw.example, audio_embeddings=held.to(device)))
 
     def keep(self, draws: list[Draw]) -> None:
         """Keep what the draws' clips were encoded to."""

@@ -54,14 +54,15 @@ class Group:
 class Rollouts:
     """Makes one generation's groups on this process; every process takes the same decisions.
 
-    `complete(examples, seeds)` is the engine; `share(mapping)` gives every process the union of all mappings.
+    `complete(draws, seeds)` is the engine: it returns the draws with their clips encoded, and their completions.
+    `share(mapping)` gives every process the union of all mappings.
     """
 
     feed: CurriculumFeed
     slots: Slots
     rank: int
     weights: dict[str, float]
-    complete: Callable[[list[Draw], list[int]], list[list[Completion]]]
+    complete: Callable[[list[Draw], list[int]], tuple[list[Draw], list[list[Completion]]]]
     share: Callable[[dict], dict]
     redraws: int  # how often slots without any difference in reward are filled anew (dynamic sampling, DAPO 2503.14476)
     seed: int
@@ -98,7 +99,7 @@ class Rollouts:
         draws = self.feed.take(positions)
         # the position names the draw: a resumed run, or one on more processes, draws the same
         seeds = [derive_seed(self.seed, draw.position) for draw in draws]
-        written = self.complete(draws, seeds)  # without draws too: under ZeRO-3 all processes gather the weights
+        draws, written = self.complete(draws, seeds)  # without draws too: under ZeRO-3 all processes gather the weights
         return [
             Group(draw, done, [score_completion(draw.sample, c.text, list(self.weights)) for c in done], round_)
             for draw, done in zip(draws, written, strict=True)

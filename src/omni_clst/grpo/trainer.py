@@ -8,6 +8,7 @@ log-probabilities are computed.
 import time
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from ..data.encoder import OmniEncoder, collate
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
 from ..model.checkpoints import load_config, save_omni
-from ..model.engine import HFEngine, placeholder_ids
+from ..model.engine import Completion, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
 from ..training.base import FiniteSteps, WholeCheckpoints
@@ -204,14 +205,17 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
 
     # The rollout: our engine in place of TRL's generation, which knows no audio.
 
-    def _complete(self, draws: list[Draw], seeds: list[int]):
+    def _complete(self, draws: list[Draw], seeds: list[int]) -> tuple[list[Draw], list[list[Completion]]]:
+        """The draws with their clips encoded, which are scored as well, and the completions of each."""
         if self.encodings:
-            self.encodings.fill(draws, self.accelerator.device)
+            draws = self.encodings.encoded(draws, self.accelerator.device)
         with naming("rollout", draws), self.engine(self.sampling) as engine:
-            written = engine.generate([draw.example for draw in draws], seeds, self.num_generations)
+            examples = engine.encode_clips([draw.example for draw in draws])
+            draws = [replace(draw, example=example) for draw, example in zip(draws, examples, strict=True)]
+            written = engine.generate(examples, seeds, self.num_generations)
         if self.encodings:
             self.encodings.keep(draws)
-        return written
+        return draws, written
 
     @contextmanager
     def engine(self, sampling: Sampling):

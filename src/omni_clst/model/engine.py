@@ -1,10 +1,10 @@
-"""The engine that answers: samples -> completions, in planned batches, resumable, the same on one process or many.
+"""The engine that writes completions with transformers' model.
 
 Its interface is `HFEngine.generate(examples, seeds, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -35,9 +35,8 @@ class HFEngine:
     """Batched generation with transformers' model: left padding, one prefill a prompt, settings of our own.
 
     `rows_at_once` bounds how many completions are written together (None: all that are asked for), `prefill_tokens` how
-    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). Where the audio tower
-    does not learn, an example keeps what its clip was encoded to, and whoever scores its completions takes it from there.
-    `anyone_writes` as in `write_completions`.
+    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). `anyone_writes` as in
+    `write_completions`.
     """
 
     def __init__(
@@ -65,13 +64,33 @@ class HFEngine:
         found: list[list[Completion]] = []
         for start in range(0, len(examples), prompts):
             part = slice(start, start + prompts)
-            written: list[list[Completion]] = [[] for _ in examples[part]]
+            encoded = self.encode_clips(examples[part])
+            written: list[list[Completion]] = [[] for _ in encoded]
             for first in range(0, n, copies):
-                more = self._write(examples[part], seeds[part], range(first, min(first + copies, n)))
+                more = self._write(encoded, seeds[part], range(first, min(first + copies, n)))
                 for own, further in zip(written, more, strict=True):
                     own += further
             found += written
         return found
+
+    @torch.no_grad()
+    def encode_clips(self, examples: list[Example]) -> list[Example]:
+        """The examples with their clips encoded, for everybody who computes with them; as they are where the audio tower
+        learns, since an encoding would be out of date after the next update."""
+        if self.thinker.tower_learns:
+            return examples
+        return [example for part in self._parts(examples) for example in self._encode(part)]
+
+    def _encode(self, examples: list[Example]) -> list[Example]:
+        open_ = [e for e in examples if e.input_features is not None and e.audio_embeddings is None]
+        if not open_:
+            return examples
+        batch = collate(open_, self.encoder.tokenizer.pad_token_id, "left")
+        features = batch["input_features"].to(self.thinker.device, self.thinker.dtype)
+        encodings = self.thinker.encode_clips(features, batch["feature_attention_mask"].to(self.thinker.device))
+        sizes = [audio_token_count(example.input_features.shape[1]) for example in open_]
+        made = {id(example): own for example, own in zip(open_, encodings.split(sizes), strict=True)}
+        return [replace(e, audio_embeddings=made[id(e)]) if id(e) in made else e for e in examples]
 
     def _write(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
         """These copies of every prompt's completions."""
@@ -91,7 +110,6 @@ class HFEngine:
     def _embedded(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Embeddings and masks of prompts, some at a time: little memory, and little padding where lengths are sorted."""
         for part in self._parts(examples):
-            self._hear(part)
             batch = collate(part, self.encoder.tokenizer.pad_token_id, "left")
             batch = {name: tensor.to(self.thinker.device) for name, tensor in batch.items()}
             if "input_features" in batch:
@@ -108,19 +126,8 @@ class HFEngine:
                 yield part
                 part = []
             part.append(example)
-        yield part
-
-    def _hear(self, examples: list[Example]) -> None:
-        """Encode the clips that are not encoded yet, once, where that can be kept."""
-        open_ = [e for e in examples if e.input_features is not None and e.audio_embeddings is None]
-        if self.thinker.tower_learns or not open_:
-            return
-        batch = collate(open_, self.encoder.tokenizer.pad_token_id, "left")
-        features = batch["input_features"].to(self.thinker.device, self.thinker.dtype)
-        heard = self.thinker.hear(features, batch["feature_attention_mask"].to(self.thinker.device))
-        sizes = [audio_token_count(example.input_features.shape[1]) for example in open_]
-        for example, own in zip(open_, heard.split(sizes), strict=True):
-            example.audio_embeddings = own
+        if part:
+            yield part
 
     def _completion(self, ids: list[int], log_probs: list[float]) -> Completion:
         finished = bool(ids) and ids[-1] in self.end_ids

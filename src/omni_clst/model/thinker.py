@@ -205,11 +205,11 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         if audio_embeddings is None:
             if input_features is None:
                 return embeddings
-            audio_embeddings = self.hear(input_features, feature_attention_mask)
+            audio_embeddings = self.encode_clips(input_features, feature_attention_mask)
         placeholders = (input_ids == self.config.audio_token_id).unsqueeze(-1)  # (batch, tokens, 1)
         return embeddings.masked_scatter(placeholders, audio_embeddings.to(embeddings.dtype))
 
-    def hear(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_clips(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """Encodings of clips (audio tokens of all clips, hidden), one clip after the other."""
         with torch.set_grad_enabled(self.tower_learns and torch.is_grad_enabled()):
             return self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
