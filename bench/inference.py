@@ -18,7 +18,7 @@ from common import QUESTION, SIZES, describe_machine, make_clip, make_model, mak
 from counts import Counts
 from plain_grpo import as_released
 
-from omni_clst.answering.audio_source import Hearing
+from omni_clst.answering.audio_source import AudioSource
 from omni_clst.answering.batches import encoded_batches, plan_batches
 from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
@@ -53,7 +53,7 @@ def run_fast(model, encoder, samples, new_tokens: int, batch_tokens: int) -> dic
     engine.end_ids = [-1]  # none ends early, as above
     batches = plan_batches(samples, [encoder.length(sample) for sample in samples], batch_tokens, new_tokens)
     found = {}
-    for batch, examples in encoded_batches(batches, encoder, Hearing.plan("real", samples), num_workers=1):
+    for batch, examples in encoded_batches(batches, encoder, AudioSource.plan("real", samples), num_workers=1):
         written = engine.generate(examples, [0] * len(examples))
         found |= {sample.id: list(done.token_ids) for sample, [done] in zip(batch.samples, written, strict=True)}
     return found

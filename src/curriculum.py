@@ -25,7 +25,7 @@ from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable, write_text
 from omni_clst.method.config import ContributionConfig, CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.method.curriculum import make_curriculum
-from omni_clst.method.silence import leave_out_unheard, note_silence, why_unheard
+from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence, reason_of_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 from omni_clst.report.curriculum_report import describe_curriculum, draw_curriculum
 from omni_clst.settings import load_config
@@ -36,12 +36,12 @@ def make_sft_data(argv: list[str]) -> None:
     config = load_config(ThoughtDropoutConfig, argv, shared_with=AnswerConfig)
     output = require_writable(Path(config.output))
     everything = read_marked_samples(config)
-    samples = leave_out_unheard(everything, config.max_silence_pass_rate)
+    samples = leave_out_solvable_without_audio(everything, config.max_silence_pass_rate)
     pass_rates = read_pass_rates(config.answers_file) if config.answers_file else {}
     made = drop_thoughts(samples, pass_rates, config.mode, config.drop_from, config.seed)
     if len(samples) < len(everything):
         count = f"{len(everything) - len(samples)} of {len(everything)} samples"
-        print(f"{config.samples}: {count} left out ({why_unheard(config.max_silence_pass_rate)})")
+        print(f"{config.samples}: {count} left out ({reason_of_silence(config.max_silence_pass_rate)})")
     for name, part in zip(("train", "valid"), split_by_clip(made, config.valid_share, config.seed), strict=True):
         write_samples(output / f"{name}.jsonl", part, config.audio_root)
         print(f"{output / f'{name}.jsonl'}: {describe(part, samples) if part else 'no samples'}")

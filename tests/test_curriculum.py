@@ -112,7 +112,7 @@ def test_what_teaches_nothing_is_left_out_with_its_reason(answer, sft, window, w
     assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, 1.0) == why, reason
 
 
-UNHEARD = "right without hearing: silence pass rate above 0.5"
+UNHEARD = "solvable without audio: silence pass rate above 0.5"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ UNHEARD = "right without hearing: silence pass rate above 0.5"
         ("", 0.5, 1.0, "no answer to compare with", "without an answer nothing is right"),
     ],
 )
-def test_what_is_right_without_hearing_is_left_out_above_the_limit(answer, sft, silence, why, reason):
+def test_what_is_solvable_without_audio_is_left_out_above_the_limit(answer, sft, silence, why, reason):
     extra = {"base_pass_rate": 0.0, "sft_pass_rate": sft, "silence_pass_rate": silence}
     sample = AudioQASample(**vars(make_sample(0, extra=extra)) | {"answer": answer})
     assert why_left_out(sample, 0.1, 0.9, 0.5) == why, reason
@@ -569,7 +569,7 @@ def test_nothing_is_marked_without_answers_on_silence(world):
     assert not any("silence_pass_rate" in sample.extra for sample in read_samples(world / "out" / "CLST.jsonl"))
 
 
-def test_what_is_right_without_hearing_is_left_out_and_counted(world, capsys):
+def test_what_is_solvable_without_audio_is_left_out_and_counted(world, capsys):
     run(world, size=30, silence_answers_dir=world / "silence", max_silence_pass_rate=0.4)
     chosen = read_samples(world / "out" / "CLST.jsonl")
     assert {sample.id for sample in chosen} == {f"q{n:02d}" for n in range(30) if n % 3}
@@ -581,7 +581,7 @@ def test_what_is_right_without_hearing_is_left_out_and_counted(world, capsys):
         ["hard", "8", "2", "0", "0", "6", "6"],
         ["all", "30", "10", "0", "0", "20", "20"],
     ]
-    assert "left out: 10 (right without hearing: silence pass rate above 0.4)" in table
+    assert "left out: 10 (solvable without audio: silence pass rate above 0.4)" in table
 
 
 BAD = [

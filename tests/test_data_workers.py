@@ -13,7 +13,7 @@ from test_infer import arguments as infer_arguments
 from test_sft import arguments as sft_arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
-from omni_clst.answering.audio_source import Hearing
+from omni_clst.answering.audio_source import AudioSource
 from omni_clst.answering.batches import Batch, encoded_batches
 from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.layouts import read_samples
@@ -57,7 +57,7 @@ def test_batch_may_hold_more_clips_than_files_may_be_open(world):
     opened = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 20
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 60, limits[1]))
-        found = [examples for _, examples, _ in encoded_batches(batches, encoder, Hearing.plan("real", samples), 1)]
+        found = [examples for _, examples, _ in encoded_batches(batches, encoder, AudioSource.plan("real", samples), 1)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [len(examples) for examples in found] == [300, 4]

@@ -133,7 +133,7 @@ def undisturbed(world):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_model_hears_the_file_in_its_order(world, workers):
+def test_model_gets_the_file_in_its_order(world, workers):
     log = world / f"order {workers}"
     succeeds(f"hear:{log}", arguments(world, log.name, max_steps=5, dataloader_num_workers=workers))
     expected = hashes_of_the_file(world)[:10]
@@ -165,7 +165,7 @@ def test_two_processes_share_the_file_in_its_order(world):
     ]
 
 
-def test_killed_run_hears_on_where_the_file_was(world):
+def test_killed_run_goes_on_where_the_file_was(world):
     log = world / "killed in order"
     argv = arguments(world, log.name, max_steps=6)
     is_killed(f"hear:{log}+kill_after_step:5", argv)

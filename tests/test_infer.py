@@ -148,7 +148,7 @@ def test_prompt_of_the_checkpoint_is_used(world, undisturbed):
     assert settings["prompt"]["name"] == "demo_direct"
 
 
-def test_other_hearing_changes_answers_and_goes_to_its_own_folder(world, undisturbed):
+def test_other_audio_changes_answers_and_goes_to_its_own_folder(world, undisturbed):
     heard = rows(undisturbed / "predictions.jsonl")
     for audio in ("silence", "other"):
         infer.main(arguments(world, "undisturbed", audio=audio))

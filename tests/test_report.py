@@ -60,7 +60,7 @@ def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, cap
     ]
     assert summary_lines(pool(results)) == [
         "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
-        "sft/merged, 10 shallow questions: 90.0 % thinking as it likes, "
+        "sft/merged, 10 shallow questions: 90.0 % with thoughts allowed, "
         "80.0 % with the thought forced empty (-10.0 points)",
     ]
     report.main([str(tmp_path)])
@@ -93,8 +93,8 @@ def test_depth_table_pools_the_benchmarks(tmp_path):
     write_result(tmp_path / "sft", "wwww", DEEP, first=10, thought="empty")
     header, _, *rows = depth_table(pool(collect(tmp_path))).splitlines()
     assert header == (
-        "| model | hears | thought | shallow/deep "
-        "| shallow: official % | shallow: thinks % | deep: official % | deep: thinks % |"
+        "| model | audio | thought | shallow/deep "
+        "| shallow: official % | shallow: think rate % | deep: official % | deep: think rate % |"
     )
     assert rows == [
         # shallow 4 of 6 right, 1 thought; deep 3 of 6 right, 3 thoughts
@@ -109,7 +109,7 @@ def test_benchmarks_that_state_no_depth_have_no_second_table(tmp_path, capsys):
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
     assert "By depth" not in printed
-    assert "base, 2 questions: 50.0 % thinking as it likes, 0.0 % with the thought forced empty" in printed
+    assert "base, 2 questions: 50.0 % with thoughts allowed, 0.0 % with the thought forced empty" in printed
 
 
 def test_forced_and_free_are_compared_on_the_questions_that_both_answered(tmp_path):
@@ -124,13 +124,13 @@ def test_models_measured_in_one_way_alone_are_not_compared(tmp_path):
     write_result(tmp_path / "sft", "rw", audio="silence")
     write_result(tmp_path / "sft", "rw", audio="silence", thought="empty")
     pooled = pool(collect(tmp_path))
-    assert compare(pooled, "thought") == compare(pooled, "hearing") == {}
+    assert compare(pooled, "thought") == compare(pooled, "audio") == {}
 
 
-def test_hearing_is_compared_for_models_asked_for_the_bare_answer_too(tmp_path):
+def test_audio_is_compared_for_models_asked_for_the_bare_answer_too(tmp_path):
     write_result(tmp_path / "base", "rw", asks=False)
     write_result(tmp_path / "base", "ww", asks=False, audio="silence")
-    ways = compare(pool(collect(tmp_path)), "hearing")["base"]
+    ways = compare(pool(collect(tmp_path)), "audio")["base"]
     assert {way: accuracy(answers) for way, answers in ways.items()} == {"real": 50.0, "silence": 0.0}
 
 

@@ -13,7 +13,7 @@ from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
-from omni_clst.method.silence import leave_out_unheard, note_silence
+from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 
 SAMPLES = [
@@ -71,20 +71,20 @@ def test_no_clip_stands_on_both_sides_of_the_split():
     assert [sample.id for sample in SAMPLES if sample in train] == [sample.id for sample in train]
 
 
-def test_what_is_right_without_hearing_is_left_out_above_the_limit():
+def test_what_is_solvable_without_audio_is_left_out_above_the_limit():
     marked = note_silence(SAMPLES, {"s0": 1.0, "s1": 0.75, "s2": 0.5, "s3": 0.25, "s4": 0.0, "s5": 0.0})
-    assert [sample.id for sample in leave_out_unheard(marked, 0.5)] == ["s2", "s3", "s4", "s5"]
-    assert [sample.id for sample in leave_out_unheard(marked, 0.0)] == ["s4", "s5"]
-    assert leave_out_unheard(marked, 1.0) == marked
-    assert leave_out_unheard(SAMPLES, 1.0) == SAMPLES  # without marks
+    assert [sample.id for sample in leave_out_solvable_without_audio(marked, 0.5)] == ["s2", "s3", "s4", "s5"]
+    assert [sample.id for sample in leave_out_solvable_without_audio(marked, 0.0)] == ["s4", "s5"]
+    assert leave_out_solvable_without_audio(marked, 1.0) == marked
+    assert leave_out_solvable_without_audio(SAMPLES, 1.0) == SAMPLES  # without marks
 
 
 def test_leaving_out_every_sample_is_an_error():
     marked = note_silence(SAMPLES, {sample.id: 1.0 for sample in SAMPLES})
     with pytest.raises(InputError) as caught:
-        leave_out_unheard(marked, 0.5)
+        leave_out_solvable_without_audio(marked, 0.5)
     assert str(caught.value) == (
-        "nothing to train on: all 6 samples are right without hearing: silence pass rate above 0.5"
+        "nothing to train on: all 6 samples are solvable without audio: silence pass rate above 0.5"
     )
 
 
@@ -200,7 +200,7 @@ def make_sft_data(world, *more: str) -> list[AudioQASample]:
     return [sample for name in ("train.jsonl", "valid.jsonl") for sample in read_samples(world / "made" / name)]
 
 
-def test_dropout_marks_what_is_right_without_hearing(answered, capsys):
+def test_dropout_marks_what_is_solvable_without_audio(answered, capsys):
     judge_by_hand(answered, {1, 4, 5})
     made = make_sft_data(answered, "--silence_answers_dir", str(answered / "judged"))
     assert {sample.id for sample in made if sample.extra["silence_pass_rate"]} == {"row1", "row4", "row5"}
@@ -208,13 +208,13 @@ def test_dropout_marks_what_is_right_without_hearing(answered, capsys):
     assert "left out" not in capsys.readouterr().out
 
 
-def test_dropout_leaves_out_what_is_right_without_hearing_and_says_how_many(answered, capsys):
+def test_dropout_leaves_out_what_is_solvable_without_audio_and_says_how_many(answered, capsys):
     judge_by_hand(answered, {1, 4, 5})
     made = make_sft_data(answered, "--silence_answers_dir", str(answered / "judged"), "--max_silence_pass_rate", "0.5")
     assert {sample.id for sample in made} == {f"row{number}" for number in (0, 2, 3, 6, 7, 8, 9)}
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == (
-        f"{answered / 'train.jsonl'}: 3 of 10 samples left out (right without hearing: silence pass rate above 0.5)"
+        f"{answered / 'train.jsonl'}: 3 of 10 samples left out (solvable without audio: silence pass rate above 0.5)"
     )
 
 

@@ -21,7 +21,7 @@ from ..model.checkpoints import Checkpoint, choose_dtype, load_config, load_proc
 from ..model.engine import Completion, HFEngine
 from ..model.sampling import Sampling, derive_seed
 from ..processes import process_count, process_rank, say, wait_for_all
-from .audio_source import Hearing
+from .audio_source import AudioSource
 from .batches import encoded_batches, plan_batches
 from .config import AnswerConfig, InferConfig
 from .folder import AnswerFolder
@@ -116,7 +116,7 @@ def answer_all(
     folder: AnswerFolder,
     batch_tokens: int,
     num_workers: int,
-    hearing: Hearing,
+    source: AudioSource,
     make_row: Callable[[AudioQASample, list[Completion]], dict],
     allow_unreadable: bool,
     num_completions: int = 1,
@@ -135,7 +135,7 @@ def answer_all(
     if total < len(readable):
         say(f"  {total} of {len(readable)} samples to answer here, {len(folder.done)} are there already")
     progress = Progress(total)
-    for batch, examples, broken in encoded_batches(mine, engine.encoder, hearing, num_workers):
+    for batch, examples, broken in encoded_batches(mine, engine.encoder, source, num_workers):
         if broken and not allow_unreadable:
             raise InputError(f"{next(iter(broken.values()))}; --allow_missing_audio answers the rest and goes on from here")
         seeds = [derive_seed(engine.sampling.seed, sample.id) for sample in batch.samples]

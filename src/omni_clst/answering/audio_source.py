@@ -7,15 +7,15 @@ from ..data.samples import AudioQASample
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """What the model is given to hear: the sample's clip, silence of its length, or another sample's clip."""
+class AudioSource:
+    """Which audio the model gets: the sample's own clip, silence of its length, or another sample's clip."""
 
     audio: str  # real | silence | other
-    other_clip: dict[str, AudioQASample]  # sample id -> the sample whose clip it hears instead
+    other_clip: dict[str, AudioQASample]  # sample id -> the sample whose clip takes its place
 
     @classmethod
-    def plan(cls, audio: str, samples: list[AudioQASample]) -> "Hearing":
-        """Every sample hears the clip of another one, half the set away, that is not its own."""
+    def plan(cls, audio: str, samples: list[AudioQASample]) -> "AudioSource":
+        """Every sample gets the clip of another one, half the set away, that is not its own."""
         others = {}
         if audio == "other":
             shift = max(len(samples) // 2, 1)

@@ -8,7 +8,7 @@ import torch
 from ..data.audio import ClipError
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
-from .audio_source import Hearing
+from .audio_source import AudioSource
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_tokens:
 
 
 class PromptDataset(torch.utils.data.Dataset):
-    """Encodes whole batches of prompts in data workers; `hear` says which clip a sample is given.
+    """Encodes whole batches of prompts in data workers; `source` says which audio a sample gets.
 
     In the place of a prompt whose clip cannot be decoded stands what is wrong with it.
     """
 
-    def __init__(self, batches: list[Batch], encoder: OmniEncoder, hear: "Hearing"):
+    def __init__(self, batches: list[Batch], encoder: OmniEncoder, source: "AudioSource"):
         self.batches = batches
         self.encoder = encoder
-        self.hear = hear
+        self.source = source
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -55,20 +55,20 @@ class PromptDataset(torch.utils.data.Dataset):
 
     def _encode(self, sample: AudioQASample) -> Example | str:
         try:
-            return self.hear.encode(self.encoder, sample)
+            return self.source.encode(self.encoder, sample)
         except ClipError as error:
             return str(error)
 
 
 def encoded_batches(
-    batches: list[Batch], encoder: OmniEncoder, hearing: Hearing, num_workers: int
+    batches: list[Batch], encoder: OmniEncoder, source: AudioSource, num_workers: int
 ) -> Iterator[tuple[Batch, list[Example], dict[str, str]]]:
     """Yield every batch with its encoded prompts, made ahead of the device by data workers.
 
     Samples whose clips cannot be decoded are taken out of their batch; by id what is wrong with them comes beside it.
     """
     loader = torch.utils.data.DataLoader(
-        PromptDataset(batches, encoder, hearing), batch_size=None, num_workers=num_workers if len(batches) > 1 else 0
+        PromptDataset(batches, encoder, source), batch_size=None, num_workers=num_workers if len(batches) > 1 else 0
     )
     for batch, encoded in zip(batches, loader, strict=True):
         pairs = list(zip(batch.samples, encoded, strict=True))

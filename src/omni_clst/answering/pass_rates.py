@@ -13,9 +13,9 @@ from ..files import read_jsonl
 def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, model: str, audio: str = "real") -> dict:
     """The row of an answers file: completions, what they answer, and whether that is right by the strict rule.
 
-    `audio` says what was heard (real, silence, other); the row carries it where that was not the sample's own clip.
+    `audio` is the audio source (real, silence, other); the row carries it where that was not the sample's own clip.
     """
-    heard = {} if audio == "real" else {"audio": audio}
+    other_source = {} if audio == "real" else {"audio": audio}
     answers = [answer_of(text, prompt.asks_for_tags) for text in completions]
     return {
         "id": sample.id,
@@ -25,14 +25,14 @@ def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, mo
         "model": model,
         "prompt": prompt.name,
         "prompt_sha256": prompt.sha256,
-        **heard,
+        **other_source,
     }
 
 
 def read_pass_rates(path: Path | str, audio: str = "real") -> dict[str, float]:
     """Pass rate (right answers over all) by sample id; raises `InputError` naming file, line and value.
 
-    A row that was answered hearing something else than `audio` is refused: it measures something else.
+    A row with another audio source than `audio` is refused: it measures something else.
     """
     rates = {}
     for number, row in read_jsonl(path):

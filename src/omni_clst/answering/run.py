@@ -14,7 +14,7 @@ from ..model.engine import Completion
 from ..model.sampling import Sampling
 from ..processes import process_rank, say, wait_for_all
 from .answer import answer_all, answer_settings, load_engine, make_encoder
-from .audio_source import Hearing
+from .audio_source import AudioSource
 from .config import AnswerConfig
 from .folder import AnswerFolder
 from .pass_rates import answer_row, read_pass_rates
@@ -47,7 +47,7 @@ class SampleRun:
     def answer(self) -> None:
         """Answer what is open; rank 0 writes `answers.jsonl` and says how much was right."""
         config = self.config
-        how = f"{config.num_completions} answers each, hearing {config.audio} audio"
+        how = f"{config.num_completions} answers each, {config.audio} audio"
         say(f"{config.samples}: {len(self.samples)} samples, {how}")
         if self.folder.lacks(self.lengths):
             engine = load_engine(config, self.checkpoint, self.encoder, self.sampling, self.device)
@@ -58,7 +58,7 @@ class SampleRun:
                 self.folder,
                 config.batch_tokens,
                 config.num_workers,
-                Hearing.plan(config.audio, [sample for sample in self.samples if sample.id in self.lengths]),
+                AudioSource.plan(config.audio, [sample for sample in self.samples if sample.id in self.lengths]),
                 self._make_row,
                 config.allow_missing_audio,
                 config.num_completions,
@@ -70,7 +70,7 @@ class SampleRun:
             rates = read_pass_rates(path, config.audio).values()
             if without:
                 say(f"{len(without)} samples are left unanswered: {'; '.join(list(without.values())[:3])}")
-            say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % right")
+            say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % accuracy")
         wait_for_all()
 
     def _make_row(self, sample: AudioQASample, completions: list[Completion]) -> dict:

@@ -16,7 +16,7 @@ import soxr
 
 from .audio_files import ClipError, Header, open_clip
 
-SAMPLING_RATE = 16_000  # Hz, what the model hears
+SAMPLING_RATE = 16_000  # Hz, of the model's input
 HOP_LENGTH = 160  # samples per mel frame
 MIN_SAMPLES = 2 * HOP_LENGTH + 1  # the fewest that the audio tower turns into a token: 3 mel frames
 SILENCE_PEAK = 1e-4  # -80 dB of full scale

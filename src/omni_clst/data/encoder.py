@@ -122,7 +122,7 @@ class OmniEncoder:
         return self.encode_waveform(sample, self.load(sample), response)
 
     def encode_waveform(self, sample: AudioQASample, waveform: np.ndarray, response: str | None = None) -> Example:
-        """As `encode`, hearing a given clip: float32, shape (samples,), 16 kHz."""
+        """As `encode`, for a given waveform: float32, shape (samples,), 16 kHz."""
         features, _ = log_mel(self.processor.feature_extractor, [waveform])
         return self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
 
@@ -149,7 +149,7 @@ class OmniEncoder:
 
 
 def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:
-    """What the headers say of clips that are not heard as a whole, as `; 2 clips cropped at 60 s, 1 truncated`."""
+    """What the headers say of clips that are cropped or truncated, as `; 2 clips cropped at 60 s, 1 truncated`."""
     infos = [probe_audio(path) for path in sorted({sample.audio_path for sample in samples})]
     cropped = sum(info.seconds > max_audio_seconds for info in infos)
     truncated = sum(info.promised_frames > info.frames for info in infos)
@@ -177,11 +177,11 @@ def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> di
     }
     if all(example.labels is not None for example in examples):
         batch["labels"] = torch.tensor([pad(example.labels, IGNORED_LABEL) for example in examples])
-    hearing = [example for example in examples if example.input_features is not None]
-    if hearing and all(example.audio_embeddings is not None for example in hearing):
-        batch["audio_embeddings"] = torch.cat([example.audio_embeddings for example in hearing])
+    with_audio = [example for example in examples if example.input_features is not None]
+    if with_audio and all(example.audio_embeddings is not None for example in with_audio):
+        batch["audio_embeddings"] = torch.cat([example.audio_embeddings for example in with_audio])
         return batch
-    clips = [example.input_features for example in hearing]
+    clips = [example.input_features for example in with_audio]
     if clips:
         frames = max(clip.shape[1] for clip in clips)
         batch["input_features"] = torch.stack(

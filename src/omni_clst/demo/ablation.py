@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from ..files import read_jsonl, write_json, write_text
 from ..settings import path_field
 
-FIGURES = ("accuracy", "accuracy on shallow", "accuracy on deep", "thinks on shallow", "thinks on deep", "tokens")
+FIGURES = ("accuracy", "accuracy on shallow", "accuracy on deep", "think rate on shallow", "think rate on deep", "tokens")
 
 
 @dataclass(kw_only=True)
@@ -49,7 +49,7 @@ def figures_of(model: Path) -> dict[str, float]:
     found = {"accuracy": percent([right[row["id"]] for row in rows]), "tokens": mean(row["tokens"] for row in rows)}
     for depth, part in by_depth.items():
         found[f"accuracy on {depth}"] = percent([right[row["id"]] for row in part])
-        found[f"thinks on {depth}"] = percent([row["think"] for row in part])
+        found[f"think rate on {depth}"] = percent([row["think"] for row in part])
     return found
 
 
@@ -86,7 +86,7 @@ def draw(path: Path, runs: dict[str, dict[str, dict[str, float]]]) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(11, 0.45 * len(runs) + 1.6), sharey=True, layout="constrained")
-    titles = {"accuracy on": "accuracy %", "thinks on": "writes a thought, % of answers"}
+    titles = {"accuracy on": "accuracy %", "think rate on": "think rate %"}
     for panel, (kind, title) in zip(panels, titles.items(), strict=True):
         for depth, colour, shift in (("shallow", "#4c8bb8", -0.13), ("deep", "#c4633f", 0.13)):
             for place, seeds in enumerate(runs.values()):
@@ -94,7 +94,7 @@ def draw(path: Path, runs: dict[str, dict[str, dict[str, float]]]) -> None:
                 panel.scatter(values, [place + shift] * len(values), s=22, color=colour, alpha=0.55, linewidths=0)
                 panel.plot([mean(values)] * 2, [place + shift - 0.13, place + shift + 0.13], color=colour, linewidth=2.5)
             panel.scatter([], [], s=22, color=colour, label=f"{depth} questions")
-        panel.set(title=title, xlim=(-3, 103) if kind == "thinks on" else None)
+        panel.set(title=title, xlim=(-3, 103) if kind == "think rate on" else None)
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right", "left"]].set_visible(False)
         panel.tick_params(axis="y", length=0)

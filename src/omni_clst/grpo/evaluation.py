@@ -1,6 +1,6 @@
 """Greedy answers to the held-out slice during training: what `infer.py` would find, before it is run."""
 
-from ..answering.audio_source import Hearing
+from ..answering.audio_source import AudioSource
 from ..answering.batches import encoded_batches, plan_batches
 from ..data.audio import ClipError
 from ..data.clip_check import explaining_broken_clips
@@ -22,9 +22,9 @@ def answer_greedily(
     written = engine.sampling.max_new_tokens
     batches = plan_batches(samples, lengths, batch_size * (max(lengths) + written), written)
     batches = batches[process_rank() :: process_count()]
-    hearing = Hearing.plan("real", samples)
+    source = AudioSource.plan("real", samples)
     rows = []
-    for batch, examples, broken in encoded_batches(batches, engine.encoder, hearing, num_workers):
+    for batch, examples, broken in encoded_batches(batches, engine.encoder, source, num_workers):
         with explaining_broken_clips():
             for reason in broken.values():
                 raise ClipError(reason)

@@ -10,10 +10,10 @@ from .levels import problems_of_mix
 
 @dataclass(kw_only=True)
 class ContributionConfig:
-    """What a model answers right with silence in the clip's place needs no hearing: marked, and left out on request."""
+    """Samples that a model answers right with silence are solvable without audio: marked, and left out on request."""
 
     silence_answers_dir: str | None = path_field(None)  # holds an answers.jsonl made with --audio silence; None: no marks
-    max_silence_pass_rate: float = 1.0  # samples above it are left out; 1 leaves out none, 0.5 what is right unheard
+    max_silence_pass_rate: float = 1.0  # samples above it are left out; 1 leaves out none
 
     @property
     def silence_answers_file(self) -> str | None:

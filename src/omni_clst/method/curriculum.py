@@ -14,7 +14,7 @@ from ..data.samples import AudioQASample
 from ..errors import InputError
 from .config import CurriculumConfig
 from .levels import EASY_TO_HARD, grade, problems_of_mix
-from .silence import is_right_unheard, why_unheard
+from .silence import is_solvable_without_audio, reason_of_silence
 
 FILL_ORDER = ("medium", "hard", "easy")  # who takes the places that another level leaves open
 
@@ -59,13 +59,13 @@ def why_left_out(
 
     GRPO learns from the differences in reward within a group. Where the SFT model was sampled k > 1 times, a sample that
     it always or never gets right will mostly give groups without one, and a window such as [0.1, 0.9] leaves it out. One
-    greedy answer says little about that: the default window, [0, 1], leaves nothing out. What is right without the
-    clip teaches no hearing: `silence.py`.
+    greedy answer says little about that: the default window, [0, 1], leaves nothing out. What is
+    solvable without audio teaches nothing about audio: `silence.py`.
     """
     if not sample.answer:
         return "no answer to compare with"
-    if is_right_unheard(sample, max_silence_pass_rate):
-        return why_unheard(max_silence_pass_rate)
+    if is_solvable_without_audio(sample, max_silence_pass_rate):
+        return reason_of_silence(max_silence_pass_rate)
     if sample.extra["sft_pass_rate"] < min_sft_pass_rate:
         return f"SFT pass rate below {min_sft_pass_rate:g}"
     if sample.extra["sft_pass_rate"] > max_sft_pass_rate:

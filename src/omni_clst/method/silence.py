@@ -1,6 +1,6 @@
-"""What the clip contributes: a sample that a model answers right with silence in the clip's place needs no hearing.
+"""Which samples are solvable without audio: a model answers them right with silence in the clip's place.
 
-Pure functions from samples and pass rates on silence; to change the idea, change `is_right_unheard`.
+Pure functions from samples and pass rates on silence; to change the idea, change `is_solvable_without_audio`.
 """
 
 from dataclasses import replace
@@ -18,19 +18,19 @@ def note_silence(samples: list[AudioQASample], pass_rates: dict[str, float]) -> 
     return [replace(sample, extra=sample.extra | {"silence_pass_rate": pass_rates[sample.id]}) for sample in samples]
 
 
-def is_right_unheard(sample: AudioQASample, max_silence_pass_rate: float) -> bool:
+def is_solvable_without_audio(sample: AudioQASample, max_silence_pass_rate: float) -> bool:
     """The rule: above the limit the clip is not needed; a limit of 1 asks no sample for its mark."""
     return max_silence_pass_rate < 1 and sample.extra["silence_pass_rate"] > max_silence_pass_rate
 
 
-def why_unheard(max_silence_pass_rate: float) -> str:
+def reason_of_silence(max_silence_pass_rate: float) -> str:
     """The reason for leaving such samples out, in words."""
-    return f"right without hearing: silence pass rate above {max_silence_pass_rate:g}"
+    return f"solvable without audio: silence pass rate above {max_silence_pass_rate:g}"
 
 
-def leave_out_unheard(samples: list[AudioQASample], max_silence_pass_rate: float) -> list[AudioQASample]:
-    """The samples that need hearing; raises `InputError` if none does."""
-    kept = [sample for sample in samples if not is_right_unheard(sample, max_silence_pass_rate)]
+def leave_out_solvable_without_audio(samples: list[AudioQASample], max_silence_pass_rate: float) -> list[AudioQASample]:
+    """The samples that are not solvable without audio; raises `InputError` if none does."""
+    kept = [sample for sample in samples if not is_solvable_without_audio(sample, max_silence_pass_rate)]
     if samples and not kept:
-        raise InputError(f"nothing to train on: all {len(samples)} samples are {why_unheard(max_silence_pass_rate)}")
+        raise InputError(f"nothing to train on: all {len(samples)} samples are {reason_of_silence(max_silence_pass_rate)}")
     return kept

@@ -10,7 +10,7 @@ LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """Which model, how it is prompted, how much audio it hears."""
+    """Which model, how it is prompted, how much audio it gets."""
 
     model: str = model_field()  # a folder in the Omni layout or a Hub id
     dtype: str = "auto"  # auto (bfloat16 where the device has it) | float32 | bfloat16 | float16 (inference)

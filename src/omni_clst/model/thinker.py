@@ -86,9 +86,9 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         """Score groups of completions, each group behind one prompt with one clip.
 
         `input_ids` and `attention_mask` (groups, prompt tokens) are padded on the left, `completion_ids` and
-        `completion_mask` (groups * G, completion tokens) on the right, a group's rows next to each other: whatever the
-        batch, they hear the clip of their own prompt. Prompt and clip go through the model once a group, and the
-        completions branch off (`shared_prefix.py`). `rows_at_once` bounds the completions whose activations are kept
+        `completion_mask` (groups * G, completion tokens) on the right, a group's rows next to each other: each is
+        scored behind the clip of its own prompt. Prompt and clip go through the model once a group, and the completions
+        branch off (`shared_prefix.py`). `rows_at_once` bounds the completions whose activations are kept
         together; more of them are computed again in the backward, behind their prompt again.
         """
         copies = completion_ids.shape[0] // input_ids.shape[0]

@@ -34,9 +34,9 @@ MOSTLY_SILENT = 0.9
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding a file found; with `rule` and `reason` for one that cannot be heard, whose other fields say nothing.
+    """What decoding a file found; with `rule` and `reason` for one that cannot be used, whose other fields say nothing.
 
-    `findings` are what is odd but can be heard. `flac` is the 16 kHz copy of a clip that only FFmpeg reads.
+    `findings` are what is odd and usable. `flac` is the 16 kHz copy of a clip that only FFmpeg reads.
     """
 
     sha256: str
@@ -63,7 +63,7 @@ class Inspection:
 
     @property
     def constellations(self) -> Landmarks:
-        """The landmarks; none for a clip that cannot be heard."""
+        """The landmarks; none for a clip that cannot be used."""
         packed = base64.b64decode(self.landmarks or "")
         count = len(packed) // 6
         return Landmarks(np.frombuffer(packed[: 4 * count], np.uint32), np.frombuffer(packed[4 * count :], np.uint16))

@@ -44,7 +44,7 @@ class EmbeddedClips:
             self.known |= {row["sha256"]: row for row in rows}
 
     def _is_done(self, sha256: str) -> bool:
-        """True for a file that was stored, or cannot be heard."""
+        """True for a file that was stored, or cannot be decoded."""
         row = self.known.get(sha256)
         return row is not None and (row["flac"] is None or (self.folder / row["flac"]).exists())
 

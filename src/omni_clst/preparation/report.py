@@ -44,7 +44,7 @@ class Tally:
 def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSummary:
     """Everything that table and page show of a preparation that has decided all rows."""
     config, inspections = preparation.config, preparation.inspections
-    heard = [found for found in inspections.values() if found.format]
+    decoded = [found for found in inspections.values() if found.format]
     was = {row["clip"]: row["was"] for _, row in read_jsonl(preparation.spool.path) if row.get("was")}
     formats = Counter(
         was.get(path) or describe_format(found.format, found.sampling_rate, found.channels)
@@ -56,10 +56,10 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
         for what in (*found.findings, *([found.rule] if found.rule else [])):
             findings[what].append(below(path, config.audio_root))
     histograms = [
-        make_histogram("seconds", [found.seconds for found in heard]),
-        make_histogram("audio tokens", [found.audio_tokens for found in heard]),
-        make_histogram("peak", [found.peak for found in heard]),
-        make_histogram("silence share", [found.silence_share for found in heard]),
+        make_histogram("seconds", [found.seconds for found in decoded]),
+        make_histogram("audio tokens", [found.audio_tokens for found in decoded]),
+        make_histogram("peak", [found.peak for found in decoded]),
+        make_histogram("silence share", [found.silence_share for found in decoded]),
     ]
     if preparation.encoder is not None:
         histograms.append(make_histogram("prompt tokens", preparation.prompt_tokens))

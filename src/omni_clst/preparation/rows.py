@@ -1,4 +1,4 @@
-"""Rows of a data set as they come in, and what they became before anything was heard: one line a row in a spool file."""
+"""Rows of a data set as they come in, and what they became before any clip was decoded: one line a row in a spool file."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The rules that rows meet before anything is heard, counted one by one, and those of them that all sources share.
+"""The rules that rows meet before any clip is decoded, counted one by one, and those of them that all sources share.
 
 `apply_rules` mends a `Draft` in place and notes every rule that changed or flagged it, or raises `Dropped` with the rule
 that ended it.

@@ -121,7 +121,7 @@ class Preparation:
         if clip is None:  # a benchmark's row without one
             return sample, notes
         self.uses[clip] += 1
-        for trouble in (*unheard(self.inspections[clip], self.config), *self._overlaps(sample, clip)):
+        for trouble in (*faults_of_clip(self.inspections[clip], self.config), *self._overlaps(sample, clip)):
             is_overlap = trouble[0].endswith("in a benchmark")
             if not (self.is_benchmark or (self.config.keep_overlap and is_overlap)):
                 raise Dropped(*trouble)
@@ -157,7 +157,7 @@ class Preparation:
             self.prompt_tokens.append(len(self.encoder.token_ids(text)) - 1 + inspection.audio_tokens)
 
 
-def unheard(found: Inspection, config: PrepareConfig) -> list[tuple[str, str]]:
+def faults_of_clip(found: Inspection, config: PrepareConfig) -> list[tuple[str, str]]:
     """(rule, value) of a clip that no model can learn from."""
     if found.rule is not None:
         return [(found.rule, found.reason or "")]

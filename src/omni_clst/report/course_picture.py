@@ -10,7 +10,7 @@ from ..data.samples import LEVELS
 from ..files import read_jsonl
 from .curriculum_report import BAR_COLOURS, running_mean
 
-PANELS = (("correct", "accuracy", "Right answers, sampled (%)"), ("think", "think_rate", "Answers with a thought (%)"))
+PANELS = (("correct", "accuracy", "Accuracy, sampled (%)"), ("think", "think_rate", "Answers with a thought (%)"))
 REACH_SHARE = 0.03  # of the steps: how far a mean reaches to either side
 
 

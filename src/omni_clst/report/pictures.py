@@ -1,4 +1,4 @@
-"""The report's picture: who is right and who thinks, by kind of question, and what is lost without thought or clip."""
+"""The report's picture: accuracy and think rate by kind of question, and what is lost without thought or clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .scores import DEPTHS, Answer, Condition, Result, accuracy, compare, of_depth, pool, think_rate, thinks_freely
-from .tables import HEARING, THOUGHT
+from .tables import AUDIO_SOURCES, THOUGHT
 
 COLOURS = ("#a3a9b0", "#4c8bb8", "#c4633f", "#6a9f58", "#8d6cab", "#d1a13f", "#7f5f4a", "#3f9c9c")
 CROWDED_KINDS = 14  # from here on their names stand aslant
@@ -30,7 +30,7 @@ class Group:
 def draw(results: list[Result], path: Path) -> None:
     """Accuracy above, think rate below, a group of bars a kind of question, a bar a model.
 
-    Beside them, where they were measured: accuracy with the thought forced empty, and hearing something else.
+    Beside them, where they were measured: accuracy with the thought forced empty, and with other audio.
     """
     pooled = pool(results)
     answers = _comparable(results)
@@ -46,7 +46,7 @@ def draw(results: list[Result], path: Path) -> None:
     below = figure.add_subplot(grid[1, 0], sharex=above)
     questions = max(map(len, answers.values()))
     for axis, measure, title in (
-        (above, accuracy, f"Right answers (%, official rule), {questions} questions"),
+        (above, accuracy, f"Accuracy (%, official rule), {questions} questions"),
         (below, think_rate, "Answers with a thought (%)"),
     ):
         _draw_groups(axis, groups, models, measure)
@@ -103,12 +103,12 @@ def _deep_share(group: Group) -> float | None:
 
 def _side_panels(pooled: dict[Condition, list[Answer]]) -> list[tuple[str, list[Group]]]:
     """What is lost without the thought, on deep questions where depth is stated, and without the clip: (title, groups)."""
-    thoughts, hearing = compare(pooled, "thought"), compare(pooled, "hearing")
+    thoughts, sources = compare(pooled, "thought"), compare(pooled, "audio")
     is_deep = any(of_depth(ways["free"], "deep") for ways in thoughts.values())
     depth = "deep" if is_deep else None
     panels = [
-        (f"Right, {depth or 'all'} questions (%)", _groups_of_ways(thoughts, THOUGHT, "thought {}", depth)),
-        ("Right, all questions (%)", _groups_of_ways(hearing, HEARING, "hearing\n{}", None)),
+        (f"Accuracy, {depth or 'all'} questions (%)", _groups_of_ways(thoughts, THOUGHT, "thought {}", depth)),
+        ("Accuracy, all questions (%)", _groups_of_ways(sources, AUDIO_SOURCES, "audio:\n{}", None)),
     ]
     return [(title, groups) for title, groups in panels if groups]
 

@@ -26,10 +26,10 @@ class Answer:
 
 
 class Condition(NamedTuple):
-    """Who answered, hearing what (a key of `HEARING`), and whether it could think (a key of `THOUGHT`)."""
+    """Which model, which audio (a key of `AUDIO_SOURCES`), and whether it could think (a key of `THOUGHT`)."""
 
     model: str
-    hearing: str
+    audio: str
     thought: str
 
 
@@ -115,14 +115,14 @@ def of_depth(answers: Iterable[Answer], depth: str | None) -> list[Answer]:
 
 
 def thinks_freely(condition: Condition) -> bool:
-    """True for a model that hears the clip and is left to think as it likes: what it is when it is used."""
-    return condition.hearing == "real" and condition.thought != "empty"
+    """True for a model that gets the clip and may think or not: as it is when it is used."""
+    return condition.audio == "real" and condition.thought != "empty"
 
 
 def compare(pooled: dict[Condition, list[Answer]], field: str) -> dict[str, dict[str, list[Answer]]]:
     """What changes with one field of the condition, all else as usual: model -> value -> answers to the same questions.
 
-    `field` is hearing or thought; models that were measured in one way alone are left out.
+    `field` is audio or thought; models that were measured in one way alone are left out.
     """
     usual = {condition.model: condition for condition in pooled if thinks_freely(condition)}
     found: dict[str, dict[str, list[Answer]]] = {model: {} for model in usual}

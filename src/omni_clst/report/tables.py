@@ -14,7 +14,7 @@ from .scores import (
     thinks_freely,
 )
 
-HEARING = {"real": "the clip", "silence": "silence", "other": "another clip"}
+AUDIO_SOURCES = {"real": "the clip", "silence": "silence", "other": "another clip"}
 THOUGHT = {"free": "free", "empty": "forced empty", "unasked": "not asked for"}
 
 
@@ -28,7 +28,7 @@ def results_table(results: list[Result]) -> str:
         model, *how = _names(result.condition)
         cells = [f"{figure:.1f}" for figure in figures] + [f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
         rows.append([model, result.benchmark, *how, str(len(answers)), *cells])
-    header = "model, benchmark, hears, thought, questions, official %, strict %, thinks %, tokens"
+    header = "model, benchmark, audio, thought, questions, official %, strict %, think rate %, tokens"
     return _markdown(header.split(", "), rows)
 
 
@@ -40,13 +40,13 @@ def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
         if any(parts):
             cells = [cell for part in parts for cell in (_figure(accuracy(part), 1), _figure(think_rate(part), 0))]
             rows.append([*_names(condition), "/".join(str(len(part)) for part in parts), *cells])
-    header = ["model", "hears", "thought", "/".join(DEPTHS)]
-    header += [f"{depth}: {what} %" for depth in DEPTHS for what in ("official", "thinks")]
+    header = ["model", "audio", "thought", "/".join(DEPTHS)]
+    header += [f"{depth}: {what} %" for depth in DEPTHS for what in ("official", "think rate")]
     return _markdown(header, rows) if rows else ""
 
 
 def _names(condition: Condition) -> list[str]:
-    return [condition.model, HEARING[condition.hearing], THOUGHT[condition.thought]]
+    return [condition.model, AUDIO_SOURCES[condition.audio], THOUGHT[condition.thought]]
 
 
 def _figure(value: float | None, digits: int) -> str:
@@ -74,8 +74,8 @@ def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
             free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
             if free:
                 lines.append(
-                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {accuracy(free):.1f} % thinking as it "
-                    f"likes, {accuracy(forced):.1f} % with the thought forced empty "
+                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {accuracy(free):.1f} % with thoughts "
+                    f"allowed, {accuracy(forced):.1f} % with the thought forced empty "
                     f"({accuracy(forced) - accuracy(free):+.1f} points)"
                 )
     return lines

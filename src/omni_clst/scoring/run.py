@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..answering.answer import answer_all, answer_settings, load_engine, prediction_row
-from ..answering.audio_source import Hearing
+from ..answering.audio_source import AudioSource
 from ..answering.config import InferConfig
 from ..answering.folder import AnswerFolder
 from ..data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
@@ -75,7 +75,7 @@ def output_folder(config: InferConfig) -> Path:
 
 
 def folder_name(config: InferConfig, benchmark: str) -> str:
-    """The benchmark's name, then what was heard instead of the clips, a forced empty thought, and a row limit."""
+    """The benchmark's name, then the audio source where it is not the clips, a forced empty thought, and a row limit."""
     words = [benchmark] + ([config.audio] if config.audio != "real" else [])
     words += ["empty_thought"] if config.thought == "empty" else []
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
@@ -110,7 +110,7 @@ class BenchmarkRun:
             readable = [sample for sample in benchmark.samples if sample.id in benchmark.lengths]
             remarks = describe_clips(readable, config.max_audio_seconds)
             thought = ", every thought left empty" if config.thought == "empty" else ""
-            say(f"{benchmark.name}: {len(benchmark.samples)} questions, hearing {config.audio} audio{thought}{remarks}")
+            say(f"{benchmark.name}: {len(benchmark.samples)} questions, {config.audio} audio{thought}{remarks}")
             if benchmark.unreadable:
                 first = "; ".join(list(benchmark.unreadable.values())[:3])
                 say(f"  {len(benchmark.unreadable)} rows cannot be used and count as wrong: {first}")
@@ -129,7 +129,7 @@ class BenchmarkRun:
     def _answer(self, engine: HFEngine, benchmark: FoundBenchmark, folder: AnswerFolder) -> None:
         config = self.config
         readable = [sample for sample in benchmark.samples if sample.id in benchmark.lengths]
-        hearing = Hearing.plan(config.audio, readable)
+        source = AudioSource.plan(config.audio, readable)
 
         def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
             groups = {group: sample.extra.get(group) for group in benchmark.rows.groups}
@@ -142,7 +142,7 @@ class BenchmarkRun:
             folder,
             config.batch_tokens,
             config.num_workers,
-            hearing,
+            source,
             make_row,
             config.allow_missing_audio,
         )
