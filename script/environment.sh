@@ -54,18 +54,14 @@ python_range() {
     sed -n 's/^requires-python = "\(.*\)"/\1/p' "$REPO/pyproject.toml"
 }
 
-reject() {
-    REJECTED+=${REJECTED:+; }$1
-}
-
 # try_environment PYTHON WHAT: uses an interpreter that has the main packages as it is, or notes in REJECTED why not.
 try_environment() {
     if ! examine "$1"; then
-        reject "$2 is not used: its Python is not in the range $(python_range)"
+        REJECTED+="${REJECTED:+; }$2 is not used: its Python is not in the range $(python_range)"
     elif [[ ${EXECUTABLE%/bin/*} -ef $VENV ]]; then
         return 1 # the project's .venv is judged by its stamp, also where it is active
     elif [[ -n $MISSING ]]; then
-        reject "$2 is not used: it has no $MISSING"
+        REJECTED+="${REJECTED:+; }$2 is not used: it has no $MISSING"
     else
         say "using $2${UNMET:+, which differs from requirements.txt: $UNMET}"
         PYTHON_BIN=$EXECUTABLE
@@ -74,21 +70,19 @@ try_environment() {
     return 1
 }
 
-# Whether .venv can be used as it is now, with the Python version that PYTHON asks for.
-venv_is_ready() {
-    [[ -x $VENV/bin/python && (-z $WANTED_VERSION || -d $VENV/lib/python$WANTED_VERSION) ]] || return
-    if [[ -e $STAMP ]]; then
-        cmp -s "$REQUIREMENTS" "$STAMP"
+# .venv as it is now: ready; behind, where requirements.txt can be installed over it; or broken, to be made anew.
+venv_state() {
+    if [[ ! -x $VENV/bin/python || (-n $WANTED_VERSION && ! -d $VENV/lib/python$WANTED_VERSION) ]]; then
+        echo broken
+    elif [[ ! -e $STAMP ]]; then
+        if ! examine "$VENV/bin/python"; then echo broken; elif [[ -z $MISSING$UNMET ]]; then echo ready; else echo behind; fi
+    elif cmp -s "$REQUIREMENTS" "$STAMP"; then
+        echo ready
+    elif [[ $(<"$STAMP") == "$UNFINISHED" ]]; then
+        echo broken
     else
-        examine "$VENV/bin/python" && [[ -z $MISSING$UNMET ]]
+        echo behind
     fi
-}
-
-# Whether requirements.txt can be installed over what is in .venv.
-venv_is_whole() {
-    [[ ! -e $STAMP || $(<"$STAMP") != "$UNFINISHED" ]] || return
-    [[ -z $WANTED_VERSION || -d $VENV/lib/python$WANTED_VERSION ]] || return
-    examine "$VENV/bin/python"
 }
 
 # Sets BASE to the interpreter that makes .venv.
@@ -160,9 +154,10 @@ install_environment() (
         say "waiting for another start that installs into $VENV ..."
         flock 9
     fi
-    if venv_is_ready; then return; fi # another start has just made it
+    state=$(venv_state)
+    if [[ $state == ready ]]; then return; fi # another start has just made it
     if [[ -n $REJECTED ]]; then say "note: $REJECTED"; fi
-    venv_is_whole || make_venv
+    if [[ $state == broken ]]; then make_venv; fi
     install_requirements
 )
 
@@ -180,7 +175,7 @@ find_environment() {
         done
     fi
     PYTHON_BIN=$VENV/bin/python
-    if venv_is_ready; then return; fi
+    if [[ $(venv_state) == ready ]]; then return; fi
     # Nodes of a cluster share the disk and start together.
     [[ ${NNODES:-1} == 1 ]] || fail "no usable environment on this node: run script/setup.sh first${REJECTED:+ ($REJECTED)}"
     install_environment
