@@ -11,7 +11,7 @@ STAMP=$VENV/installed-requirements.txt
 UNFINISHED="installation not finished"
 LOG=$VENV/install.log
 NEEDED_GB=10 # the environment takes 6 GB, pip's downloads 3 GB
-MAIN_PACKAGES=(torch transformers trl peft accelerate datasets numpy librosa soundfile yaml) # names of their modules
+MAIN_PACKAGES=(torch transformers trl peft accelerate datasets numpy librosa soundfile pydantic yaml) # module names
 
 # What `examine` asks an interpreter: fails outside the range of pyproject.toml. No imports: torch takes seconds.
 QUESTIONS='
