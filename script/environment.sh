@@ -57,7 +57,7 @@ python_range() {
 # try_environment PYTHON WHAT: uses an interpreter that has the main packages as it is, or notes in REJECTED why not.
 try_environment() {
     if ! examine "$1"; then
-        REJECTED+="${REJECTED:+; }$2 is not used: its Python is not in the range $(python_range)"
+        REJECTED+="${REJECTED:+; }$2 is not used: it has no Python in the range $(python_range)"
     elif [[ ${EXECUTABLE%/bin/*} -ef $VENV ]]; then
         return 1 # the project's .venv is judged by its stamp, also where it is active
     elif [[ -n $MISSING ]]; then
@@ -170,7 +170,7 @@ find_environment() {
         WANTED_VERSION=$VERSION
     else
         for folder in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}"; do
-            if [[ ! -x $folder/bin/python ]]; then continue; fi
+            if [[ -z $folder || ! -x $folder/bin/python ]]; then continue; fi
             if try_environment "$folder/bin/python" "the active environment $folder"; then return; fi
         done
     fi

@@ -113,3 +113,12 @@ def test_two_processes_run_under_torchrun_and_share_the_cores(repository, tmp_pa
     done = sourced(repository, "launch entry.py --key value", tmp_path, NPROC_PER_NODE="2", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"{tmp_path} ['--key', 'value'] 1 {rank}" for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["report", "score"])
+def test_reports_and_scores_have_launchers(tmp_path, name):
+    command = ["bash", ROOT / "script" / f"{name}.sh", "--help"]
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "NNODES": "2"}  # counts and nodes do not matter
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert f"python src/{name}.py" in done.stdout
