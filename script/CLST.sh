@@ -8,5 +8,5 @@ export OMNI_CLST_FINISHED_RUN
 trap 'rm -f "$OMNI_CLST_FINISHED_RUN"' EXIT
 launch grpo.py --config "$REPO/configs/clst_15k.yaml" ${BEFORE[@]+"${BEFORE[@]}"}
 run_dir=$(<"$OMNI_CLST_FINISHED_RUN")
-[[ -n $run_dir ]] || exit 0 # a dry run
+[[ -n $run_dir ]] || exit 0 # a dry run, or --help
 launch infer.py "$run_dir" --config "$REPO/configs/infer.yaml" ${BEHIND[@]+"${BEHIND[@]}"}
