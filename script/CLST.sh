@@ -3,8 +3,10 @@
 # win over the YAML; those behind a lone -- go to the inference.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 split_at_dashes "$@"
-train=(grpo.py --config "$REPO/configs/clst_15k.yaml" ${BEFORE[@]+"${BEFORE[@]}"})
-launch "${train[@]}"
-run_dir=$(NNODES=1 NPROC_PER_NODE=1 launch "${train[@]}" --print_run_dir | tail -n 1)
-[[ -n $run_dir ]] || exit 0 # a dry run
+OMNI_CLST_FINISHED_RUN=$(mktemp) # the training writes the run's folder here when it is finished
+export OMNI_CLST_FINISHED_RUN
+trap 'rm -f "$OMNI_CLST_FINISHED_RUN"' EXIT
+launch grpo.py --config "$REPO/configs/clst_15k.yaml" ${BEFORE[@]+"${BEFORE[@]}"}
+run_dir=$(<"$OMNI_CLST_FINISHED_RUN")
+[[ -n $run_dir ]] || exit 0 # a dry run, or --help
 launch infer.py "$run_dir" --config "$REPO/configs/infer.yaml" ${BEHIND[@]+"${BEHIND[@]}"}

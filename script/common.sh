@@ -9,69 +9,35 @@ fail() {
     exit 2
 }
 
-# A Python that can run environment.py: PYTHON, or the first in the range of pyproject.toml.
-find_python() {
-    local candidates=() folder candidate
-    if [[ -n ${PYTHON:-} ]]; then
-        candidates=("$PYTHON")
-    else
-        for folder in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}" "$REPO/.venv"; do
-            if [[ -n $folder && -x $folder/bin/python ]]; then candidates+=("$folder/bin/python"); fi
-        done
-        candidates+=(python3 python3.13 python3.12 python3.11 python)
-    fi
-    for candidate in "${candidates[@]}"; do
-        if "$candidate" "$REPO/script/environment.py" --in-range 2>/dev/null; then return; fi
-    done
-    local range
-    range=$(sed -n 's/^requires-python = "\(.*\)"/\1/p' "$REPO/pyproject.toml")
-    if [[ -n ${PYTHON:-} ]]; then fail "PYTHON=$PYTHON is not a Python in the range $range"; fi
-    fail "no Python in the range $range: install one, or name it with PYTHON="
-}
-
-# Nodes of a cluster share the disk and start together: they never install.
-find_environment() {
-    local python
-    python=$(find_python) || exit
-    if [[ ${NNODES:-1} == 1 ]]; then
-        "$python" "$REPO/script/environment.py"
-    else
-        "$python" "$REPO/script/environment.py" --no-install
-    fi
-}
-
-visible_gpus() {
-    local present=0 listed=0 device
-    if command -v nvidia-smi >/dev/null; then present=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true); fi
-    if [[ -z ${CUDA_VISIBLE_DEVICES+set} ]]; then
-        echo "$present"
-        return
-    fi
-    # As CUDA reads it: the list ends at its first -1, and an empty one hides all.
-    for device in ${CUDA_VISIBLE_DEVICES//,/ }; do
-        if [[ $device == -1 ]]; then break; fi
-        listed=$((listed + 1))
-    done
-    echo $((listed < present ? listed : present))
-}
+source "$REPO/script/environment.sh"
 
 asks_for_cpu() {
     [[ " $* " == *" --device cpu "* || " $* " == *" --device=cpu "* ]]
 }
 
-# Processes on this node for the given arguments: NPROC_PER_NODE, or one per visible GPU, or one on the CPU.
+# The GPUs that torch can use. torch counts them, because only torch knows what CUDA_VISIBLE_DEVICES, MIG and an old driver
+# leave of those that nvidia-smi lists; that takes seconds, so it is asked only where a driver is installed.
+count_gpus() {
+    if ! command -v nvidia-smi >/dev/null && ! compgen -G '/dev/nvidia[0-9]*' >/dev/null; then
+        echo 0
+        return
+    fi
+    "$PYTHON_BIN" -c 'import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)' 2>/dev/null ||
+        echo 0
+}
+
+# Processes on this node for the given arguments: NPROC_PER_NODE, or one per GPU, or one. Where torch cannot use the GPU
+# that is there, the one process ends with the entry point's error.
 processes_per_node() {
     local gpus
     if [[ -n ${NPROC_PER_NODE:-} ]]; then
         echo "$NPROC_PER_NODE"
-        return
-    fi
-    if asks_for_cpu "$@"; then
+    elif asks_for_cpu "$@"; then
         echo 1
-        return
+    else
+        gpus=$(count_gpus)
+        echo $((gpus > 0 ? gpus : 1))
     fi
-    gpus=$(visible_gpus)
-    echo $((gpus > 0 ? gpus : 1))
 }
 
 # split_at_dashes ARGS...: what stands before a lone -- into BEFORE, what stands behind it into BEHIND.
@@ -84,13 +50,9 @@ split_at_dashes() {
     BEHIND=("${@:2}")
 }
 
-free_port() {
-    "$PYTHON_BIN" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 # launch ENTRY ARGS...: run src/ENTRY, once or in as many processes as this machine has GPUs.
 launch() {
-    local entry="$REPO/src/$1" processes threads port nodes=${NNODES:-1}
+    local entry="$REPO/src/$1" nodes=${NNODES:-1} processes threads rendezvous
     shift
     processes=$(processes_per_node "$@")
     if [[ $processes =~ ^[0-9]+$ ]]; then
@@ -103,12 +65,12 @@ launch() {
         "$PYTHON_BIN" "$entry" "$@"
         return
     fi
-    port=${MASTER_PORT:-}
-    if [[ -z $port ]]; then
-        if [[ $nodes == 1 ]]; then port=$(free_port); else port=29500; fi
+    if [[ $nodes == 1 && -z ${MASTER_PORT:-} ]]; then
+        # torchrun finds a free port; the address because a container's own name may lead nowhere
+        rendezvous=(--standalone --local_addr 127.0.0.1)
+    else
+        rendezvous=(--nnodes "$nodes" --node_rank "${NODE_RANK:-0}"
+            --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
     fi
-    "$PYTHON_BIN" -m torch.distributed.run --nnodes "$nodes" --node_rank "${NODE_RANK:-0}" \
-        --nproc_per_node "$processes" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "$port" "$entry" "$@"
+    "$PYTHON_BIN" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$processes" "$entry" "$@"
 }
-
-PYTHON_BIN=$(find_environment)

@@ -18,14 +18,11 @@ def main(argv: list[str]) -> None:
     from omni_clst.grpo.run import GRPORun, grpo_keys
     from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
     from omni_clst.processes import process_rank, quiet_libraries, say
-    from omni_clst.runs import open_run
+    from omni_clst.runs import open_run, tell_launcher
     from omni_clst.training.base import newest_checkpoint, write_chosen
     from omni_clst.training.plan import print_grpo_plan, require_disk_for
 
     config = load_config(CLSTConfig, argv, passthrough=grpo_keys)
-    if config.print_run_dir:
-        print("" if config.dry_run else config.run_dir)
-        return
     quiet_libraries()
     run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
     run.load_samples()  # every clip's header is read: an unreadable one ends the run here
@@ -41,6 +38,7 @@ def main(argv: list[str]) -> None:
     run_dir = open_run(config)
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
+        tell_launcher(run_dir)
         return
     newest = newest_checkpoint(run_dir)
     trainer = run.build_trainer(arguments, newest)
@@ -52,6 +50,7 @@ def main(argv: list[str]) -> None:
     if process_rank() == 0:
         write_chosen(run_dir, chosen)
     say(f"training done; chosen checkpoint: {chosen}")
+    tell_launcher(run_dir)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .files import require_writable, write_json
 from .processes import process_count, process_rank, wait_for_all
 from .settings import REPOSITORY, read_yaml, write_config
 
+FINISHED_RUN_VARIABLE = "OMNI_CLST_FINISHED_RUN"  # names the file that script/CLST.sh reads
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")
 # What a resumed run may change: it shows or stores more or less, but learns the same.
 HARMLESS = {
@@ -32,7 +33,6 @@ HARMLESS = {
     "completions_per_forward",
     "completions_per_rollout",
     "early_stopping_patience",
-    "print_run_dir",
     "merge",
     "keep_talker",
     "runs_dir",
@@ -72,6 +72,13 @@ def _write_run(config, run_dir: Path) -> None:
             )
     write_config(config, file)
     write_json(run_dir / "environment.json", describe_environment())
+
+
+def tell_launcher(run_dir: Path) -> None:
+    """Write where a finished run is into the file that the launcher names, if it does; once a node, as there it waits."""
+    file = os.environ.get(FINISHED_RUN_VARIABLE)
+    if file and os.environ.get("LOCAL_RANK", "0") == "0":
+        Path(file).write_text(f"{run_dir}\n", encoding="utf-8")
 
 
 def describe_environment() -> dict:

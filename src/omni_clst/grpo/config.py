@@ -38,7 +38,6 @@ class CLSTConfig(TuningConfig):
     offload_reference: bool = False  # True keeps a full fine-tuning's reference off the device, its layers visit in turn
     audio_cache_gib: float = 0.0  # the machine's memory for clips' encodings, for clips that come again: 1.8 MB a 10-s clip
     early_stopping_patience: int | None = None  # evaluations without a better accuracy until the run ends
-    print_run_dir: bool = False  # True prints where the run is and does nothing else; nothing for a dry run
     learning_rate: float = 1.0e-6
     num_train_epochs: float = 1.0
     warmup_steps: float = 0.0

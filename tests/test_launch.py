@@ -1,0 +1,124 @@
+"""`launch` of script/common.sh: how many processes are started, and how torchrun is called."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_script(path: Path, text: str) -> None:
+    path.write_text(f"#!{shutil.which('bash')}\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A copy of the launchers' scripts without pins, and an entry point that reports what it was started with."""
+    folder = tmp_path / "a repository"
+    for name in ("script", "src"):
+        (folder / name).mkdir(parents=True)
+    for name in ("common.sh", "environment.sh"):
+        shutil.copy(ROOT / "script" / name, folder / "script")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "requirements.txt").touch()
+    (folder / "src" / "entry.py").write_text(
+        "import os, sys\n"
+        "rank = os.environ.get('RANK', 'alone')\n"
+        "sys.stdout.write(f'{os.getcwd()} {sys.argv[1:]} {os.environ[\"OMP_NUM_THREADS\"]} {rank}\\n')\n"
+        "sys.exit(3 if 'fail' in sys.argv else 0)\n"
+    )
+    return folder
+
+
+def sourced(repository: Path, command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Run a bash command line behind common.sh, in an environment of PATH, HOME and these variables."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        ["bash", "-c", f"source '{repository}/script/common.sh'; {command}"],
+        cwd=cwd,
+        env={**kept, "PYTHON": sys.executable, **variables},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counted", "variables", "arguments", "processes"),
+    [
+        ("echo 2", {}, "", "2"),
+        ("echo 2", {}, "--device cuda", "2"),
+        ("echo 2", {}, "--device cpu", "1"),
+        ("echo 2", {}, "--epochs 1 --device=cpu", "1"),
+        ("echo 2", {"NPROC_PER_NODE": "4"}, "--device cpu", "4"),
+        ("echo 2", {"NPROC_PER_NODE": "gpu"}, "", "gpu"),
+        ("echo 0", {}, "", "1"),  # a GPU that torch cannot use: the one process ends with choose_device's error
+        ("echo Traceback >&2; exit 1", {}, "", "1"),  # a torch that is broken: the one process says so
+    ],
+)
+def test_processes_are_one_per_gpu_that_torch_can_use(repository, tmp_path, counted, variables, arguments, processes):
+    write_script(tmp_path / "nvidia-smi", "")
+    write_script(tmp_path / "python", counted)
+    command = f"PYTHON_BIN='{tmp_path}/python'; processes_per_node {arguments}"
+    done = sourced(repository, command, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}", **variables)
+    assert done.stdout == f"{processes}\n"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None or Path("/dev/nvidia0").exists(), reason="has a GPU")
+def test_torch_is_not_asked_where_there_is_no_driver(repository, tmp_path):
+    assert sourced(repository, "PYTHON_BIN=/nowhere; processes_per_node", tmp_path).stdout == "1\n"
+
+
+def test_launch_keeps_directory_arguments_and_leaves_the_cores_to_the_one_process(repository, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    done = sourced(repository, "launch entry.py --name 'a b' ''; echo went on", elsewhere, NPROC_PER_NODE="1")
+    assert done.stdout == f"{elsewhere} ['--name', 'a b', ''] {len(os.sched_getaffinity(0))} alone\nwent on\n"
+
+
+def test_failed_entry_ends_the_launcher_with_its_status(repository, tmp_path):
+    done = sourced(repository, "launch entry.py fail; echo went on", tmp_path, NPROC_PER_NODE="1")
+    assert done.returncode == 3
+    assert "went on" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "command"),
+    [
+        ({"NPROC_PER_NODE": "2"}, "--standalone --local_addr 127.0.0.1 --nproc_per_node 2"),
+        ({"NPROC_PER_NODE": "gpu"}, "--standalone --local_addr 127.0.0.1 --nproc_per_node gpu"),
+        (
+            {"NPROC_PER_NODE": "2", "MASTER_PORT": "1234"},
+            "--nnodes 1 --node_rank 0 --master_addr 127.0.0.1 --master_port 1234 --nproc_per_node 2",
+        ),
+        (
+            {"NPROC_PER_NODE": "1", "NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "first"},
+            "--nnodes 2 --node_rank 1 --master_addr first --master_port 29500 --nproc_per_node 1",
+        ),
+    ],
+)
+def test_torchrun_is_called_for_several_processes_or_nodes(repository, tmp_path, variables, command):
+    done = sourced(repository, "PYTHON_BIN=echo; launch entry.py --key value", tmp_path, **variables)
+    assert done.stdout == f"-m torch.distributed.run {command} {repository}/src/entry.py --key value\n"
+
+
+@pytest.mark.slow
+def test_two_processes_run_under_torchrun_and_share_the_cores(repository, tmp_path):
+    done = sourced(repository, "launch entry.py --key value", tmp_path, NPROC_PER_NODE="2", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"{tmp_path} ['--key', 'value'] 1 {rank}" for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["report", "score"])
+def test_reports_and_scores_have_launchers(tmp_path, name):
+    command = ["bash", ROOT / "script" / f"{name}.sh", "--help"]
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "NNODES": "2"}  # counts and nodes do not matter
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert f"python src/{name}.py" in done.stdout
