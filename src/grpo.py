@@ -10,22 +10,24 @@ from pathlib import Path
 
 from omni_clst.errors import run_main
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.settings import grpo_keys
 from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
+    config = load_config(CLSTConfig, argv, grpo_keys, about=__doc__)
+    if config.print_run_dir:
+        print("" if config.dry_run else config.run_dir)
+        return
+
     from omni_clst.devices import choose_device
-    from omni_clst.grpo.run import GRPORun, grpo_keys
+    from omni_clst.grpo.run import GRPORun
     from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
     from omni_clst.processes import process_rank, quiet_libraries, say
     from omni_clst.runs import open_run
     from omni_clst.training.base import newest_checkpoint, write_chosen
     from omni_clst.training.plan import print_grpo_plan, require_disk_for
 
-    config = load_config(CLSTConfig, argv, passthrough=grpo_keys)
-    if config.print_run_dir:
-        print("" if config.dry_run else config.run_dir)
-        return
     quiet_libraries()
     run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
     run.load_samples()  # every clip's header is read: an unreadable one ends the run here

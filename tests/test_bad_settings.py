@@ -10,11 +10,10 @@ import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
-from omni_clst.grpo.run import grpo_keys
+from omni_clst.grpo.settings import grpo_keys
 from omni_clst.settings import load_config
-from omni_clst.training import trainer_settings
 from omni_clst.training.config import SFTConfig
-from omni_clst.training.sft import trainer_keys
+from omni_clst.training.trainer_settings import trainer_keys
 
 NOT_INSTALLED = ("wandb", "swanlab", "flash_attn", "bitsandbytes")
 STAGES = {  # stage: its settings, its trainer's keys, good arguments
@@ -138,7 +137,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
 
 @pytest.mark.parametrize(("stage", "given", "message"), ROWS, ids=[f"{row[0]}: {str(row[1])[:40]!r}" for row in ROWS])
 def test_bad_setting_is_one_line(tmp_path, monkeypatch, stage, given, message):
-    monkeypatch.setattr(trainer_settings, "find_spec", lambda name: None if name in NOT_INSTALLED else name)
+    monkeypatch.setattr("omni_clst.fields.find_spec", lambda name: None if name in NOT_INSTALLED else name)
     config_class, passthrough, argv = STAGES[stage]
     train, file = tmp_path / "train.jsonl", tmp_path / "c.yaml"
     train.write_text("{}\n")
