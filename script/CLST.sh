@@ -6,5 +6,5 @@ split_at_dashes "$@"
 train=(grpo.py --config "$REPO/configs/clst_15k.yaml" ${BEFORE[@]+"${BEFORE[@]}"})
 launch "${train[@]}"
 run_dir=$(NNODES=1 NPROC_PER_NODE=1 launch "${train[@]}" --print_run_dir | tail -n 1)
-[[ -n $run_dir ]] || exit 0 # a dry run
+[[ -d $run_dir ]] || exit 0 # a dry run, or --help
 launch infer.py "$run_dir" --config "$REPO/configs/infer.yaml" ${BEHIND[@]+"${BEHIND[@]}"}

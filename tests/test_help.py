@@ -75,6 +75,18 @@ def test_help_of_both_curricula_needs_no_subcommand(capsys):
     assert "--drop_from" in out and "--base_answers_dir" in out
 
 
+@pytest.mark.slow
+def test_launchers_leave_a_key_to_its_stage_and_refuse_one_of_a_third(tmp_path):
+    def refused(launcher: str, *words: str) -> str:
+        command = ["bash", str(REPOSITORY / "script" / launcher), "--model", "a/b", "--samples", "gone", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
+
+    gone = f"error: samples {tmp_path}/gone: no such file\n"
+    assert refused("build_sft.sh", "--mode", "random").endswith(gone)
+    assert refused("build_clst.sh", "--mix", "hard: 1").endswith(gone)
+    assert "mix is a setting of the stage clst, not of this command" in refused("build_sft.sh", "--mix", "hard: 1")
+
+
 @pytest.mark.parametrize("entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "report", "demo"])
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"

@@ -91,6 +91,7 @@ def load_config(
 
 
 def asks_for_help(argv: list[str]) -> bool:
+    """True if a command line is a question for the keys."""
     return "--help" in argv or "-h" in argv
 
 
@@ -158,7 +159,7 @@ def _collect(words: dict[str, list[str]]) -> dict[str, Given]:
 
 
 class _Beside:
-    """The keys of other stages that get the same YAML, and the same command line where `--also_for` names the stage."""
+    """Keys of other stages that read the same YAML, and the same command line where `--also_for` names the stage."""
 
     def __init__(self, stages: Mapping[str, type[Settings]], words: dict[str, list[str]], problems: list[str]):
         self.stage_of = {key: name for name, stage in stages.items() for key in stage.model_fields}
@@ -172,7 +173,7 @@ class _Beside:
         return self.stage_of
 
     def problem(self, key: str, given: Given) -> str | None:
-        """What is wrong with a key that only another stage has."""
+        """What is wrong with a key that only other stages have; None where it is left to them."""
         if key in self.shared or (given.place != COMMAND_LINE and self.also_for is None):
             return None
         return f"{key} is a setting of the stage {self.stage_of[key]}, not of this command"
@@ -221,9 +222,9 @@ def _line(config_class: type[Settings], error: dict, given: dict[str, Given]) ->
         return f"{key} {value} is not {kind.range_in_words(value)}"
     if what == "literal_error" and isinstance(value, str):
         return f"{key} {value!r} is not one of {', '.join(kind.names)}"
-    if "_type" in what or "_parsing" in what or what in ("literal_error", "int_from_float"):
+    if what.endswith("_type") or what == "literal_error":
         return f"{given[key].place}: {key} {given[key].value!r} is not {kind.words}"
-    return f"{key} {value!r} {error['msg']}"
+    return f"{key} {value!r} {error['msg']}"  # a check of ours
 
 
 def _raise_all(problems: list[str]) -> None:
