@@ -16,7 +16,7 @@ from omni_clst.settings import REPOSITORY, load_config
 
 
 def main(argv: list[str]) -> None:
-    config = load_config(AblationConfig, argv)
+    config = load_config(AblationConfig, argv, about=__doc__)
     environment = describe_environment()  # before results change the checkout
     runs: dict[str, dict[str, dict[str, float]]] = {}
     for seed in config.seeds:

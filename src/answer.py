@@ -10,11 +10,13 @@ from omni_clst.errors import run_main
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.settings import load_config
 
+STAGES_BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # subcommands of curriculum.py, which share a YAML
+
 
 def main(argv: list[str]) -> None:
     if argv and not argv[0].startswith("--"):
         argv = ["--model", *argv]
-    config = load_config(AnswerConfig, argv, shared_with=(ThoughtDropoutConfig, CurriculumConfig))
+    config = load_config(AnswerConfig, argv, stages_beside=STAGES_BESIDE, about=__doc__)
 
     from omni_clst.answering.run import SampleRun
     from omni_clst.devices import choose_device

@@ -8,10 +8,10 @@ train.jsonl and valid.jsonl into --output.
 `clst` draws and orders the curriculum for GRPO: reads a sample file and the answers.jsonl of the base and of the SFT model,
 writes the training file --output, what became of the samples beside it (.txt, .png), and --valid_output if one is held out.
 
-    python src/curriculum.py clst --samples source.jsonl --base_answers_dir runs/answers/base \
+    python src/curriculum.py clst --samples source.jsonl --base_answers_dir runs/answers/base \\
         --answers_dir runs/answers/sft_lora --output data/CLST_15k.jsonl
 
-With --silence_answers_dir (from `answer.py --audio silence`) both mark what is right without hearing, and leave it out
+With --silence_answers_dir (from `answer.py --audio silence`) both mark what is right without audio, and leave it out
 above --max_silence_pass_rate.
 """
 
@@ -28,12 +28,14 @@ from omni_clst.method.curriculum import make_curriculum
 from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence, reason_of_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 from omni_clst.report.curriculum_report import describe_curriculum, draw_curriculum
-from omni_clst.settings import load_config
+from omni_clst.settings import asks_for_help, load_config, print_help
+
+STAGES_BESIDE = {"answer": AnswerConfig}  # answer.py, which shares the YAML
 
 
 def make_sft_data(argv: list[str]) -> None:
     """The `sft` subcommand: guided thought dropout, then a split that puts no clip on both sides."""
-    config = load_config(ThoughtDropoutConfig, argv, shared_with=AnswerConfig)
+    config = load_config(ThoughtDropoutConfig, argv, stages_beside=STAGES_BESIDE, about=make_sft_data.__doc__)
     output = require_writable(Path(config.output))
     everything = read_marked_samples(config)
     samples = leave_out_solvable_without_audio(everything, config.max_silence_pass_rate)
@@ -49,7 +51,7 @@ def make_sft_data(argv: list[str]) -> None:
 
 def make_clst_data(argv: list[str]) -> None:
     """The `clst` subcommand: grade by both models' answers, draw, order; a table and a picture of what came of it."""
-    config = load_config(CurriculumConfig, argv, shared_with=AnswerConfig)
+    config = load_config(CurriculumConfig, argv, stages_beside=STAGES_BESIDE, about=make_clst_data.__doc__)
     output = Path(config.output)
     for path in (config.output, config.valid_output) if config.valid_size else (config.output,):
         require_writable(Path(path).parent)
@@ -77,6 +79,10 @@ SUBCOMMANDS = {"sft": make_sft_data, "clst": make_clst_data}
 
 
 def main(argv: list[str]) -> None:
+    if asks_for_help(argv[:1]):
+        print_help(ThoughtDropoutConfig, stages_beside=STAGES_BESIDE, about=__doc__)
+        print_help(CurriculumConfig, stages_beside=STAGES_BESIDE, about=make_clst_data.__doc__)
+        return
     if not argv or argv[0] not in SUBCOMMANDS:
         raise InputError(f"the first word must be one of {', '.join(SUBCOMMANDS)}")
     SUBCOMMANDS[argv[0]](argv[1:])

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from omni_clst.errors import run_main
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.settings import grpo_keys
 from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
+    config = load_config(CLSTConfig, argv, grpo_keys, about=__doc__)
     from omni_clst.devices import choose_device
-    from omni_clst.grpo.run import GRPORun, grpo_keys
+    from omni_clst.grpo.run import GRPORun
     from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
     from omni_clst.processes import process_rank, quiet_libraries, say
     from omni_clst.runs import open_run, tell_launcher
     from omni_clst.training.base import newest_checkpoint, write_chosen
     from omni_clst.training.plan import print_grpo_plan, require_disk_for
 
-    config = load_config(CLSTConfig, argv, passthrough=grpo_keys)
     quiet_libraries()
     run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
     run.load_samples()  # every clip's header is read: an unreadable one ends the run here

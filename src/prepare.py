@@ -15,14 +15,15 @@ from omni_clst.preparation.config import PrepareConfig
 from omni_clst.preparation.page import audit_table
 from omni_clst.preparation.run import Preparation
 from omni_clst.preparation.usual import prepare_usual
-from omni_clst.settings import load_config
+from omni_clst.settings import asks_for_help, load_config
 
 
 def main(argv: list[str]) -> None:
-    if not argv or argv[0].startswith("--"):
+    names_source = bool(argv) and not argv[0].startswith("-")
+    if not names_source and not asks_for_help(argv):
         prepare_usual(argv)
         return
-    config = load_config(PrepareConfig, ["--source", *argv])
+    config = load_config(PrepareConfig, ["--source", *argv] if names_source else argv, about=__doc__)
     summary = Preparation(config).run()
     print(audit_table(summary))
     print(f"samples and report: {config.output}", flush=True)

@@ -9,18 +9,20 @@ that transformers and vLLM load. A second start goes on where the first stopped.
 from omni_clst.errors import run_main
 from omni_clst.settings import load_config
 from omni_clst.training.config import SFTConfig
+from omni_clst.training.trainer_settings import trainer_keys
 
 
 def main(argv: list[str]) -> None:
+    config = load_config(SFTConfig, argv, trainer_keys, about=__doc__)
+
     from omni_clst.devices import choose_device
     from omni_clst.model.checkpoints import find_checkpoint
     from omni_clst.processes import process_rank, quiet_libraries, say
     from omni_clst.runs import open_run
     from omni_clst.training.base import newest_checkpoint, step_of
     from omni_clst.training.plan import print_sft_plan, require_disk_for
-    from omni_clst.training.sft import SFTRun, merge_checkpoint, trainer_keys
+    from omni_clst.training.sft import SFTRun, merge_checkpoint
 
-    config = load_config(SFTConfig, argv, passthrough=trainer_keys)
     quiet_libraries()
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)

@@ -213,7 +213,7 @@ CASES = [
     Case("no such YAML", "infer", None, {"config": "{w}/c.yaml"}, "{w}/c.yaml: No such file or directory"),
     Case("value out of range", "infer", None, {"batch_tokens": 0}, "batch_tokens 0 is not positive"),
     Case("unknown benchmark", "infer", None, {"benchmarks": "mmlu"},
-         "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
+         "benchmarks 'mmlu' is not one of mmar, mmau-mini, mmau-test"),
     Case("settings that contradict", "sft", None, {"train_towers": "true"},
          "train_towers needs tuning full: LoRA freezes the towers"),
     Case("prompt without places", "sft", None, {"prompt": "listen"},

@@ -10,11 +10,10 @@ import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
-from omni_clst.grpo.run import grpo_keys
+from omni_clst.grpo.settings import grpo_keys
 from omni_clst.settings import load_config
-from omni_clst.training import trainer_settings
 from omni_clst.training.config import SFTConfig
-from omni_clst.training.sft import trainer_keys
+from omni_clst.training.trainer_settings import trainer_keys
 
 NOT_INSTALLED = ("wandb", "swanlab", "flash_attn", "bitsandbytes")
 STAGES = {  # stage: its settings, its trainer's keys, good arguments
@@ -121,10 +120,10 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("clst", "--epsilon=small", "command line: epsilon 'small' is not a number"),
     ("clst", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; bfloat16 or float32"),
     ("clst", "--data_seed=3", "data_seed 3 is not supported: seed decides the order"),
-    ("infer", "--benchmarks=", "benchmarks '' is not one of mmau-mini, mmau-test, mmar"),
+    ("infer", "--benchmarks=", "benchmarks '' is not one of mmar, mmau-mini, mmau-test"),
     ("infer", "benchmarks: []\n", "benchmarks names none"),
     ("infer", "benchmarks: {mmar: 1}\n", "c.yaml: benchmarks {{'mmar': 1}} is not a list of names"),
-    ("infer", "benchmarks: [1]\n", "benchmarks '1' is not one of mmau-mini, mmau-test, mmar"),
+    ("infer", "benchmarks: [1]\n", "benchmarks '1' is not one of mmar, mmau-mini, mmau-test"),
     ("infer", "--temperature=inf", "temperature inf is not at least 0"),
     ("infer", "--limit=2.5", "command line: limit '2.5' is not a whole number or none"),
     ("infer", "--limit=many", "command line: limit 'many' is not a whole number or none"),
@@ -138,7 +137,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
 
 @pytest.mark.parametrize(("stage", "given", "message"), ROWS, ids=[f"{row[0]}: {str(row[1])[:40]!r}" for row in ROWS])
 def test_bad_setting_is_one_line(tmp_path, monkeypatch, stage, given, message):
-    monkeypatch.setattr(trainer_settings, "find_spec", lambda name: None if name in NOT_INSTALLED else name)
+    monkeypatch.setattr("omni_clst.fields.find_spec", lambda name: None if name in NOT_INSTALLED else name)
     config_class, passthrough, argv = STAGES[stage]
     train, file = tmp_path / "train.jsonl", tmp_path / "c.yaml"
     train.write_text("{}\n")

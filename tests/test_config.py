@@ -11,9 +11,12 @@ from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.demo.ablation import AblationConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.settings import grpo_keys
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.preparation.config import PrepareConfig
 from omni_clst.settings import REPOSITORY, load_config
 from omni_clst.training.config import SFTConfig
+from omni_clst.training.trainer_settings import LibrarySetting, trainer_keys
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_yaml_float_without_a_point_is_still_a_number(tmp_path, train_file):
 
 def test_trainer_settings_of_transformers_pass_through(train_file):
     argv = ["--model", "a/b", "--train_file", str(train_file), "--weight_decay", "0.1"]
-    assert load_config(SFTConfig, argv, lambda: {"weight_decay": float}).trainer == {"weight_decay": 0.1}
+    assert load_config(SFTConfig, argv, lambda: {"weight_decay": LibrarySetting(float)}).trainer == {"weight_decay": 0.1}
 
 
 BAD = [
@@ -88,7 +91,7 @@ BAD = [
     (["--model", "a/b", "--device", "tpu"], "device 'tpu' is not one of auto, cuda, cpu"),
     (["--model", "a/b", "--dtype", "int8"], "dtype 'int8' is not one of auto, float32, bfloat16, float16"),
     (["--model", "a/b", "--audio", "loud"], "audio 'loud' is not one of real, silence, other"),
-    (["--model", "a/b", "--benchmarks", "mmlu"], "benchmarks 'mmlu' is not one of mmau-mini, mmau-test, mmar"),
+    (["--model", "a/b", "--benchmarks", "mmlu"], "benchmarks 'mmlu' is not one of mmar, mmau-mini, mmau-test"),
     (["--model", "a/b", "--temperature", "-1"], "temperature -1.0 is not at least 0"),
     (["--model", "a/b", "--temperature", "nan"], "temperature nan is not at least 0"),
     (["--model", "a/b", "--top_p", "1.5"], "top_p 1.5 is not between 0 and 1"),
@@ -130,11 +133,40 @@ def test_bad_setting_is_named(argv, message):
     assert str(caught.value) == message
 
 
-def test_two_stages_share_one_command_line(train_file):
-    argv = ["--model", "a/b", "--samples", str(train_file), "--answers_dir", "x", "--output", "y", "--mode", "keep_all"]
-    assert load_config(AnswerConfig, argv, shared_with=ThoughtDropoutConfig).model == "a/b"
-    with pytest.raises(InputError, match="unknown key 'mod'"):
-        load_config(AnswerConfig, [*argv, "--mod", "x"], shared_with=ThoughtDropoutConfig)
+ANSWER = ["--model", "a/b", "--answers_dir", "x"]
+BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}
+
+
+def test_keys_of_the_stage_named_by_also_for_are_left_to_it(train_file):
+    (train_file.parent / "answers.jsonl").write_text("{}\n")
+    argv = ["--model", "a/b", "--answers_dir", str(train_file.parent), "--samples", str(train_file), "--also_for", "sft"]
+    argv += ["--output", "y", "--mode", "keep_all"]
+    assert load_config(AnswerConfig, argv, stages_beside=BESIDE).model == "a/b"
+    assert load_config(ThoughtDropoutConfig, [*argv, "--also_for=answer"], stages_beside={"answer": AnswerConfig})
+
+
+OF_ANOTHER_STAGE = [  # further words, the line
+    (["--mix", "x"], "command line: mix is a setting of the stage clst, not of this command"),
+    (["--mix", "x", "--also_for", "sft"], "command line: mix is a setting of the stage clst, not of this command"),
+    (["--mod", "x", "--also_for", "sft"], "command line: unknown key 'mod' (did you mean 'mode'?)"),
+    (["--also_for", "grpo"], "command line: also_for 'grpo' is not one of sft, clst"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), OF_ANOTHER_STAGE, ids=[row[1][14:60] for row in OF_ANOTHER_STAGE])
+def test_key_of_another_stage_on_the_command_line_is_an_error(train_file, words, message):
+    with pytest.raises(InputError) as caught:
+        load_config(AnswerConfig, [*ANSWER, "--samples", str(train_file), *words], stages_beside=BESIDE)
+    assert str(caught.value) == message
+
+
+def test_key_of_another_stage_in_a_shared_yaml_is_left_to_it(tmp_path, train_file):
+    file = tmp_path / "c.yaml"
+    file.write_text("mix: {hard: 1}\nsize: 3\nmode: guided\n")
+    argv = [*ANSWER, "--samples", str(train_file), "--config", str(file)]
+    assert load_config(AnswerConfig, argv, stages_beside=BESIDE).model == "a/b"
+    with pytest.raises(InputError, match=r"^c\.yaml: mode is a setting of the stage sft, not of this command$"):
+        load_config(AnswerConfig, [*argv, "--also_for", "clst"], stages_beside=BESIDE)
 
 
 def test_all_problems_are_reported_together():
@@ -143,9 +175,68 @@ def test_all_problems_are_reported_together():
     assert str(caught.value).splitlines() == [
         "3 problems in the settings:",
         "  tuning 'half' is not one of lora, full",
-        "  train_file /no/file: no such file",
         "  lora_rank 0 is not positive",
+        "  train_file /no/file: no such file",
     ]
+
+
+def test_problems_of_every_kind_come_in_one_error(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("model: a/b\ntrain_file: /no/file\nlora_rank: many\nlora_alpha: -1\nlora_rnk: 8\nweight_decay: x\n")
+    argv = ["--config", str(file), "--train_towers", "--seed", "0.5", "--lr_scheduler", "cosine"]
+    with pytest.raises(InputError) as caught:
+        load_config(SFTConfig, argv, lambda: {"weight_decay": LibrarySetting(float)})
+    assert str(caught.value).splitlines() == [
+        "8 problems in the settings:",
+        "  c.yaml: unknown key 'lora_rnk' (did you mean 'lora_rank'?)",
+        "  c.yaml: weight_decay 'x' is not a number",
+        "  command line: unknown key 'lr_scheduler'",
+        "  c.yaml: lora_rank 'many' is not a whole number",
+        "  lora_alpha -1.0 is not positive",
+        "  command line: seed '0.5' is not a whole number",
+        "  train_file /no/file: no such file",
+        "  train_towers needs tuning full: LoRA freezes the towers",
+    ]
+
+
+def test_rule_that_reads_an_unusable_setting_says_nothing():
+    with pytest.raises(InputError) as caught:
+        load_config(SFTConfig, ["--model", "a/b", "--train_towers", "--tuning", "half"])
+    assert str(caught.value).splitlines() == [
+        "2 problems in the settings:",
+        "  train_file is not set (--train_file VALUE, or in the YAML)",
+        "  tuning 'half' is not one of lora, full",
+    ]
+
+
+CONFIGS = (
+    AnswerConfig,
+    InferConfig,
+    ThoughtDropoutConfig,
+    CurriculumConfig,
+    PrepareConfig,
+    SFTConfig,
+    CLSTConfig,
+    AblationConfig,
+)
+
+
+@pytest.mark.parametrize("config_class", CONFIGS, ids=lambda cls: cls.__name__)
+def test_every_setting_says_what_it_trades(config_class):
+    assert [name for name, info in config_class.model_fields.items() if not info.description] == []
+
+
+def test_settings_that_a_resumed_run_may_change():
+    of_both = {
+        "device", "check_audio", "allow_missing_audio", "runs_dir", "overwrite", "dry_run", "per_device_eval_batch_size",
+        "save_total_limit", "logging_steps", "dataloader_num_workers", "report_to",
+    }  # fmt: skip
+    of_grpo = {
+        "completions_per_forward", "completions_per_rollout", "offload_reference", "audio_cache_gib",
+        "early_stopping_patience",
+    }  # fmt: skip
+    assert SFTConfig.may_change_on_resume() == of_both | {"merge", "keep_talker"}
+    assert CLSTConfig.may_change_on_resume() == of_both | of_grpo
 
 
 def test_broken_yaml_names_file_and_line(tmp_path):
@@ -155,11 +246,12 @@ def test_broken_yaml_names_file_and_line(tmp_path):
         load_config(InferConfig, ["--config", str(path)])
 
 
+FOR_ANSWER = {"answer": AnswerConfig}
 SHIPPED_FOR = {
     "sft_lora": [(SFTConfig, None, [])],
     "infer": [(InferConfig, None, ["--model", "a/b"])],
-    "build_sft": [(AnswerConfig, ThoughtDropoutConfig, []), (ThoughtDropoutConfig, AnswerConfig, [])],
-    "build_clst": [(AnswerConfig, CurriculumConfig, []), (CurriculumConfig, AnswerConfig, [])],
+    "build_sft": [(AnswerConfig, BESIDE, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
+    "build_clst": [(AnswerConfig, BESIDE, ["--also_for=clst"]), (CurriculumConfig, FOR_ANSWER, [])],
     "clst": [(CLSTConfig, None, [])],
     "clst_15k": [(CLSTConfig, None, [])],
     "clst_15k_lora": [(CLSTConfig, None, [])],
@@ -171,23 +263,21 @@ SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     """Missing data files are no fault of the YAML: only its keys and values are checked here."""
-    from omni_clst.grpo.run import grpo_keys
-    from omni_clst.training.sft import trainer_keys
-
-    monkeypatch.setattr("omni_clst.training.config.existing_file", lambda name, value: [])
-    for config_class, shared_with, more in SHIPPED_FOR[path.stem]:
-        passthrough = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
-        load_config(config_class, ["--config", str(path), *more], passthrough, shared_with)
+    monkeypatch.setattr("omni_clst.fields.missing_file", lambda name, value: [])
+    monkeypatch.setattr("omni_clst.method.config.missing_file", lambda name, value: [])
+    for config_class, stages_beside, more in SHIPPED_FOR[path.stem]:
+        library_keys = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
+        load_config(config_class, ["--config", str(path), *more], library_keys, stages_beside)
 
 
 class SettingsRead(ast.NodeVisitor):
-    """Names read as `config.NAME`, `*.config.NAME` or, in a config's own properties, `self.NAME`; checks do not count."""
+    """Names read as `config.NAME`, `*.config.NAME` or, in a config's own properties, `self.NAME`; rules do not count."""
 
     def __init__(self):
         self.names: set[str] = set()
 
     def visit_FunctionDef(self, node):
-        if node.name != "problems":
+        if not any(getattr(decorator, "id", None) == "rule" for decorator in node.decorator_list):
             self.generic_visit(node)
 
     def visit_Attribute(self, node):
@@ -199,9 +289,6 @@ class SettingsRead(ast.NodeVisitor):
 
 def test_every_key_of_every_shipped_yaml_is_read_by_something():
     """Ours are read as attributes of a config; the others are fields of the library's trainer, which are handed on."""
-    from omni_clst.grpo.run import grpo_keys
-    from omni_clst.training.sft import trainer_keys
-
     reader = SettingsRead()
     for file in REPOSITORY.glob("src/**/*.py"):
         reader.visit(ast.parse(file.read_text(encoding="utf-8")))

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import curriculum as entry
-from omni_clst.answering.config import AnswerConfig
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
-from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.method.config import CurriculumConfig
 from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_order, quotas, share_out, why_left_out
 from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
 from omni_clst.method.order import ORDERS, arrange
@@ -651,8 +650,8 @@ def test_all_problems_of_the_settings_are_reported_together(world):
         run(world, size=-1, mix="hrad: 1", valid_size=2)
     assert str(caught.value).splitlines() == [
         "3 problems in the settings:",
-        "  valid_size 2 needs valid_output",
         "  size -1 is not positive",
+        "  valid_size 2 needs valid_output",
         "  mix: 'hrad' is not one of easy, medium, hard",
     ]
 
@@ -701,11 +700,3 @@ def test_what_is_no_mapping_in_a_yaml_is_named(world, value):
     file.write_text(f"mix: {value}\n")
     with pytest.raises(InputError, match=r"c\.yaml: mix .* is not names with numbers"):
         load_config(CurriculumConfig, ["--config", str(file)])
-
-
-def test_answering_leaves_the_keys_of_both_builds_alone(world):
-    argv = ["--model", "a/b", "--samples", str(world / "source.jsonl"), "--answers_dir", "x"]
-    others = (ThoughtDropoutConfig, CurriculumConfig)
-    assert load_config(AnswerConfig, [*argv, "--drop_from", "1", "--mix", "x"], shared_with=others).model == "a/b"
-    with pytest.raises(InputError, match=r"unknown key 'drop_form' \(did you mean 'drop_from'\?\)"):
-        load_config(AnswerConfig, [*argv, "--drop_form", "1"], shared_with=others)

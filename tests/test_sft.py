@@ -18,7 +18,8 @@ from omni_clst.errors import InputError
 from omni_clst.model.checkpoints import MARKER, find_checkpoint
 from omni_clst.settings import REPOSITORY, load_config
 from omni_clst.training.config import SFTConfig
-from omni_clst.training.sft import SFTRun, SFTTrainer, trainer_keys
+from omni_clst.training.sft import SFTRun, SFTTrainer
+from omni_clst.training.trainer_settings import trainer_keys
 
 DRIVER = Path(__file__).with_name("driver.py")
 STEPS = 6
@@ -185,7 +186,7 @@ def test_single_process_keeps_to_one_of_several_gpus(world, monkeypatch):
         self._n_gpu = 4  # as transformers counts them without torchrun
 
     monkeypatch.setattr(TrainingArguments, "__post_init__", on_four_gpus)
-    config = load_config(SFTConfig, arguments(world, "one of four"), passthrough=trainer_keys)
+    config = load_config(SFTConfig, arguments(world, "one of four"), trainer_keys)
     run = SFTRun(config, find_checkpoint(config.model), torch.device("cpu"))
     run.load_samples()
     given = run.training_arguments()

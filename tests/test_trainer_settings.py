@@ -17,9 +17,7 @@ from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import REFUSED as REFUSED_OF_TRL
 from omni_clst.settings import load_config
-from omni_clst.training import trainer_settings
 from omni_clst.training.config import SFTConfig
-from omni_clst.training.sft import trainer_keys
 from omni_clst.training.trainer_settings import (
     KNOWN_ELSEWHERE,
     OPTIMISERS,
@@ -29,8 +27,8 @@ from omni_clst.training.trainer_settings import (
     REPORTERS,
     SECRET,
     SET_BY_THE_RUN,
-    as_type,
-    keys_of,
+    LibrarySetting,
+    trainer_keys,
 )
 
 
@@ -41,14 +39,14 @@ def judgements(name: str, ours: set[str]) -> list[str]:
 
 
 def test_every_setting_of_transformers_is_judged_once():
-    ours = {f.name for f in fields(SFTConfig)}
+    ours = set(SFTConfig.model_fields)
     theirs = {f.name for f in fields(TrainingArguments)}
     assert {name: judgements(name, ours) for name in theirs if len(judgements(name, ours)) != 1} == {}
     assert theirs >= {*SET_BY_THE_RUN, *REFUSED, *PASSED_ON} - {"reward_weights", "shuffle_dataset"}
 
 
 def test_every_setting_of_trl_is_judged_once():
-    ours = {f.name for f in fields(CLSTConfig)}
+    ours = set(CLSTConfig.model_fields)
     more = {f.name for f in fields(GRPOConfig)} - {f.name for f in fields(TrainingArguments)}
     lists = [ours, SET_BY_THE_RUN, REFUSED_OF_TRL, PASSED_TO_TRL]
     counts = {name: sum(name in names for names in lists) for name in more if not name.startswith("vllm_")}
@@ -57,7 +55,8 @@ def test_every_setting_of_trl_is_judged_once():
 
 
 def test_no_known_name_of_elsewhere_is_a_setting():
-    assert not KNOWN_ELSEWHERE.keys() & {f.name for cls in (SFTConfig, CLSTConfig, GRPOConfig) for f in fields(cls)}
+    ours = SFTConfig.model_fields.keys() | CLSTConfig.model_fields.keys()
+    assert not KNOWN_ELSEWHERE.keys() & (ours | {f.name for f in fields(GRPOConfig)})
 
 
 NEEDS_SETTINGS_THAT_ARE_REFUSED = {  # optim_args, optim_target_modules, or hardware that nothing here runs on
@@ -91,7 +90,7 @@ TYPES = [
 
 @pytest.mark.parametrize(("value", "kind", "expected"), TYPES, ids=str)
 def test_value_takes_the_type_of_its_field(value, kind, expected):
-    result = as_type(value, kind)
+    result = LibrarySetting(kind).read(value)
     assert (result, type(result)) == (expected, type(expected))
 
 
@@ -105,7 +104,7 @@ WRONG_TYPES = [
 @pytest.mark.parametrize(("value", "kind"), WRONG_TYPES, ids=str)
 def test_value_of_another_type_is_refused(value, kind):
     with pytest.raises(ValueError):
-        as_type(value, kind)
+        LibrarySetting(kind).read(value)
 
 
 @pytest.fixture(scope="module")
@@ -187,23 +186,23 @@ def test_setting_of_how_to_compute_changes_no_loss_and_reaches_the_trainer(world
         torch.use_deterministic_algorithms(False)  # full_determinism holds for the whole process
     assert dict(found["loss"]) == pytest.approx(dict(plain["loss"]))
     config = load_config(SFTConfig, arguments(world, "x", **WITHOUT), trainer_keys)
-    assert config.trainer == {name: as_type(value, keys_of(TrainingArguments)[name]) for name, value in WITHOUT.items()}
+    assert config.trainer == {name: trainer_keys()[name].read(value) for name, value in WITHOUT.items()}
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_setting_that_would_do_nothing_is_refused_with_its_reason(world, name):
     harmless, reason = REFUSED[name]
-    kind = keys_of(TrainingArguments)[name]
+    kind = trainer_keys()[name].type
     value = next(v for v in (True, False, 3, "x", {"a": 1}) if fits(v, kind) and v not in harmless)
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, arguments(world, "x", **{name: value}), trainer_keys)
-    shown = name if name in SECRET else f"{name} {as_type(str(value), kind)!r}"
+    shown = name if name in SECRET else f"{name} {LibrarySetting(kind).read(str(value))!r}"
     assert str(caught.value) == f"{shown} is not supported: {reason}"
 
 
 def fits(value: object, kind: object) -> bool:
     try:
-        as_type(str(value), kind)
+        LibrarySetting(kind).read(str(value))
     except ValueError:
         return False
     return True
@@ -234,7 +233,7 @@ def test_setting_that_the_run_sets_says_what_decides_it(world, name):
 
 @pytest.mark.parametrize("name", [name for name, package in OPTIMISERS.items() if package])
 def test_optimiser_without_its_package_names_it(world, name, monkeypatch):
-    monkeypatch.setattr(trainer_settings, "find_spec", lambda module: None)
+    monkeypatch.setattr("omni_clst.fields.find_spec", lambda module: None)
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, arguments(world, "x", optim=name), trainer_keys)
     package = OPTIMISERS[name][1]
@@ -243,7 +242,7 @@ def test_optimiser_without_its_package_names_it(world, name, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name, package in REPORTERS.items() if package])
 def test_tracker_without_its_package_names_it(world, name, monkeypatch):
-    monkeypatch.setattr(trainer_settings, "find_spec", lambda module: None)
+    monkeypatch.setattr("omni_clst.fields.find_spec", lambda module: None)
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, arguments(world, "x", report_to=name), trainer_keys)
     package = REPORTERS[name][1]

@@ -1,11 +1,11 @@
 """Run directories: what is in force, on what it runs, and whether a second start may go on where the first stopped."""
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from .errors import InputError
@@ -15,33 +15,11 @@ from .settings import REPOSITORY, read_yaml, write_config
 
 FINISHED_RUN_VARIABLE = "OMNI_CLST_FINISHED_RUN"  # names the file that script/CLST.sh reads
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")
-# What a resumed run may change: it shows or stores more or less, but learns the same.
-HARMLESS = {
-    "overwrite",
-    "dry_run",
-    "device",
-    "check_audio",
-    "allow_missing_audio",
-    "dataloader_num_workers",
-    "num_workers",
-    "report_to",
-    "logging_steps",
-    "save_total_limit",
-    "per_device_eval_batch_size",
-    "offload_reference",
-    "audio_cache_gib",
-    "completions_per_forward",
-    "completions_per_rollout",
-    "early_stopping_patience",
-    "merge",
-    "keep_talker",
-    "runs_dir",
-}
 
 
-def changed_settings(before: dict, now: dict, harmless: set[str] = HARMLESS) -> list[str]:
+def changed_settings(before: dict, now: dict, may_change: Collection[str] = ()) -> list[str]:
     """Settings that matter and differ, as `name: before -> now`."""
-    names = sorted((before.keys() | now.keys()) - harmless)
+    names = sorted((before.keys() | now.keys()) - set(may_change))
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
@@ -64,7 +42,7 @@ def _write_run(config, run_dir: Path) -> None:
     require_writable(run_dir)
     file = run_dir / "config.yaml"
     if file.exists():
-        changed = changed_settings(read_yaml(str(file)), dataclasses.asdict(config))
+        changed = changed_settings(read_yaml(str(file)), config.model_dump(), config.may_change_on_resume())
         if changed:
             raise InputError(
                 f"{run_dir}: was started with other settings ({'; '.join(changed)}); "

@@ -1,91 +1,98 @@
-"""Settings: every default once, in a dataclass; the YAML wins over the default and the command line over the YAML.
+"""Settings are read: the YAML wins over the defaults and the command line over the YAML; `--help` prints them.
 
 All problems of a configuration are reported together, before anything heavy is imported or loaded. Relative paths count
-from the caller's directory on the command line and from the repository in a YAML.
+from the caller's directory on the command line and from the repository in a YAML. What a setting is: `fields.py`.
 """
 
-import dataclasses
 import difflib
-import math
+import inspect
 import os
-import types
-import typing
-from collections.abc import Callable
-from dataclasses import field
-from enum import Enum
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from .errors import InputError
+from .fields import FieldType, Settings
 from .files import write_text
+from .processes import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND_LINE = "command line"
+Config = TypeVar("Config", bound=Settings)
 
 
-def path_field(default: object = dataclasses.MISSING, **metadata):
-    """A setting that is a path: made absolute when read."""
-    return field(default=default, metadata={"path": True, **metadata})
+class Given(NamedTuple):
+    """A value as somebody wrote it."""
+
+    value: object
+    place: str  # the YAML's name, or COMMAND_LINE
+    base: Path  # relative paths count from here
 
 
-def model_field(default: object = dataclasses.MISSING):
-    """A setting that is a folder or a Hub id: made absolute when it is not an id."""
-    return field(default=default, metadata={"model": True})
+class LibraryKey(Protocol):
+    """One setting of another library."""
+
+    default: object
+    help: str
+    is_offered: bool
+
+    @property
+    def words(self) -> str: ...
+
+    def read(self, value: object) -> object: ...
+
+
+LibraryKeys = Callable[[], Mapping[str, LibraryKey]]  # called when it is needed: it imports the library
 
 
 def load_config(
-    config_class: type,
+    config_class: type[Config],
     argv: list[str],
-    passthrough: Callable[[], dict[str, object]] | None = None,
-    shared_with: type | tuple[type, ...] | None = None,
-):
+    library_keys: LibraryKeys | None = None,
+    stages_beside: Mapping[str, type[Settings]] | None = None,
+    about: str | None = None,
+) -> Config:
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
-    `passthrough` gives the keys of another library's settings with their types; they are collected in the config's
-    `trainer` field. Keys
-    that only another stage knows (`shared_with`, or several) are left to it: they read one YAML and one command line.
+    `library_keys` gives the settings of the library's trainer that may be named beside ours; they are collected in the
+    config's `trainer`. `stages_beside` are stages that may share the YAML, by name: keys that only they know are left to
+    them there, and on the command line where `--also_for NAME` says that they get it too. `--help` prints every key under
+    `about` and ends the process.
     """
-    given, problems = parse_arguments(argv)
-    settings: dict[str, tuple[object, str, Path]] = {}  # key -> (value, place, where relative paths count from)
-    for file in given.pop("config", [])[-1:]:
-        place = os.path.basename(file)
-        settings |= {key: (value, place, REPOSITORY) for key, value in read_yaml(file).items()}
-    settings |= {key: (values[-1], "command line", Path.cwd()) for key, values in given.items()}
-    known = {f.name: f for f in dataclasses.fields(config_class) if f.name != "trainer"}
-    hints = typing.get_type_hints(config_class)
-    foreign = passthrough() if passthrough else {}
-    stages = shared_with if isinstance(shared_with, tuple) else (shared_with,) if shared_with else ()
-    left_out = {f.name for stage in stages for f in dataclasses.fields(stage)} - known.keys()
-    arguments: dict[str, object] = {}
-    others: dict[str, object] = {}
-    for key, (value, place, base) in settings.items():
-        if key in known:
+    if asks_for_help(argv):
+        print_help(config_class, library_keys, stages_beside, about)
+        raise SystemExit(0)
+    words, problems = parse_arguments(argv)
+    beside = _Beside(stages_beside or {}, words, problems)
+    given = _collect(words)
+    library = library_keys() if library_keys and given.keys() - config_class.model_fields.keys() else {}
+    values: dict[str, object] = {}
+    further: dict[str, object] = {}
+    for key, one in given.items():
+        if key in config_class.model_fields and key != "trainer":
+            values[key] = _resolved(config_class, key, one.value, one.base)
+        elif key in library:
             try:
-                arguments[key] = _resolve(known[key], _coerce(value, hints[key]), base)
-            except (ValueError, OverflowError):  # the latter for an infinity where a whole number belongs
-                problems.append(f"{place}: {key} {value!r} is not {_describe(hints[key])}")
-        elif key in foreign:
-            try:
-                others[key] = as_type(value, foreign[key])
+                further[key] = library[key].read(one.value)
             except (ValueError, yaml.YAMLError):
-                problems.append(f"{place}: {key} {value!r} is not {describe_type(foreign[key])}")
-        elif foreign and (reason := config_class.why_not(key)):
-            problems.append(f"{place}: {key} {reason}")
-        elif key not in left_out:
-            problems.append(f"{place}: unknown key {key!r}{_nearest(key, {*known, *foreign, *left_out})}")
-    for name, f in known.items():
-        if name in arguments or any(key == name for key in settings):
-            continue
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            problems.append(f"{name} is not set (--{name} VALUE, or in the YAML)")
-        elif f.metadata and isinstance(f.default, str):
-            arguments[name] = _resolve(f, f.default, REPOSITORY)
-    if "trainer" in {f.name for f in dataclasses.fields(config_class)}:
-        arguments["trainer"] = others
-    _raise_all(problems)
-    config = config_class(**arguments)
-    _raise_all(config.problems())
+                problems.append(f"{one.place}: {key} {one.value!r} is not {library[key].words}")
+        elif line := beside.problem(key, one) if key in beside.keys else _why_unknown(config_class, key, library, beside):
+            problems.append(f"{one.place}: {line}")
+    if "trainer" in config_class.model_fields:
+        values["trainer"] = further
+    config, lines = _judge(config_class, values, given)
+    _raise_all([*problems, *lines, *config.problems()])
     return config
+
+
+def asks_for_help(argv: list[str]) -> bool:
+    """True if a command line is a question for the keys."""
+    return "--help" in argv or "-h" in argv
 
 
 def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -138,74 +145,86 @@ def read_yaml(file: str) -> dict:
     return value
 
 
-def write_config(config: object, path: Path) -> None:
+def write_config(config: Settings, path: Path) -> None:
     """Write everything in force as YAML."""
-    write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
 
 
-def _coerce(value: object, hint: object) -> object:
-    """`value` (a YAML value or a text) as the annotated type; raises ValueError."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(None) in options and (value is None or value in ("none", "None", "null")):
-        return None
-    kind = next(option for option in options if option is not type(None))
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        return {"true": True, "false": False}[str(value).lower()] if str(value).lower() in ("true", "false") else _no()
-    if kind is str:
-        return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else _no()
-    if kind in (int, float):
-        is_number = isinstance(value, (int, float, str)) and not isinstance(value, bool)
-        return kind(value) if is_number and (isinstance(value, str) or value == kind(value) or kind is float) else _no()
-    if typing.get_origin(kind) is dict:
-        return _coerce_mapping(value, typing.get_args(kind)[1])
-    if typing.get_origin(kind) is list:
-        items = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else _no()
-        return [_coerce(item, str) for item in items]
-    return value
+def _collect(words: dict[str, list[str]]) -> dict[str, Given]:
+    """The last YAML's values and the command line's, which win."""
+    given: dict[str, Given] = {}
+    for file in words.pop("config", [])[-1:]:
+        given = {key: Given(value, os.path.basename(file), REPOSITORY) for key, value in read_yaml(file).items()}
+    return given | {key: Given(values[-1], COMMAND_LINE, Path.cwd()) for key, values in words.items()}
 
 
-def _coerce_mapping(value: object, hint: object) -> dict[str, object]:
-    """A YAML mapping, or its text on a command line (`a: 1, b: 0.5`, in braces or not); it replaces the whole default."""
-    if isinstance(value, str):
-        try:
-            value = yaml.safe_load("{" + value.strip().removeprefix("{").removesuffix("}") + "}")
-        except yaml.YAMLError:
-            _no()
-    if not isinstance(value, dict):
-        _no()
-    return {str(name): _coerce(item, hint) for name, item in value.items()}
+class _Beside:
+    """Keys of other stages that read the same YAML, and the same command line where `--also_for` names the stage."""
+
+    def __init__(self, stages: Mapping[str, type[Settings]], words: dict[str, list[str]], problems: list[str]):
+        self.stage_of = {key: name for name, stage in stages.items() for key in stage.model_fields}
+        self.also_for = words.pop("also_for")[-1] if stages and "also_for" in words else None
+        if self.also_for is not None and self.also_for not in stages:
+            problems.append(f"command line: also_for {self.also_for!r} is not one of {', '.join(stages)}")
+        self.shared = stages[self.also_for].model_fields.keys() if self.also_for in stages else set()
+
+    @property
+    def keys(self) -> Iterable[str]:
+        return self.stage_of
+
+    def problem(self, key: str, given: Given) -> str | None:
+        """What is wrong with a key that only other stages have; None where it is left to them."""
+        if key in self.shared or (given.place != COMMAND_LINE and self.also_for is None):
+            return None
+        return f"{key} is a setting of the stage {self.stage_of[key]}, not of this command"
 
 
-def _no():
-    raise ValueError
+def _why_unknown(config_class: type[Settings], key: str, library: Mapping[str, LibraryKey], beside: _Beside) -> str:
+    """A key that people know from elsewhere gets its reason, any other one the nearest key."""
+    reason = config_class.why_not(key)
+    if reason:
+        return f"{key} {reason}"
+    close = difflib.get_close_matches(key, {*config_class.model_fields, *library, *beside.keys} - {"trainer"}, n=1)
+    return f"unknown key {key!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
-def _describe(hint: object) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    names |= {dict[str, float]: "names with numbers (a: 0.5, b: 1)", list[str]: "a list of names"}
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return " or ".join("none" if option is type(None) else names.get(option, str(option)) for option in options)
+def _resolved(config_class: type[Settings], key: str, value: object, base: Path) -> object:
+    """A value as its field's type, a path made absolute."""
+    kind = FieldType.of(config_class.model_fields[key])
+    value = kind.read(value)
+    return kind.location.resolve(value, base) if kind.location and isinstance(value, str) else value
 
 
-def _resolve(f: dataclasses.Field, value: object, base: Path) -> object:
-    """Make a path setting absolute; a model setting stays as it is where no such folder exists and it can be a Hub id."""
-    if not isinstance(value, str):
-        return value
-    absolute = os.path.normpath(base / os.path.expanduser(value))
-    if f.metadata.get("path"):
-        return absolute
-    if f.metadata.get("model"):
-        looks_like_id = value.count("/") == 1 and not value.startswith((".", "/", "~"))
-        is_misspelt = os.path.isdir(os.path.dirname(absolute))  # `runs/sft_lroa` is no id: there is a folder `runs`
-        return value if looks_like_id and not is_misspelt else absolute
-    return value
+def _judge(config_class: type[Config], values: dict[str, object], given: dict[str, Given]) -> tuple[Config, list[str]]:
+    """The config and what is wrong with single values; settings without a usable value are missing from it."""
+    fields = config_class.model_fields
+    defaults = {key: info.default for key, info in fields.items() if key not in values and isinstance(info.default, str)}
+    values = {key: _resolved(config_class, key, value, REPOSITORY) for key, value in defaults.items()} | values
+    try:
+        return config_class.model_validate(values), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    unusable = {error["loc"][0] for error in errors}
+    config = config_class.model_construct(**{key: value for key, value in values.items() if key not in unusable})
+    for key in unusable:
+        vars(config).pop(key, None)  # its default
+    lines = [_line(config_class, error, given) for error in errors]
+    return config, list(dict.fromkeys(lines))
 
 
-def _nearest(key: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def _line(config_class: type[Settings], error: dict, given: dict[str, Given]) -> str:
+    """One of pydantic's errors in our words."""
+    key, value, what = error["loc"][0], error["input"], error["type"]
+    if what == "missing":
+        return f"{key} is not set (--{key} VALUE, or in the YAML)"
+    kind = FieldType.of(config_class.model_fields[key])
+    if what in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
+        return f"{key} {value} is not {kind.range_in_words(value)}"
+    if what == "literal_error" and isinstance(value, str):
+        return f"{key} {value!r} is not one of {', '.join(kind.names)}"
+    if what.endswith("_type") or what == "literal_error":
+        return f"{given[key].place}: {key} {given[key].value!r} is not {kind.words}"
+    return f"{key} {value!r} {error['msg']}"  # a check of ours
 
 
 def _raise_all(problems: list[str]) -> None:
@@ -215,34 +234,84 @@ def _raise_all(problems: list[str]) -> None:
         raise InputError(f"{len(problems)} problems in the settings:\n  " + "\n  ".join(problems))
 
 
-def as_type(value: object, kind: object) -> object:
-    """A YAML value, or a command line's text, as one of the types of a library's field; raises ValueError."""
-    kinds = _plain_types(kind)
-    if isinstance(value, str) and kinds & {bool, int, float, dict, list, type(None)}:
-        value = yaml.safe_load(value) if value else None  # a command line's `false`, `0.5`, `{a: 1}`
-        value = None if value == "none" else value
-    if isinstance(value, str) and float in kinds:
-        value = float(value)  # YAML reads 1e-4 as a text
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if is_number and (float in kinds or (int in kinds and value == int(value))):
-        return value if float in kinds else int(value)
-    if (value is None and type(None) in kinds) or (type(value) in kinds and type(value) in (bool, str, dict, list)):
-        return value
-    if str in kinds and is_number:
-        return str(value)
-    raise ValueError
+_LEGEND = """\
+Every key stands with its default; one with ... has none and must be given. A key is set in a YAML (--config FILE) or on
+the command line (--key value), which wins. Relative paths count from the caller's directory on the command line and from
+the repository in a YAML."""
+_LEGEND_OF_RUNS = "A run that is started again goes on where it stopped; keys with a * may differ from its first start."
 
 
-def _plain_types(kind: object) -> set[type]:
-    """The types that a field's annotation allows, an enumeration as the texts that it is written as."""
-    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    plain = {typing.get_origin(option) or option for option in options}
-    plain = {str if isinstance(option, type) and issubclass(option, Enum) else option for option in plain}
-    return plain - {str} if dict in plain else plain  # there a text would be JSON, or a file's name
+def print_help(
+    config_class: type[Settings],
+    library_keys: LibraryKeys | None = None,
+    stages_beside: Mapping[str, type[Settings]] | None = None,
+    about: str | None = None,
+) -> None:
+    """Print every key with its default, what it trades and its values: ours, then those of the library's trainer."""
+    text = inspect.cleandoc(about or config_class.__doc__)
+    lines = []
+    for paragraph in [*text.split("\n\n"), _LEGEND, *([_LEGEND_OF_RUNS] if _has_runs(config_class) else [])]:
+        is_command = paragraph.startswith(" ")
+        lines += [paragraph if is_command else textwrap.fill(paragraph, _width()), ""]
+    shown = {"trainer"}
+    for cls in reversed(config_class.__mro__):
+        names = [name for name in inspect.get_annotations(cls) if name in config_class.model_fields.keys() - shown]
+        shown.update(names)
+        if names:
+            title = textwrap.fill(inspect.getdoc(cls).splitlines()[0].rstrip("."), _width())
+            lines += [title, *_key_lines(config_class, names), ""]
+    if stages_beside:
+        text = "a stage that gets the same arguments, as the launchers have it: its keys are left to it"
+        lines += ["Beside another stage", *_columns(f"--also_for {'|'.join(stages_beside)}", text), ""]
+    say("\n".join(lines))  # before the library is imported, which takes seconds
+    if library_keys:
+        say("\n".join(_library_lines(library_keys(), config_class)))
 
 
-def describe_type(kind: object) -> str:
-    """The types of a library's field in words."""
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "none",
-             dict: "names with values ({a: 1})", list: "a list"}  # fmt: skip
-    return " or ".join(text for option, text in words.items() if option in _plain_types(kind))
+def _library_lines(keys: Mapping[str, LibraryKey], config_class: type[Settings]) -> Iterator[str]:
+    yield "Settings of the library's trainer that are passed on, in its words"
+    for name, key in sorted(keys.items()):
+        if key.is_offered and name not in config_class.model_fields:
+            yield from _columns(f"--{name} {_written(key.default)}", _first_sentence(key.help), key.words)
+
+
+def _has_runs(config_class: type[Settings]) -> bool:
+    return "run_name" in config_class.model_fields
+
+
+def _key_lines(config_class: type[Settings], names: list[str]) -> Iterator[str]:
+    resumable = config_class.may_change_on_resume() if _has_runs(config_class) else set()
+    for name in names:
+        info = config_class.model_fields[name]
+        default = "..." if info.is_required() else _written(info.get_default(call_default_factory=True))
+        star = " *" if name in resumable else ""
+        yield from _columns(f"--{name} {default}{star}", info.description, FieldType.of(info).values)
+
+
+def _written(value: object) -> str:
+    """A value as a command line has it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return '"' + ", ".join(f"{name}: {item}" for name, item in value.items()) + '"'
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) and (" " in value or not value) else str(value)
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].rstrip(".")
+
+
+def _width() -> int:
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 70), 100)
+
+
+def _columns(left: str, text: str, values: str = "", indent: int = 38) -> list[str]:
+    """A key with its default, and beside it, or below where it is long, what it does and which values it takes."""
+    width = _width() - indent
+    unbroken = values.replace(" ", "\u00a0") if len(values) < width - 2 else values
+    wrapped = textwrap.wrap(f"{text} [{unbroken}]" if values else text, width, break_on_hyphens=False)
+    lines = [" " * indent + line.replace("\u00a0", " ") for line in wrapped]
+    left = f"  {left}"
+    return [left.ljust(indent) + lines[0].lstrip(), *lines[1:]] if len(left) < indent else [left, *lines]

@@ -33,7 +33,7 @@ class AnswerFolder:
             mend_torn_tail(path)
         file = self.folder / "settings.json"
         if file.exists() and self.answered():
-            changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)), harmless=set())
+            changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)))
             if changed:
                 raise InputError(
                     f"{self.folder}: holds answers made with other settings ({'; '.join(changed)}); "

@@ -5,33 +5,34 @@ questions; depth is what the world's generator set, not what a curriculum guesse
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from ..fields import FilePath, Lines, OneOf, Settings, rule
 from ..files import read_jsonl, write_json, write_text
-from ..settings import path_field
+from ..method.order import ORDERS
 
 FIGURES = ("accuracy", "accuracy on shallow", "accuracy on deep", "think rate on shallow", "think rate on deep", "tokens")
 
 
-@dataclass(kw_only=True)
-class AblationConfig:
+Arm = Literal["keep_all", "random", "guided", "drop_all"]
+
+
+class AblationConfig(Settings):
     """Which arms and orders are compared, over which seeds."""
 
-    seeds: list[str] = field(default_factory=lambda: ["0", "1", "2"])
-    arms: list[str] = field(default_factory=lambda: ["keep_all", "random", "guided"])
-    orders: list[str] = field(default_factory=lambda: ["shuffled", "file"])
-    out: str = path_field("runs/ablation")
-    results: str = path_field("asset")
+    seeds: list[str] = Field(["0", "1", "2"], description="each is a world, a base model and every later draw of its own")
+    arms: list[Arm] = Field(["keep_all", "random", "guided"], description="modes of thought dropout before SFT")
+    orders: list[Annotated[str, OneOf(ORDERS)]] = Field(["shuffled", "file"], description="of the curriculum in GRPO")
+    out: FilePath = Field("runs/ablation", description="resumable: a second start does what is missing")
+    results: FilePath = Field("asset", description="the folder for ablation.md, ablation.json and ablation.png")
 
-    def problems(self) -> list[str]:
-        from ..method.order import ORDERS
-
-        found = [f"arms {arm!r} is no mode of thought dropout" for arm in self.arms
-                 if arm not in ("keep_all", "random", "guided", "drop_all")]  # fmt: skip
-        found += [f"orders {order!r} is not one of {', '.join(ORDERS)}" for order in self.orders if order not in ORDERS]
-        return found + [f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal()]
+    @rule
+    def _seeds_are_whole_numbers(self) -> Lines:
+        yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
 
 
 def figures_of(model: Path) -> dict[str, float]:

@@ -1,91 +1,142 @@
 """Settings of GRPO."""
 
 import math
-from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from ..checks import between, one_of, positive
+from pydantic import Field
+
+from ..fields import AnyFloat, Lines, MayChange, OneOf, rule
 from ..method.order import ORDERS
 from ..method.rewards import REWARDS
-from ..training.config import TuningConfig
+from ..training.config import (
+    Accumulation,
+    Epochs,
+    EvalBatch,
+    EvalSteps,
+    LearningRate,
+    RunName,
+    SaveSteps,
+    TuningConfig,
+    WarmupSteps,
+)
 from .settings import LOSS_TYPES, refused
 
 
-@dataclass(kw_only=True)
 class CLSTConfig(TuningConfig):
-    """Stage 2, GRPO in the order of the curriculum (arXiv 2509.12275, section 3.3). Also takes every setting of
-    `trl.GRPOConfig` that a rollout over audio can follow; the others are refused by name."""
+    """GRPO in the order of the curriculum, stage 2 (arXiv 2509.12275, section 3.3)."""
 
-    run_name: str = "clst_15k"
-    tuning: str = "full"
-    order: str = "file"  # the curriculum as it stands; shuffled | shuffled_within_level | overlapping, to compare
-    overlap: float = 0.2  # of `overlapping`: 0 is the file's order, 1 is nearly shuffled
-    rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 2.0, "format": 1.0})  # name: weight
-    over_limit: str = "drop"  # drop | crop: clips over max_audio_seconds; prompts over max_prompt_length are dropped
-    max_audio_seconds: float = 60.0
-    max_prompt_length: int = 2048  # tokens, audio included (25 a second); never cut
-    num_generations: int = 4  # completions a prompt: more find a difference more often and cost in proportion
-    max_completion_length: int = 256  # tokens
-    temperature: float = 1.2
-    top_p: float = 1.0
-    top_k: int = 0  # 0: all tokens
-    beta: float = 0.04  # weight of the KL to the starting model; 0 needs no reference
-    num_iterations: int = 1  # updates a generation is used for
-    loss_type: str = "grpo"  # averaged over each completion, then over completions; also dapo, dr_grpo, bnpo, ...
-    dynamic_sampling: bool = False  # True replaces groups whose rewards are all equal by the next samples
-    max_redraws: int = 4  # of dynamic sampling: how often in one generation
-    completions_per_forward: int | None = None  # where memory is short: rows whose activations are kept together
-    completions_per_rollout: int | None = None  # where memory is short: rows that are written together
-    offload_reference: bool = False  # True keeps a full fine-tuning's reference off the device, its layers visit in turn
-    audio_cache_gib: float = 0.0  # the machine's memory for clips' encodings, for clips that come again: 1.8 MB a 10-s clip
-    early_stopping_patience: int | None = None  # evaluations without a better accuracy until the run ends
-    learning_rate: float = 1.0e-6
-    num_train_epochs: float = 1.0
-    warmup_steps: float = 0.0
-    per_device_train_batch_size: int = 4  # completions: a multiple of num_generations, so that a group stays whole
-    gradient_accumulation_steps: int = 1
-    per_device_eval_batch_size: int = 16
-    eval_steps: float = 375
-    save_steps: float = 375
+    run_name: RunName = "clst_15k"
+    tuning: Literal["lora", "full"] = Field(
+        "full", description="full trains float32 master weights: 16 bytes a parameter instead of 2"
+    )
+    attn_implementation: Literal["sdpa", "flex_attention", "eager"] = Field(
+        "sdpa", description="a shared prompt needs a mask of its own; flex_attention needs a GPU"
+    )
+    order: Annotated[str, OneOf(ORDERS)] = Field(
+        "file", description="file is the curriculum as it stands; the others are for comparison"
+    )
+    overlap: float = Field(0.2, ge=0, description="of order overlapping: 0 is the file's order, 1 is nearly shuffled")
+    rewards: dict[str, AnyFloat] = Field(
+        {"accuracy": 2.0, "format": 1.0}, description=f"names with weights, of {', '.join(REWARDS)}"
+    )
+    over_limit: Literal["drop", "crop"] = Field(
+        "drop", description="what becomes of clips over max_audio_seconds; prompts over max_prompt_length are dropped"
+    )
+    max_audio_seconds: float = Field(60.0, gt=0, description="limit of a clip, see over_limit; a second takes 25 tokens")
+    max_prompt_length: int = Field(2048, gt=0, description="tokens, audio included (25 a second); a prompt is never cut")
+    num_generations: int = Field(
+        4, ge=2, description="completions a prompt: more find a difference more often and cost in proportion"
+    )
+    max_completion_length: int = Field(256, gt=0, description="tokens")
+    temperature: float = Field(1.2, gt=0, description="of the rollouts: higher explores more")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
+    top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
+    beta: float = Field(0.04, ge=0, description="weight of the KL to the starting model; 0 needs no reference model")
+    num_iterations: int = Field(1, gt=0, description="updates that a generation is used for")
+    loss_type: Annotated[str, OneOf(LOSS_TYPES)] = Field(
+        "grpo", description="grpo averages over each completion, then over completions; the others as in TRL"
+    )
+    dynamic_sampling: bool = Field(
+        False, description="true replaces groups whose rewards are all equal by the next samples"
+    )
+    max_redraws: int = Field(4, ge=0, description="of dynamic_sampling: how often in one generation")
+    completions_per_forward: MayChange[int | None] = Field(
+        None, gt=0, description="where memory is short: completions whose activations are kept together; none: all"
+    )
+    completions_per_rollout: MayChange[int | None] = Field(
+        None, gt=0, description="where memory is short: completions that are written together; none: all"
+    )
+    offload_reference: MayChange[bool] = Field(
+        False, description="true keeps the reference model of full tuning off the device; its layers visit in turn"
+    )
+    audio_cache_gib: MayChange[float] = Field(
+        0.0, ge=0, description="memory of the machine for encodings of clips that come again: a 10-s clip takes 1.8 MB"
+    )
+    early_stopping_patience: MayChange[int | None] = Field(
+        None, gt=0, description="evaluations without a better accuracy until the run ends; none: it goes on"
+    )
+    learning_rate: LearningRate = 1.0e-6
+    num_train_epochs: Epochs = 1.0
+    warmup_steps: WarmupSteps = 0.0
+    per_device_train_batch_size: int = Field(
+        4, gt=0, description="completions: a multiple of num_generations, so that a group stays whole"
+    )
+    gradient_accumulation_steps: Accumulation = 1
+    per_device_eval_batch_size: MayChange[EvalBatch] = 16
+    eval_steps: EvalSteps = 375
+    save_steps: SaveSteps = 375
 
-    attentions = ("sdpa", "flex_attention", "eager")  # a shared prompt needs a mask of its own; flex needs a GPU
+    @rule
+    def _trl_takes_them(self) -> Lines:
+        yield from refused(self.trainer)
 
-    def problems(self) -> list[str]:
-        found = super().problems() + refused(self.trainer) + between(self, "audio_cache_gib", 0)
+    @rule
+    def _cached_encodings_stay(self) -> Lines:
         if self.audio_cache_gib and self.train_towers:
-            found.append("audio_cache_gib needs train_towers false: encodings change while the audio tower learns")
-        if self.offload_reference and (self.tuning == "lora" or self.beta == 0):
-            found.append("offload_reference needs tuning full and a beta above 0: else there is no second model")
+            yield "audio_cache_gib needs train_towers false: encodings change while the audio tower learns"
+
+    @rule
+    def _second_model_is_there(self) -> Lines:
+        if self.tuning == "lora" or self.beta == 0:
+            for name, is_asked_for in self._uses_of_a_second_model().items():
+                if is_asked_for:
+                    yield f"{name} needs tuning full and a beta above 0: else there is no second model"
+
+    @rule
+    def _second_model_has_one_place(self) -> Lines:
         if self.offload_reference and self.deepspeed:
-            found.append("offload_reference does not go with deepspeed: configs/zero3.json shards the reference")
-        if self.trainer.get("sync_ref_model"):
-            if self.tuning == "lora" or self.beta == 0:
-                found.append("sync_ref_model needs tuning full and a beta above 0: else there is no second model")
-            if self.offload_reference:
-                found.append("offload_reference does not go with sync_ref_model")
-        found += one_of("loss_type", self.loss_type, LOSS_TYPES)
-        found += one_of("order", self.order, ORDERS) + one_of("over_limit", self.over_limit, ("drop", "crop"))
-        found += positive(self, "max_prompt_length", "max_completion_length", "temperature", "top_p", "num_iterations")
-        found += between(self, "top_p", 0, 1) + between(self, "top_k", 0) + between(self, "beta", 0)
-        found += between(self, "overlap", 0) + between(self, "max_redraws", 0) + between(self, "num_generations", 2)
-        for name in ("completions_per_forward", "completions_per_rollout", "early_stopping_patience"):
-            found += positive(self, name) if getattr(self, name) is not None else []
-        found += [
-            f"rewards {name} {weight} is no number" for name, weight in self.rewards.items() if not math.isfinite(weight)
-        ]
-        for name in self.rewards:
-            found += one_of("rewards", name, tuple(REWARDS))
+            yield "offload_reference does not go with deepspeed: configs/zero3.json shards the reference"
+        if all(self._uses_of_a_second_model().values()):
+            yield "offload_reference does not go with sync_ref_model"
+
+    def _uses_of_a_second_model(self) -> dict[str, bool]:
+        return {"offload_reference": self.offload_reference, "sync_ref_model": bool(self.trainer.get("sync_ref_model"))}
+
+    @rule
+    def _rewards_weigh(self) -> Lines:
+        for name, weight in self.rewards.items():
+            if not math.isfinite(weight):
+                yield f"rewards {name} {weight} is no number"
+            if name not in REWARDS:
+                yield f"rewards {name!r} is not one of {', '.join(REWARDS)}"
         if not any(self.rewards.values()):
-            found.append(f"rewards {self.rewards} weigh nothing")
-        if self.num_generations > 0 and self.per_device_train_batch_size % self.num_generations:
-            found.append(
-                f"per_device_train_batch_size {self.per_device_train_batch_size} is not a multiple of "
-                f"num_generations {self.num_generations}"
-            )
-        if self.valid_file and self.save_steps > 0 and self.eval_steps % self.save_steps:
-            found.append(
+            yield f"rewards {self.rewards} weigh nothing"
+
+    @rule
+    def _groups_are_whole(self) -> Lines:
+        size = self.per_device_train_batch_size
+        if size % self.num_generations:
+            yield f"per_device_train_batch_size {size} is not a multiple of num_generations {self.num_generations}"
+
+    @rule
+    def _best_checkpoint_is_kept(self) -> Lines:
+        if self.valid_file and self.eval_steps % self.save_steps:
+            yield (
                 f"eval_steps {self.eval_steps} is not a multiple of save_steps {self.save_steps}: "
                 "the best checkpoint could not be kept"
             )
+
+    @rule
+    def _stopping_needs_evaluations(self) -> Lines:
         if self.early_stopping_patience and not self.valid_file:
-            found.append("early_stopping_patience needs valid_file")
-        return found
+            yield "early_stopping_patience needs valid_file"

@@ -14,20 +14,16 @@ from ..model.checkpoints import find_checkpoint, load_thinker, make_lora
 from ..processes import say
 from ..training.base import MetricsLog, TrainingRun, one_device_a_process, step_of
 from ..training.plan import levels_in_words
-from ..training.trainer_settings import keys_of, require_schedule
+from ..training.trainer_settings import require_schedule
 from .completions_log import Journal
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, Sequence
 from .encodings import EncodingCache
+from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 
 SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
          "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
-
-
-def grpo_keys() -> dict[str, object]:
-    """The `trl.GRPOConfig` fields that a YAML or the command line may name, and their types; some are refused."""
-    return keys_of(GRPOConfig)
 
 
 def load_grpo_samples(

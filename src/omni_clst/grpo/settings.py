@@ -1,5 +1,8 @@
 """Which settings of TRL are refused, because they would do nothing or lose the audio; the others: trainer_settings.py."""
 
+from ..fields import Lines
+from ..training.trainer_settings import PASSED_ON, PASSED_TO_TRL, LibrarySetting, keys_of
+
 _NO_AUDIO = "it is handed token ids without audio"
 _OURS = "rollouts are made by the project's own engine"
 _FEED = "the curriculum's feed decides what is read"
@@ -36,14 +39,19 @@ CHOICES = {  # what TRL would find out in the first loss
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
-def refused(settings: dict[str, object]) -> list[str]:
-    """What is wrong with these further settings of TRL, one line each."""
-    problems = []
+def grpo_keys() -> dict[str, LibrarySetting]:
+    """The fields of `trl.GRPOConfig` that may be named; some are refused."""
+    from trl import GRPOConfig
+
+    return keys_of(GRPOConfig, (PASSED_ON | PASSED_TO_TRL) - REFUSED.keys())
+
+
+def refused(settings: dict[str, object]) -> Lines:
+    """What is wrong with these further settings of TRL."""
     for name, value in settings.items():
         if name.startswith("vllm_"):
-            problems.append(f"{name} {value!r}: vLLM is not used for rollouts, {_NO_AUDIO}")
+            yield f"{name} {value!r}: vLLM is not used for rollouts, {_NO_AUDIO}"
         elif name in REFUSED and value not in REFUSED[name][0]:
-            problems.append(f"{name} {value!r} is not supported: {REFUSED[name][1]}")
+            yield f"{name} {value!r} is not supported: {REFUSED[name][1]}"
         elif name in CHOICES and value not in CHOICES[name]:
-            problems.append(f"{name} {value!r} is not one of {', '.join(map(str, CHOICES[name]))}")
-    return problems
+            yield f"{name} {value!r} is not one of {', '.join(map(str, CHOICES[name]))}"

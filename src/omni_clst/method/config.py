@@ -1,70 +1,91 @@
 """Settings of thought dropout and of the curriculum."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..checks import between, existing_file, one_of, positive, seed_in_range
-from ..settings import path_field
+from pydantic import Field
+
+from ..fields import AnyFloat, AudioRoot, ExistingFile, FilePath, Lines, Seed, Settings, missing_file, rule
 from .levels import problems_of_mix
 
 
-@dataclass(kw_only=True)
-class ContributionConfig:
-    """Samples that a model answers right with silence are solvable without audio: marked, and left out on request."""
+class ContributionConfig(Settings):
+    """The samples, and those among them that a model answers without audio."""
 
-    silence_answers_dir: str | None = path_field(None)  # holds an answers.jsonl made with --audio silence; None: no marks
-    max_silence_pass_rate: float = 1.0  # samples above it are left out; 1 leaves out none
+    samples: ExistingFile = Field(description="the sample file that was answered")
+    audio_root: AudioRoot = None
+    silence_answers_dir: FilePath | None = Field(
+        None,
+        description="holds an answers.jsonl made with --audio silence; samples are marked with its pass rates",
+    )
+    max_silence_pass_rate: float = Field(
+        1.0, ge=0, le=1, description="samples above it are left out: 1 leaves out none, 0.5 what is right without audio"
+    )
 
     @property
     def silence_answers_file(self) -> str | None:
         return None if self.silence_answers_dir is None else str(Path(self.silence_answers_dir) / "answers.jsonl")
 
+    @rule
+    def _silence_was_answered(self) -> Lines:
+        for line in missing_file("silence_answers_dir", self.silence_answers_file):
+            yield f"{line}; `src/answer.py --audio silence` makes it"
 
-@dataclass(kw_only=True)
+    @rule
+    def _leaving_out_needs_answers(self) -> Lines:
+        if self.silence_answers_dir is None and self.max_silence_pass_rate < 1:
+            yield f"max_silence_pass_rate {self.max_silence_pass_rate} needs silence_answers_dir"
+
+
 class ThoughtDropoutConfig(ContributionConfig):
     """Guided thought dropout: which training samples keep their reference thought (arXiv 2509.12275, section 3.1)."""
 
-    samples: str = path_field()
-    audio_root: str | None = path_field(None)
-    answers_dir: str | None = path_field(None)  # holds the base's answers.jsonl; not needed for keep_all and drop_all
-    output: str = path_field()  # train.jsonl and valid.jsonl go there
-    mode: str = "guided"  # guided | random (the same share, drawn) | keep_all | drop_all
-    drop_from: float = 1.0  # pass rate from which on a thought is dropped
-    valid_share: float = 0.02  # of the clips
-    seed: int = 0
+    answers_dir: FilePath | None = Field(
+        None, description="holds the base model's answers.jsonl; not needed for keep_all and drop_all"
+    )
+    output: FilePath = Field(description="the folder for train.jsonl and valid.jsonl")
+    mode: Literal["guided", "random", "keep_all", "drop_all"] = Field(
+        "guided",
+        description="guided drops the thoughts of samples that the base answers right; random drops as many, drawn",
+    )
+    drop_from: float = Field(1.0, description="pass rate from which on a thought is dropped")
+    valid_share: float = Field(0.02, ge=0, lt=1, description="share of the clips that goes to valid.jsonl")
+    seed: Seed = Field(0, description="of the split and of mode random")
 
     @property
     def answers_file(self) -> str | None:
         return None if self.answers_dir is None else str(Path(self.answers_dir) / "answers.jsonl")
 
-    def problems(self) -> list[str]:
-        found = existing_file("samples", self.samples) + existing_file("answers_dir", self.answers_file)
-        found += one_of("mode", self.mode, ("guided", "random", "keep_all", "drop_all"))
+    @rule
+    def _base_has_answered(self) -> Lines:
+        yield from missing_file("answers_dir", self.answers_file)
         if self.answers_dir is None and self.mode in ("guided", "random"):
-            found.append(f"mode {self.mode} needs answers_dir")
-        found += seed_in_range(self)
-        if not 0 <= self.valid_share < 1:
-            found.append(f"valid_share {self.valid_share} is not in [0, 1)")
-        return found + problems_of_contribution(self)
+            yield f"mode {self.mode} needs answers_dir"
 
 
-@dataclass(kw_only=True)
 class CurriculumConfig(ContributionConfig):
-    """The error-aware curriculum: which samples GRPO meets, and in which order (arXiv 2509.12275, section 3.3)."""
+    """The error-aware curriculum: which samples GRPO trains on, and in which order (arXiv 2509.12275, section 3.3)."""
 
-    samples: str = path_field()
-    audio_root: str | None = path_field(None)
-    base_answers_dir: str = path_field()  # holds the base's answers.jsonl
-    answers_dir: str = path_field()  # holds the SFT model's
-    output: str = path_field()  # the training file (.jsonl); table and picture go beside it
-    size: int = 15000  # samples to draw; with fewer there, all are taken
-    mix: dict[str, float] = field(default_factory=lambda: {"easy": 0.2, "medium": 0.4, "hard": 0.4})  # shares, any scale
-    right_from: float = 0.5  # pass rate from which on a model is right; higher makes more samples hard
-    min_sft_pass_rate: float = 0.0  # with k > 1 answers, 0.1 leaves out what is never right and gives no difference
-    max_sft_pass_rate: float = 1.0  # and 0.9 what is always right
-    valid_size: int = 0  # held out for GRPO's evaluation: each costs training the other samples of its clip
-    valid_output: str | None = path_field(None)  # where the held-out samples go
-    seed: int = 0
+    base_answers_dir: FilePath = Field(description="holds the base model's answers.jsonl")
+    answers_dir: FilePath = Field(description="holds the SFT model's answers.jsonl")
+    output: FilePath = Field(description="the training file (.jsonl); a table and a picture go beside it")
+    size: int = Field(15000, gt=0, description="samples to draw; where fewer are there, all are taken")
+    mix: dict[str, AnyFloat] = Field(
+        {"easy": 0.2, "medium": 0.4, "hard": 0.4}, description="shares of the levels; they need not sum to 1"
+    )
+    right_from: float = Field(
+        0.5, gt=0, le=1, description="pass rate from which on a model is right; higher makes more samples hard"
+    )
+    min_sft_pass_rate: float = Field(
+        0.0,
+        description="with several answers a sample, 0.1 leaves out what is never right: no group has a difference",
+    )
+    max_sft_pass_rate: float = Field(1.0, description="with several answers a sample, 0.9 leaves out what is always right")
+    valid_size: int = Field(
+        0, ge=0, description="samples held out for GRPO's evaluation: each costs training the other samples of its clip"
+    )
+    valid_output: FilePath | None = Field(None, description="the file for the held-out samples (.jsonl)")
+    seed: Seed = Field(0, description="of the draw")
 
     @property
     def base_answers_file(self) -> str:
@@ -74,33 +95,43 @@ class CurriculumConfig(ContributionConfig):
     def answers_file(self) -> str:
         return str(Path(self.answers_dir) / "answers.jsonl")
 
-    def problems(self) -> list[str]:
-        found = existing_file("samples", self.samples)
-        for line in existing_file("base_answers_dir", self.base_answers_file):
-            found.append(f"{line}; `bash script/build_sft.sh` makes it: the base answers the samples")
-        for line in existing_file("answers_dir", self.answers_file):
-            found.append(f"{line}; `bash script/build_clst.sh` makes it: the SFT model answers the samples")
+    @property
+    def _outputs(self) -> list[str]:
+        return [self.output] if self.valid_output is None else [self.output, self.valid_output]
+
+    @rule
+    def _base_has_answered(self) -> Lines:
+        for line in missing_file("base_answers_dir", self.base_answers_file):
+            yield f"{line}; `bash script/build_sft.sh` makes it: the base answers the samples"
+
+    @rule
+    def _sft_model_has_answered(self) -> Lines:
+        for line in missing_file("answers_dir", self.answers_file):
+            yield f"{line}; `bash script/build_clst.sh` makes it: the SFT model answers the samples"
         if self.base_answers_dir == self.answers_dir:
-            found.append(f"base_answers_dir and answers_dir are one folder, {self.answers_dir}")
-        outputs = [self.output] if self.valid_output is None else [self.output, self.valid_output]
-        found += [f"output {path} does not end in .jsonl" for path in outputs if not path.endswith(".jsonl")]
-        found += [f"output {path} is a folder" for path in outputs if Path(path).is_dir()]
-        if len({self.samples, *outputs}) <= len(outputs):
-            found.append("samples, output and valid_output are not different files")
+            yield f"base_answers_dir and answers_dir are one folder, {self.answers_dir}"
+
+    @rule
+    def _outputs_are_files(self) -> Lines:
+        yield from (f"output {path} does not end in .jsonl" for path in self._outputs if not path.endswith(".jsonl"))
+        yield from (f"output {path} is a folder" for path in self._outputs if Path(path).is_dir())
+
+    @rule
+    def _files_differ(self) -> Lines:
+        if len({self.samples, *self._outputs}) <= len(self._outputs):
+            yield "samples, output and valid_output are not different files"
+
+    @rule
+    def _held_out_samples_have_a_file(self) -> Lines:
         if self.valid_size > 0 and self.valid_output is None:
-            found.append(f"valid_size {self.valid_size} needs valid_output")
-        found += positive(self, "size") + between(self, "valid_size", 0) + seed_in_range(self) + problems_of_mix(self.mix)
-        found += positive(self, "right_from") + between(self, "right_from", 0, 1)
+            yield f"valid_size {self.valid_size} needs valid_output"
+
+    @rule
+    def _levels_have_shares(self) -> Lines:
+        yield from problems_of_mix(self.mix)
+
+    @rule
+    def _pass_rates_are_a_window(self) -> Lines:
         if not 0 <= self.min_sft_pass_rate <= self.max_sft_pass_rate <= 1:
             window = f"[{self.min_sft_pass_rate}, {self.max_sft_pass_rate}]"
-            found.append(f"min_sft_pass_rate, max_sft_pass_rate: {window} is no window in [0, 1]")
-        return found + problems_of_contribution(self)
-
-
-def problems_of_contribution(config: ContributionConfig) -> list[str]:
-    found = existing_file("silence_answers_dir", config.silence_answers_file)
-    found = [f"{line}; `src/answer.py --audio silence` makes it" for line in found]
-    found += between(config, "max_silence_pass_rate", 0, 1)
-    if config.silence_answers_dir is None and config.max_silence_pass_rate < 1:
-        found.append(f"max_silence_pass_rate {config.max_silence_pass_rate} needs silence_answers_dir")
-    return found
+            yield f"min_sft_pass_rate, max_sft_pass_rate: {window} is no window in [0, 1]"

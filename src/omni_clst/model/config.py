@@ -1,35 +1,45 @@
 """Settings of the model: which one, how it is prompted, how much audio it is given."""
 
-from dataclasses import dataclass
+from typing import Literal
 
-from ..checks import missing_package, one_of, positive
-from ..settings import model_field
+from pydantic import Field
+
+from ..fields import Lines, MayChange, ModelSource, Settings, missing_package, rule
 
 LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 
-@dataclass(kw_only=True)
-class ModelConfig:
-    """Which model, how it is prompted, how much audio it gets."""
+class ModelConfig(Settings):
+    """The model: which one, how it is prompted, how much audio it is given."""
 
-    model: str = model_field()  # a folder in the Omni layout or a Hub id
-    dtype: str = "auto"  # auto (bfloat16 where the device has it) | float32 | bfloat16 | float16 (inference)
-    attn_implementation: str = "sdpa"  # sdpa | flash_attention_2 (faster on long clips, needs its package) | eager
-    prompt: str = "selective"  # a name in prompts.py, or a text with {question} and {choices}
-    system_prompt: str = "You are a helpful assistant."  # empty: no system turn
-    max_audio_seconds: float = 300.0  # longer clips are cropped at their end; 25 tokens a second
-    check_audio: bool = False  # True decodes every clip before weights are loaded: sound that is broken behind its header
-    allow_missing_audio: bool = False  # True goes on without rows whose clip cannot be read: left out, or counted as wrong
+    model: ModelSource = Field(description="a folder in the Omni layout, or a Hub id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto is bfloat16 where the device has it; float16 is for inference"
+    )
+    device: MayChange[Literal["auto", "cuda", "cpu"]] = Field(
+        "auto", description="auto takes a GPU where there is one; a GPU that cannot be used is an error, which cpu avoids"
+    )
+    attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = Field(
+        "sdpa", description="flash_attention_2 is faster on long clips and needs its package"
+    )
+    prompt: str = Field("selective", description="a name in prompts.py, or a text with {question} and {choices}")
+    system_prompt: str = Field("You are a helpful assistant.", description="empty: no system turn")
+    max_audio_seconds: float = Field(
+        300.0, gt=0, description="longer clips are cropped at their end; a second takes 25 tokens"
+    )
+    check_audio: MayChange[bool] = Field(
+        False,
+        description="true decodes every clip before weights are loaded: finds those that are broken behind the header",
+    )
+    allow_missing_audio: MayChange[bool] = Field(
+        False,
+        description="true goes on without rows whose clip cannot be read: left out of training, counted as wrong",
+    )
 
-    attentions = ("sdpa", "flash_attention_2", "eager")
-
-
-def problems_of_model(config: ModelConfig) -> list[str]:
-    found = one_of("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
-    found += one_of("device", config.device, ("auto", "cuda", "cpu"))
-    found += one_of("attn_implementation", config.attn_implementation, config.attentions)
-    if config.attn_implementation == "flash_attention_2":
-        found += missing_package("attn_implementation flash_attention_2", ("flash_attn", "flash-attn --no-build-isolation"))
-        if config.dtype == "float32" or config.device == "cpu":
-            found.append("attn_implementation flash_attention_2 needs a GPU and dtype bfloat16 or float16; sdpa takes any")
-    return found + positive(config, "max_audio_seconds")
+    @rule
+    def _attention_fits(self) -> Lines:
+        if self.attn_implementation == "flash_attention_2":
+            package = ("flash_attn", "flash-attn --no-build-isolation")
+            yield from missing_package("attn_implementation flash_attention_2", package)
+            if self.dtype == "float32" or self.device == "cpu":
+                yield "attn_implementation flash_attention_2 needs a GPU and dtype bfloat16 or float16; sdpa takes any"

@@ -1,49 +1,55 @@
 """Settings of preparation."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ..checks import between, one_of, positive, seed_in_range
+from pydantic import Field
+
 from ..data.benchmarks.registry import BENCHMARKS
-from ..settings import model_field, path_field
+from ..fields import FilePath, Lines, ModelSource, OneOf, Seed, Settings, rule
 from .layouts import SOURCES
 
 
-@dataclass(kw_only=True)
-class PrepareConfig:
-    """Files that people have -> samples, with an audit of every clip."""
+class PrepareConfig(Settings):
+    """A data set as downloaded -> samples, with an audit of every clip."""
 
-    source: str  # avqa | audsem | audiomcq | published | mmau-mini | mmau-test | mmar
-    input: str | None = path_field(None)  # a file, or a folder whose data files are all read
-    hub: str | None = None  # instead of input: a data set on the Hub
-    hub_config: str | None = None
-    hub_split: str = "train"
-    clips: str | None = path_field(None)  # the folder to look for clips in; None: the input's
-    output: str = path_field()
-    audio_root: str = path_field("data")  # clips below it are written relative to it
-    min_audio_seconds: float = 0.2
-    max_audio_seconds: float = 300.0  # longer clips are dropped here; training crops or drops by a limit of its own
-    against: str | None = path_field("data")  # holds MMAU/ and MMAR/: what is in them is dropped; None: not looked at
-    keep_overlap: bool = False  # True keeps it, and still lists it
-    valid_share: float = 0.0  # of the rows, for SFT; build_sft.sh splits by itself where this is 0
-    held_out: int = 0  # rows for GRPO's evaluation
-    model: str | None = model_field(None)  # whose tokenizer counts prompt tokens; None: they are not counted
-    prompt: str = "selective"
-    num_workers: int = 0  # 0: one a core
-    strict: bool = False  # True makes every finding about a clip an error, after the report is written
-    seed: int = 0
+    source: Annotated[str, OneOf((*SOURCES, *BENCHMARKS))] = Field(description="the layout; the first word says it too")
+    input: FilePath | None = Field(None, description="a file, or a folder whose data files are all read")
+    hub: str | None = Field(None, description="instead of input: a data set on the Hub")
+    hub_config: str | None = Field(None, description="which configuration of it")
+    hub_split: str = Field("train", description="which split of it")
+    clips: FilePath | None = Field(None, description="the folder to look for clips in; none: the input's")
+    output: FilePath = Field(description="the folder for samples, dropped rows and the audit")
+    audio_root: FilePath = Field("data", description="clips below it are written relative to it")
+    min_audio_seconds: float = Field(0.2, ge=0, description="shorter clips are dropped")
+    max_audio_seconds: float = Field(
+        300.0, gt=0, description="longer clips are dropped here; training crops or drops by a limit of its own"
+    )
+    against: FilePath | None = Field(
+        "data", description="holds MMAU/ and MMAR/: samples that stand in them are dropped; none: they are not compared"
+    )
+    keep_overlap: bool = Field(False, description="true keeps what stands in a benchmark, and still lists it")
+    valid_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the rows for SFT's evaluation; build_sft.sh splits by itself where this is 0"
+    )
+    held_out: int = Field(0, ge=0, description="rows for GRPO's evaluation")
+    model: ModelSource | None = Field(None, description="whose tokenizer counts prompt tokens; none: they are not counted")
+    prompt: str = Field("selective", description="the prompt whose tokens are counted")
+    num_workers: int = Field(0, ge=0, description="processes that read clips; 0: one a core")
+    strict: bool = Field(False, description="true makes every finding about a clip an error, after the report is written")
+    seed: Seed = Field(0, description="of the splits")
 
-    def problems(self) -> list[str]:
-        found = one_of("source", self.source, (*SOURCES, *BENCHMARKS))
+    @rule
+    def _has_one_input(self) -> Lines:
         if (self.input is None) == (self.hub is None):
-            found.append("one of input and hub has to be given")
+            yield "one of input and hub has to be given"
+
+    @rule
+    def _input_is_there(self) -> Lines:
         if self.input is not None and not Path(self.input).exists():
-            found.append(f"input {self.input}: no such file or folder")
+            yield f"input {self.input}: no such file or folder"
+
+    @rule
+    def _clips_are_there(self) -> Lines:
         if self.clips is not None and not Path(self.clips).is_dir():
-            found.append(f"clips {self.clips}: no such folder")
-        found += positive(self, "max_audio_seconds") + between(self, "min_audio_seconds", 0)
-        found += between(self, "held_out", 0) + between(self, "num_workers", 0)
-        found += seed_in_range(self)
-        if not 0 <= self.valid_share < 1:
-            found.append(f"valid_share {self.valid_share} is not in [0, 1)")
-        return found
+            yield f"clips {self.clips}: no such folder"

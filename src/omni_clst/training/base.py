@@ -1,10 +1,10 @@
 """What every trainer of the project shares: whole checkpoints, resume, logs."""
 
-import dataclasses
 import math
 import os
 import shutil
 import socket
+from collections.abc import Container
 from pathlib import Path
 
 import torch
@@ -219,12 +219,12 @@ class TrainingRun:
             model.audio_tower.audio_bos_eos_token.requires_grad_(False)
         return model
 
-    def shared_arguments(self, known: set[str]) -> dict:
+    def shared_arguments(self, known: Container[str]) -> dict:
         """Trainer settings that both stages take from the config (those in `known`) or fix."""
         config = self.config
         if config.deepspeed:
             prepare_deepspeed(self.device)
-        own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in known}
+        own = {name: getattr(config, name) for name in type(config).model_fields if name in known}
         return own | {
             "output_dir": str(config.run_dir),
             "save_total_limit": None,  # old checkpoints are deleted once a new one is whole

@@ -1,113 +1,153 @@
 """Settings of both training stages, and those of supervised fine-tuning."""
 
+import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from ..checks import between, existing_file, json_object, missing_package, one_of, positive, seed_in_range
-from ..model.config import LANGUAGE_MODEL_LINEAR, ModelConfig, problems_of_model
-from ..settings import path_field
-from .trainer_settings import problems_of_trainer, why_not
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from ..errors import InputError
+from ..fields import AnyFloat, AudioRoot, ExistingFile, FilePath, Lines, MayChange, OneOf, Seed, missing_package, rule
+from ..files import read_object
+from ..model.config import LANGUAGE_MODEL_LINEAR, ModelConfig
+from .trainer_settings import REPORTERS, problems_of_trainer, why_not
 
 
-@dataclass(kw_only=True)
-class RunConfig:
-    """What every training run has."""
+def _require_regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise PydanticCustomError("regex", "is no regular expression ({why})", {"why": str(error)}) from None
+    return value
 
-    run_name: str  # the run directory is runs/<run_name>
-    runs_dir: str = path_field("runs")
-    overwrite: bool = False  # True starts a run directory anew and loses what is in it
-    dry_run: bool = False  # True validates everything, prints the plan and loads no weights
-    device: str = "auto"  # auto | cuda | cpu
+
+def _require_folder_name(value: str) -> str:
+    name = Path(value)
+    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
+        raise PydanticCustomError("folder_name", "does not name a folder below runs_dir")
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_require_regex)]
+FolderName = Annotated[str, AfterValidator(_require_folder_name)]
+# Settings of both stages whose defaults differ.
+RunName = Annotated[FolderName, Field(description="the run directory is runs_dir/run_name")]
+LearningRate = Annotated[float, Field(gt=0, description="of the optimiser, at its highest")]
+Epochs = Annotated[AnyFloat, Field(description="passes over the training file; not used where max_steps is given")]
+WarmupSteps = Annotated[float, Field(ge=0, description="steps until the learning rate is reached; below 1: a share of all")]
+Accumulation = Annotated[int, Field(gt=0, description="batches a step: time instead of memory")]
+EvalBatch = Annotated[int, Field(gt=0, description="rows evaluated together; memory grows with it")]
+EvalSteps = Annotated[float, Field(gt=0, description="steps from one evaluation to the next")]
+SaveSteps = Annotated[float, Field(gt=0, description="steps from one checkpoint to the next")]
+
+
+class RunConfig(ModelConfig):
+    """The run: its directory, and whether it starts at all."""
+
+    run_name: RunName
+    runs_dir: MayChange[FilePath] = Field("runs", description="the folder of run directories")
+    overwrite: MayChange[bool] = Field(False, description="true starts a run directory anew and loses what is in it")
+    dry_run: MayChange[bool] = Field(False, description="true validates everything, prints the plan and loads no weights")
 
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.run_name
 
 
-@dataclass(kw_only=True)
-class TuningConfig(RunConfig, ModelConfig):
-    """What both training stages have: data, which weights learn, checkpoints, logs."""
+class TuningConfig(RunConfig):
+    """Training: data, which weights learn, checkpoints, logs."""
 
-    train_file: str = path_field()
-    valid_file: str | None = path_field(None)  # None: no evaluation
-    audio_root: str | None = path_field(None)  # relative audio paths count from here; None: from the file's folder
-    tuning: str = "lora"  # lora | full (float32 master weights: 16 bytes a parameter instead of 2)
-    lora_rank: int = 8  # higher learns more and costs memory in proportion
-    lora_alpha: float = 32.0  # the update is scaled by alpha / rank
-    lora_targets: str = LANGUAGE_MODEL_LINEAR  # a regex over whole layer names
-    train_towers: bool = False  # True (with tuning full) also trains the audio and vision towers
-    learning_rate: float
-    num_train_epochs: float
-    max_steps: int = -1  # -1: as many as the epochs take
-    per_device_train_batch_size: int
-    gradient_accumulation_steps: int
-    per_device_eval_batch_size: int
-    eval_steps: float
-    save_steps: float
-    save_total_limit: int | None = 2  # newest ones kept besides the best
-    logging_steps: float = 5
-    gradient_checkpointing: bool = True  # a third more time for a fraction of the activations
-    dataloader_num_workers: int = 4  # decode audio ahead of the device
-    deepspeed: str | None = path_field(None)  # configs/zero2.json or zero3.json
-    report_to: list[str] = field(default_factory=lambda: ["tensorboard"])  # also wandb, swanlab, mlflow, ...; or none
-    seed: int = 42
-    trainer: dict = field(default_factory=dict)  # other settings of the library's trainer, filled from the flat keys
+    train_file: ExistingFile = Field(description="the samples to learn from")
+    valid_file: ExistingFile | None = Field(None, description="the samples to evaluate on; none: no evaluation")
+    audio_root: AudioRoot = None
+    tuning: Literal["lora", "full"] = Field(
+        "lora", description="full trains float32 master weights: 16 bytes a parameter instead of 2"
+    )
+    lora_rank: int = Field(8, gt=0, description="higher learns more and costs memory in proportion")
+    lora_alpha: float = Field(32.0, gt=0, description="the update is scaled by lora_alpha / lora_rank")
+    lora_targets: Regex = Field(LANGUAGE_MODEL_LINEAR, description="a regular expression over whole layer names")
+    train_towers: bool = Field(False, description="true (with tuning full) also trains the audio tower")
+    learning_rate: LearningRate
+    num_train_epochs: Epochs
+    max_steps: int = Field(-1, description="-1: as many steps as the epochs take")
+    warmup_steps: WarmupSteps
+    per_device_train_batch_size: int = Field(gt=0, description="rows a device computes at once")
+    gradient_accumulation_steps: Accumulation
+    per_device_eval_batch_size: MayChange[EvalBatch]
+    eval_steps: EvalSteps
+    save_steps: SaveSteps
+    save_total_limit: MayChange[int | None] = Field(
+        2, gt=0, description="newest checkpoints kept, besides the best; none: all"
+    )
+    logging_steps: MayChange[float] = Field(5, gt=0, description="steps from one line of the log to the next")
+    gradient_checkpointing: bool = Field(True, description="a third more time for a fraction of the activations")
+    dataloader_num_workers: MayChange[int] = Field(4, ge=0, description="processes that decode audio ahead of the device")
+    deepspeed: ExistingFile | None = Field(None, description="configs/zero2.json or configs/zero3.json")
+    report_to: MayChange[list[Annotated[str, OneOf(REPORTERS)]]] = Field(
+        ["tensorboard"], description="where the log also goes; each tracker needs its package"
+    )
+    seed: Seed = Field(42, description="of the rows' order and of sampling")
+    trainer: dict[str, Any] = Field({}, description="further settings of the library's trainer, given as keys of their own")
 
-    why_not = staticmethod(why_not)  # of a key that people know from elsewhere
+    @classmethod
+    def why_not(cls, key: str) -> str | None:
+        return why_not(key)
 
-    def problems(self) -> list[str]:
-        found = problems_of_model(self)
-        found += one_of("tuning", self.tuning, ("lora", "full"))
-        for name in ("train_file", "valid_file", "deepspeed"):
-            found += existing_file(name, getattr(self, name))
-        found += json_object("deepspeed", self.deepspeed)
-        if self.save_total_limit is not None:
-            found += positive(self, "save_total_limit")
-        found += positive(self, "lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps")
-        found += positive(self, "per_device_eval_batch_size", "learning_rate", "lora_alpha")
-        found += positive(self, "eval_steps", "save_steps", "logging_steps") + seed_in_range(self)
-        found += positive(self, "num_train_epochs") if self.max_steps <= 0 else []
-        found += between(self, "dataloader_num_workers", 0)
+    @rule
+    def _deepspeed_is_usable(self) -> Lines:
+        if self.deepspeed is None:
+            return
         try:
-            re.compile(self.lora_targets)
-        except re.error as error:
-            found.append(f"lora_targets {self.lora_targets!r} is no regular expression ({error})")
-        name = Path(self.run_name)
-        if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
-            found.append(f"run_name {self.run_name!r} does not name a folder below runs_dir")
-        found += problems_of_trainer(self.trainer, self.report_to)
+            if Path(self.deepspeed).is_file():
+                read_object(self.deepspeed)
+        except InputError as error:
+            yield f"deepspeed {error}"
+        yield from missing_package("deepspeed", ("deepspeed", "deepspeed"))
+
+    @rule
+    def _has_steps(self) -> Lines:
+        if self.max_steps <= 0 and not 0 < self.num_train_epochs < math.inf:
+            yield f"num_train_epochs {self.num_train_epochs} is not positive"
+
+    @rule
+    def _trackers_are_installed(self) -> Lines:
+        for name in self.report_to:
+            yield from missing_package(f"report_to {name!r}", REPORTERS[name])
+
+    @rule
+    def _trainer_takes_them(self) -> Lines:
+        yield from problems_of_trainer(self.trainer)
+
+    @rule
+    def _dtype_is_for_training(self) -> Lines:
         if self.dtype == "float16":
-            found.append("dtype float16 is for inference: training has no loss scaler; bfloat16 or float32")
-        if self.deepspeed:
-            found += missing_package("deepspeed", ("deepspeed", "deepspeed"))
+            yield "dtype float16 is for inference: training has no loss scaler; bfloat16 or float32"
+
+    @rule
+    def _towers_learn_in_full_tuning(self) -> Lines:
         if self.train_towers and self.tuning == "lora":
-            found.append("train_towers needs tuning full: LoRA freezes the towers")
-        return found
+            yield "train_towers needs tuning full: LoRA freezes the towers"
 
 
-@dataclass(kw_only=True)
 class SFTConfig(TuningConfig):
-    """Stage 1, supervised fine-tuning (arXiv 2509.12275, section 3.2). Also takes every `TrainingArguments` field."""
+    """Supervised fine-tuning, stage 1 (arXiv 2509.12275, section 3.2)."""
 
-    run_name: str = "sft_lora"
-    lora_dropout: float = 0.0
-    max_length: int = 2048  # tokens; longer rows are dropped and counted, never cut
-    merge: bool = True  # write <run>/merged at the end
-    keep_talker: bool = False  # True copies talker and token2wav into merged checkpoints (about 4 GB for 7B)
-    learning_rate: float = 1.0e-4
-    num_train_epochs: float = 2.0
-    warmup_steps: float = 0.05  # below 1: a share of all steps
-    per_device_train_batch_size: int = 6  # memory grows with it; times accumulation times processes = 96 on 4 GPUs
-    gradient_accumulation_steps: int = 4
-    per_device_eval_batch_size: int = 6
-    eval_steps: float = 200
-    save_steps: float = 200
-
-    def problems(self) -> list[str]:
-        return (
-            super().problems()
-            + positive(self, "max_length")
-            + between(self, "warmup_steps", 0)
-            + between(self, "lora_dropout", 0, 1)
-        )
+    run_name: RunName = "sft_lora"
+    lora_dropout: float = Field(0.0, ge=0, le=1, description="share of the adapters' inputs that is dropped at random")
+    max_length: int = Field(2048, gt=0, description="tokens; longer rows are dropped and counted, never cut")
+    merge: MayChange[bool] = Field(True, description="write runs_dir/run_name/merged, a whole model, at the end")
+    keep_talker: MayChange[bool] = Field(
+        False, description="true copies talker and token2wav into merged checkpoints (about 4 GB for 7B)"
+    )
+    learning_rate: LearningRate = 1.0e-4
+    num_train_epochs: Epochs = 2.0
+    warmup_steps: WarmupSteps = 0.05
+    per_device_train_batch_size: int = Field(
+        6, gt=0, description="memory grows with it; times accumulation times processes it is 96 on 4 GPUs"
+    )
+    gradient_accumulation_steps: Accumulation = 4
+    per_device_eval_batch_size: MayChange[EvalBatch] = 6
+    eval_steps: EvalSteps = 200
+    save_steps: SaveSteps = 200

@@ -30,12 +30,7 @@ from ..processes import say
 from .base import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
 from .config import SFTConfig
 from .plan import zero_stage
-from .trainer_settings import keys_of, require_schedule
-
-
-def trainer_keys() -> dict[str, object]:
-    """The `TrainingArguments` fields that a YAML or the command line may name, and their types; some are refused."""
-    return keys_of(TrainingArguments)
+from .trainer_settings import require_schedule, trainer_keys
 
 
 class SFTDataset(torch.utils.data.Dataset):

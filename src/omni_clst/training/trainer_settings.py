@@ -6,9 +6,16 @@ a newer version brings has to be judged too; those of `GRPOConfig` that are refu
 
 import dataclasses
 import math
+import types
+import typing
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import Enum
 
-from ..checks import missing_package
+import yaml
+
 from ..errors import InputError
+from ..fields import Lines, missing_package
 
 _DTYPE = "dtype decides"
 _LOGS = "logs are one line a step, on rank 0"
@@ -149,31 +156,83 @@ REPORTERS: dict[str, tuple[str, str] | None] = {  # the same for report_to
 }
 
 
-def keys_of(arguments_class: type) -> dict[str, object]:
-    """The fields of a library's settings that may be named, and their types."""
-    return {f.name: f.type for f in dataclasses.fields(arguments_class) if f.name not in SET_BY_THE_RUN}
+@dataclass(frozen=True)
+class LibrarySetting:
+    """One field of a library's settings: its type, and what --help says about it."""
+
+    type: object
+    default: object = None
+    help: str = ""
+    is_offered: bool = True  # else only the value that changes nothing is taken
+
+    @property
+    def words(self) -> str:
+        """The types in words."""
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "none",
+                 dict: "names with values ({a: 1})", list: "a list"}  # fmt: skip
+        return " or ".join(text for option, text in words.items() if option in _plain_types(self.type))
+
+    def read(self, value: object) -> object:
+        """A YAML value, or a command line's text, as one of the types; raises ValueError."""
+        kinds = _plain_types(self.type)
+        if isinstance(value, str) and kinds & {bool, int, float, dict, list, type(None)}:
+            value = yaml.safe_load(value) if value else None  # a command line's `false`, `0.5`, `{a: 1}`
+            value = None if value == "none" else value
+        if isinstance(value, str) and float in kinds:
+            value = float(value)  # YAML reads 1e-4 as a text
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if is_number and (float in kinds or (int in kinds and value == int(value))):
+            return value if float in kinds else int(value)
+        if (value is None and type(None) in kinds) or (type(value) in kinds and type(value) in (bool, str, dict, list)):
+            return value
+        if str in kinds and is_number:
+            return str(value)
+        raise ValueError
 
 
-def problems_of_trainer(settings: dict[str, object], report_to: list[str]) -> list[str]:
-    """What is wrong with the settings that go to the library's trainer, one line each."""
-    found = []
+def _plain_types(kind: object) -> set[type]:
+    """The types that a field's annotation allows, an enumeration as the texts that it is written as."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    plain = {typing.get_origin(option) or option for option in options}
+    plain = {str if isinstance(option, type) and issubclass(option, Enum) else option for option in plain}
+    return plain - {str} if dict in plain else plain  # there a text would be JSON, or a file's name
+
+
+def trainer_keys() -> dict[str, LibrarySetting]:
+    """The fields of `TrainingArguments` that may be named; some are refused."""
+    from transformers import TrainingArguments
+
+    return keys_of(TrainingArguments, PASSED_ON)
+
+
+def keys_of(arguments_class: type, offered: Container[str]) -> dict[str, LibrarySetting]:
+    """The fields of a library's settings that may be named; --help shows those that are `offered`."""
+    return {
+        f.name: LibrarySetting(f.type, _default_of(f), f.metadata.get("help", ""), f.name in offered)
+        for f in dataclasses.fields(arguments_class)
+        if f.name not in SET_BY_THE_RUN
+    }
+
+
+def _default_of(field: dataclasses.Field) -> object:
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return value.value if isinstance(value, Enum) else value
+
+
+def problems_of_trainer(settings: dict[str, object]) -> Lines:
+    """What is wrong with the settings that go to the library's trainer."""
     for name, value in settings.items():
         if name in REFUSED and value not in REFUSED[name][0]:
             shown = name if name in SECRET else f"{name} {value!r}"
-            found.append(f"{shown} is not supported: {REFUSED[name][1]}")
+            yield f"{shown} is not supported: {REFUSED[name][1]}"
         low, below = RANGES.get(name, (None, None))
         if low is not None and value is not None and not low <= value < below:
             between = f"at least {low}" if below == math.inf else f"from {low} to below {below}"
-            found.append(f"{name} {value} is not {between}")
+            yield f"{name} {value} is not {between}"
     optimiser = settings.get("optim", "adamw_torch")
     if optimiser not in OPTIMISERS:
-        found.append(f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}")
-    found += missing_package(f"optim {optimiser!r}", OPTIMISERS.get(optimiser))
-    for name in report_to:
-        if name not in REPORTERS:
-            found.append(f"report_to {name!r} is not one of {', '.join(REPORTERS)}")
-        found += missing_package(f"report_to {name!r}", REPORTERS.get(name))
-    return found
+        yield f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}"
+    yield from missing_package(f"optim {optimiser!r}", OPTIMISERS.get(optimiser))
 
 
 def why_not(name: str) -> str | None:

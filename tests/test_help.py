@@ -1,0 +1,93 @@
+"""`--help` of every entry point: each key with its default, in lines that a terminal shows, without loading libraries."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ablation
+import answer
+import curriculum
+import grpo
+import infer
+import prepare
+import sft
+from omni_clst.answering.config import AnswerConfig, InferConfig
+from omni_clst.demo.ablation import AblationConfig
+from omni_clst.grpo.config import CLSTConfig
+from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+from omni_clst.preparation.config import PrepareConfig
+from omni_clst.settings import REPOSITORY
+from omni_clst.training.config import SFTConfig
+from omni_clst.training.trainer_settings import PASSED_ON, PASSED_TO_TRL
+
+ENTRIES = [  # main, its words, whose keys are printed
+    (answer.main, ["--help"], AnswerConfig),
+    (infer.main, ["-h"], InferConfig),
+    (curriculum.main, ["sft", "--help"], ThoughtDropoutConfig),
+    (curriculum.main, ["clst", "--help"], CurriculumConfig),
+    (prepare.main, ["--help"], PrepareConfig),
+    (prepare.main, ["avqa", "--help"], PrepareConfig),
+    (sft.main, ["--config", "missing.yaml", "--help"], SFTConfig),
+    (grpo.main, ["--help"], CLSTConfig),
+    (ablation.main, ["--help"], AblationConfig),
+]
+
+
+def printed(main, argv: list[str], capsys) -> list[str]:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("main", "argv", "config_class"), ENTRIES, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_help_names_every_key_once(main, argv, config_class, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = printed(main, argv, capsys)
+    keys = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert len(keys) == len(set(keys))
+    assert {f"--{name}" for name in config_class.model_fields} - {"--trainer"} <= set(keys)
+    assert "--trainer" not in keys
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def test_help_of_training_names_what_the_libraries_trainer_takes(capsys):
+    of_sft = {line.split()[0][2:] for line in printed(sft.main, ["--help"], capsys) if line.startswith("  --")}
+    assert of_sft - SFTConfig.model_fields.keys() == PASSED_ON
+    of_grpo = {line.split()[0][2:] for line in printed(grpo.main, ["--help"], capsys) if line.startswith("  --")}
+    refused = {"neftune_noise_alpha", "data_seed", "dataloader_drop_last", "dataloader_prefetch_factor"}
+    assert of_grpo - CLSTConfig.model_fields.keys() == (PASSED_ON | PASSED_TO_TRL) - refused
+
+
+def test_help_shows_default_rule_and_what_may_change_on_resume(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = printed(grpo.main, ["--help"], capsys)
+    assert "  --model ...                         a folder in the Omni layout, or a Hub id [folder or Hub id]" in lines
+    at = lines.index("  --top_k 0                           sample from this many most likely tokens; 0: all")
+    assert lines[at + 1].strip() == "[whole number >= 0]"
+    assert any(line.startswith("  --completions_per_forward none * ") for line in lines)
+
+
+def test_help_of_both_curricula_needs_no_subcommand(capsys):
+    curriculum.main(["--help"])
+    out = capsys.readouterr().out
+    assert "--drop_from" in out and "--base_answers_dir" in out
+
+
+@pytest.mark.slow
+def test_launchers_leave_a_key_to_its_stage_and_refuse_one_of_a_third(tmp_path):
+    def refused(launcher: str, *words: str) -> str:
+        command = ["bash", str(REPOSITORY / "script" / launcher), "--model", "a/b", "--samples", "gone", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
+
+    gone = f"error: samples {tmp_path}/gone: no such file\n"
+    assert refused("build_sft.sh", "--mode", "random").endswith(gone)
+    assert refused("build_clst.sh", "--mix", "hard: 1").endswith(gone)
+    assert "mix is a setting of the stage clst, not of this command" in refused("build_sft.sh", "--mix", "hard: 1")
+
+
+@pytest.mark.parametrize("entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "report", "demo"])
+def test_help_loads_no_torch(entry):
+    code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "src", check=True, capture_output=True)
