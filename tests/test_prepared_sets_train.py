@@ -38,7 +38,8 @@ def test_prepared_sets_go_through_all_stages_without_edits(tmp_path):
     base_answers, sft_answers = tmp_path / "answers" / "base", tmp_path / "answers" / "sft"
     made = tmp_path / "sft_data"
     answer.main(words("build_sft", model=base, answers_dir=base_answers, **source, **short))
-    building = words("build_sft", model=base, answers_dir=base_answers, output=made, valid_share=0.2, **source)
+    of_answer = {"model": base, "also_for": "answer"}  # as build_sft.sh hands the same words to both commands
+    building = words("build_sft", answers_dir=base_answers, output=made, valid_share=0.2, **source, **of_answer)
     curriculum.main(["sft", *building])
     training = {"audio_root": data, "runs_dir": tmp_path / "runs", "dataloader_num_workers": 0, "report_to": "none"}
     files = {"train_file": made / "train.jsonl", "valid_file": made / "valid.jsonl"}
@@ -48,9 +49,8 @@ def test_prepared_sets_go_through_all_stages_without_edits(tmp_path):
     merged = tmp_path / "runs" / "sft_lora" / "merged"
     answer.main(words("build_clst", model=merged, answers_dir=sft_answers, **source, **short))
     clst = data / "CLST_15k.jsonl"
-    curriculum.main(
-        ["clst", *words("build_clst", answers_dir=sft_answers, base_answers_dir=base_answers, output=clst, **source)]
-    )
+    answers = {"answers_dir": sft_answers, "base_answers_dir": base_answers}
+    curriculum.main(["clst", *words("build_clst", output=clst, **answers, **source, also_for="answer")])
     held_out = {"train_file": clst, "valid_file": data / "held_out.jsonl"}
     steps = {"max_steps": 1, "save_steps": 1, "eval_steps": 1, "max_completion_length": 4}
     grpo.main(words("clst_15k_lora", model=merged, gradient_accumulation_steps=1, **held_out, **training, **steps))

@@ -44,6 +44,9 @@ class LibraryKey(Protocol):
     @property
     def words(self) -> str: ...
 
+    @property
+    def values(self) -> str: ...
+
     def read(self, value: object) -> object: ...
 
 
@@ -272,7 +275,7 @@ def _library_lines(keys: Mapping[str, LibraryKey], config_class: type[Settings])
     yield "Settings of the library's trainer that are passed on, in its words"
     for name, key in sorted(keys.items()):
         if key.is_offered and name not in config_class.model_fields:
-            yield from _columns(f"--{name} {_written(key.default)}", _first_sentence(key.help), key.words)
+            yield from _columns(f"--{name} {_written(key.default)}", _first_sentence(key.help), key.values)
 
 
 def _has_runs(config_class: type[Settings]) -> bool:

@@ -1,7 +1,7 @@
 """Which settings of TRL are refused, because they would do nothing or lose the audio; the others: trainer_settings.py."""
 
 from ..fields import Lines
-from ..training.trainer_settings import PASSED_ON, PASSED_TO_TRL, LibrarySetting, keys_of
+from ..training.trainer_settings import OPTIMISERS, PASSED_ON, PASSED_TO_TRL, LibrarySetting, keys_of
 
 _NO_AUDIO = "it is handed token ids without audio"
 _OURS = "rollouts are made by the project's own engine"
@@ -43,7 +43,7 @@ def grpo_keys() -> dict[str, LibrarySetting]:
     """The fields of `trl.GRPOConfig` that may be named; some are refused."""
     from trl import GRPOConfig
 
-    return keys_of(GRPOConfig, (PASSED_ON | PASSED_TO_TRL) - REFUSED.keys())
+    return keys_of(GRPOConfig, (PASSED_ON | PASSED_TO_TRL) - REFUSED.keys(), CHOICES | {"optim": tuple(OPTIMISERS)})
 
 
 def refused(settings: dict[str, object]) -> Lines:

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -163,6 +163,8 @@ class LibrarySetting:
     type: object
     default: object = None
     help: str = ""
+    names: tuple[str, ...] = ()  # the only values, where the type alone does not say
+    limits: str = ""  # of a number, in words
     is_offered: bool = True  # else only the value that changes nothing is taken
 
     @property
@@ -171,6 +173,11 @@ class LibrarySetting:
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "none",
                  dict: "names with values ({a: 1})", list: "a list"}  # fmt: skip
         return " or ".join(text for option, text in words.items() if option in _plain_types(self.type))
+
+    @property
+    def values(self) -> str:
+        """What may be given."""
+        return " | ".join(self.names) or ", ".join(part for part in (self.words, self.limits) if part)
 
     def read(self, value: object) -> object:
         """A YAML value, or a command line's text, as one of the types; raises ValueError."""
@@ -202,16 +209,38 @@ def trainer_keys() -> dict[str, LibrarySetting]:
     """The fields of `TrainingArguments` that may be named; some are refused."""
     from transformers import TrainingArguments
 
-    return keys_of(TrainingArguments, PASSED_ON)
+    return keys_of(TrainingArguments, PASSED_ON, {"optim": tuple(OPTIMISERS)})
 
 
-def keys_of(arguments_class: type, offered: Container[str]) -> dict[str, LibrarySetting]:
-    """The fields of a library's settings that may be named; --help shows those that are `offered`."""
+def keys_of(
+    arguments_class: type, offered: Container[str], choices: Mapping[str, tuple[str, ...]]
+) -> dict[str, LibrarySetting]:
+    """The fields of a library's settings that may be named; --help shows those that are `offered`.
+
+    `choices` names the values of texts for which the library takes more, or says so nowhere.
+    """
     return {
-        f.name: LibrarySetting(f.type, _default_of(f), f.metadata.get("help", ""), f.name in offered)
+        f.name: LibrarySetting(
+            type=f.type,
+            default=_default_of(f),
+            help=f.metadata.get("help", ""),
+            names=choices.get(f.name) or _members(f.type),
+            limits=_limits_in_words(*RANGES[f.name]) if f.name in RANGES else "",
+            is_offered=f.name in offered,
+        )
         for f in dataclasses.fields(arguments_class)
         if f.name not in SET_BY_THE_RUN
     }
+
+
+def _members(kind: object) -> tuple[str, ...]:
+    """The values of an enumeration among a field's types."""
+    options = typing.get_args(kind)
+    return tuple(m.value for o in options if isinstance(o, type) and issubclass(o, Enum) for m in o)
+
+
+def _limits_in_words(low: float, below: float) -> str:
+    return f"at least {low}" if below == math.inf else f"from {low} to below {below}"
 
 
 def _default_of(field: dataclasses.Field) -> object:
@@ -227,8 +256,7 @@ def problems_of_trainer(settings: dict[str, object]) -> Lines:
             yield f"{shown} is not supported: {REFUSED[name][1]}"
         low, below = RANGES.get(name, (None, None))
         if low is not None and value is not None and not low <= value < below:
-            between = f"at least {low}" if below == math.inf else f"from {low} to below {below}"
-            yield f"{name} {value} is not {between}"
+            yield f"{name} {value} is not {_limits_in_words(low, below)}"
     optimiser = settings.get("optim", "adamw_torch")
     if optimiser not in OPTIMISERS:
         yield f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}"
