@@ -38,3 +38,10 @@ def test_distributed_process_ends_without_tearing_the_interpreter_down(word, sta
     result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert (result.returncode, result.stderr) == (status, error)
     assert result.stdout == f"done {word}\nexit function\n"
+
+
+def test_reader_of_the_output_may_leave_early():
+    command = f"{sys.executable} {REPOSITORY}/src/infer.py --help | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert result.stdout == "Answer MMAU-mini and MMAR with a checkpoint and score the answers.\n"
+    assert result.stderr == ""

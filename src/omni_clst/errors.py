@@ -28,6 +28,9 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = 2
+    except BrokenPipeError:  # whoever read the output has gone, as in `... --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except RuntimeError as error:
         lost = _LOST_WORKER.search(str(error))
         if lost is None:
