@@ -292,7 +292,7 @@ def test_header_tells_the_token_count_of_what_is_loaded(tmp_path, rate, max_audi
 
 def test_import_stays_light():
     heavy = "{'torch', 'librosa', 'transformers', 'av', 'scipy'} & set(sys.modules)"
-    code = f"import sys, omni_clst.audio; print({heavy} or 'light')"
+    code = f"import sys, omni_clst.data.audio; print({heavy} or 'light')"
     source = Path(__file__).resolve().parents[1] / "src"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
