@@ -85,3 +85,8 @@ def test_packages_open_with_one_docstring():
         body = ast.parse(path.read_text(encoding="utf-8")).body
         assert len(body) == 1, path
         assert isinstance(body[0], ast.Expr) and isinstance(body[0].value.value, str), path
+
+
+def test_no_file_is_longer_than_one_idea():
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 350} == {}

@@ -12,16 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import cpu_offload
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOTrainer
-from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
+from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.callbacks import SyncRefModelCallback
-from trl.trainer.utils import disable_dropout_in_model
 
 from ..data.encoder import OmniEncoder, collate
 from ..data.samples import AudioQASample
@@ -37,7 +35,10 @@ from .curriculum_feed import CurriculumFeed, Draw
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
 from .failures import naming
+from .reference import place_reference
 from .rollout import Group, Rollouts, Slots
+from .schedule import CurriculumProgress
+from .trl_names import our_name, reward_function
 
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
 REFERENCE_FOLDER = "reference"  # and, with sync_ref_model, the reference as it is by then
@@ -92,7 +93,7 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         checkpointing, args.gradient_checkpointing_kwargs = args.gradient_checkpointing_kwargs, None
         super().__init__(
             model=model,
-            reward_funcs=[_earned(name) for name in rewards],
+            reward_funcs=[reward_function(name) for name in rewards],
             args=args,
             train_dataset=Dataset.from_dict({"prompt": [""] * len(feed.sequence.samples)}),
             eval_dataset=Dataset.from_dict({"prompt": [""] * len(valid)}) if valid else None,
@@ -103,7 +104,9 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         args.beta, args.sync_ref_model = beta, sync
         args.gradient_checkpointing_kwargs = checkpointing
         self.beta = beta
-        self._prepare_reference(reference, offload_reference)
+        self.ref_model = place_reference(reference, args, self.accelerator, offload_reference)
+        if self.ref_model is not None and args.sync_ref_model:
+            self.add_callback(SyncRefModelCallback(ref_model=self.ref_model, accelerator=self.accelerator))
         self.eos_token_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
         prompts = args.per_device_train_batch_size // args.num_generations
         self.rollouts = Rollouts(
@@ -118,22 +121,7 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         )
         self.add_callback(GenerationBoundaries(self))
         self._generated_at_step = -1
-        self._cursor_before = self._cursor_behind = 0  # of the generation that is learnt from
-
-    def _prepare_reference(self, reference: OmniThinker | None, offload: bool) -> None:
-        """Keep the frozen reference off the device, or let the launch's backend shard or place it as TRL does."""
-        if reference is None:
-            return
-        if self.args.disable_dropout:
-            disable_dropout_in_model(reference)
-        if self.is_deepspeed_enabled:
-            self.ref_model = prepare_deepspeed(reference, self.accelerator)
-        elif offload:
-            self.ref_model = cpu_offload(reference, execution_device=self.accelerator.device)
-        else:
-            self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
-        if self.args.sync_ref_model:
-            self.add_callback(SyncRefModelCallback(ref_model=self.ref_model, accelerator=self.accelerator))
+        self.progress = CurriculumProgress(feed, self.rollouts.slots.total)
 
     # The order: TRL's loader and sampler are replaced by the feed.
 
@@ -148,22 +136,11 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         return self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """The schedule goes by how much of the curriculum is used up: what dynamic sampling passes over shortens the run,
-        and its learning rate has to arrive where it would have without."""
+        """With dynamic sampling, which uses up samples, the schedule goes by the curriculum instead of by steps."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if self.rollouts.redraws and self.feed.length is not None and hasattr(scheduler, "lr_lambdas"):
-            scheduler.lr_lambdas = [
-                lambda step, rate=rate: rate(self._share_used_up(step) * num_training_steps)
-                for rate in scheduler.lr_lambdas
-            ]
+        if self.rollouts.redraws and self.feed.length is not None:
+            self.progress.lead(scheduler, num_training_steps, self.steps_a_generation)
         return scheduler
-
-    def _share_used_up(self, step: int) -> float:
-        """The share of the curriculum that the run is through after `step` optimiser steps, the present one."""
-        inner = (step - 1) % self.steps_a_generation + 1 if step else 0  # steps done with the present generation
-        used = (self._cursor_behind - self._cursor_before) * inner / self.steps_a_generation
-        filling_steps = self.feed.length // self.rollouts.slots.total * self.rollouts.slots.total
-        return min((self._cursor_before + used) / filling_steps, 1.0)
 
     def _prepare_inputs(self, _):
         """The next micro-batch: whole groups, in the order in which the curriculum has them."""
@@ -173,9 +150,8 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
 
     def _make_generation(self) -> list[dict]:
         start = time.perf_counter()
-        self._cursor_before = self.feed.cursor
-        self.groups, counts = self.rollouts.next_generation()
-        self._cursor_behind = self.feed.cursor
+        with self.progress.generation():
+            self.groups, counts = self.rollouts.next_generation()
         rollout_end = self._clock()
         rows = [{"prompt": group.draw.sample.id, "earned": earned} for group in self.groups for earned in group.rewards]
         with naming("scoring", self.groups):
@@ -337,7 +313,7 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         if self.model.training:
             for name, value in self.journal.throughput().items():
                 self._metrics["train"][name].append(value)
-            renamed = {_our_name(name): values for name, values in self._metrics["train"].items()}
+            renamed = {our_name(name): values for name, values in self._metrics["train"].items()}
             self._metrics["train"] = defaultdict(list, {name: values for name, values in renamed.items() if name})
         super().log(logs, start_time)
 
@@ -357,7 +333,7 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
     def resume_feed(self, checkpoint: Path) -> None:
         """Set the curriculum where a checkpoint left it."""
         self.feed.load_state_dict(read_json(checkpoint / CURSOR_FILE))
-        self._cursor_before = self._cursor_behind = self.feed.cursor
+        self.progress.start_here()
 
     def create_model_card(self, *_, **__) -> None:
         """TRL writes a card into the run directory; the run's `config.yaml` says more."""
@@ -366,25 +342,6 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         """TRL reports runs to its makers; these do not."""
 
 
-def _earned(name: str):
-    """A reward function for TRL that hands back what `rewards.py` found when the group was made."""
-
-    def reward(prompts, completions, completion_ids, earned, **_):
-        return [row[name] for row in earned]
-
-    reward.__name__ = name
-    return reward
-
-
 def _union(mapping: dict) -> dict:
     """The mappings of all processes in one."""
     return {key: value for part in gather_object([mapping]) for key, value in part.items()}
-
-
-def _our_name(name: str) -> str | None:
-    """TRL's name of a figure as the project writes it; None for what says nothing."""
-    kind, _, rest = name.partition("/")
-    if kind == "rewards":
-        reward, _, figure = rest.partition("/")
-        return f"reward/{reward}" if figure == "mean" else None
-    return name
