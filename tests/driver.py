@@ -73,7 +73,7 @@ def write_what_is_heard(file: Path) -> None:
     from omni_clst.model.thinker import OmniThinker
 
     encode, embed = OmniThinker.get_audio_features, OmniThinker.embed
-    write, score = HFEngine._write, OmniThinker.score_completions
+    write, score = HFEngine._generate_copies, OmniThinker.score_completions
     phases: list[str] = []
     clip_of: dict[str, str] = {}
 
@@ -117,7 +117,7 @@ def write_what_is_heard(file: Path) -> None:
         return embeddings
 
     OmniThinker.get_audio_features, OmniThinker.embed = heard, embedded
-    HFEngine._write, OmniThinker.score_completions = written, scored
+    HFEngine._generate_copies, OmniThinker.score_completions = written, scored
 
 
 def record_completions(file: Path) -> None:
@@ -157,7 +157,7 @@ def run_out_of_memory(count: int) -> None:
     """Let the last process of the launch run out of memory in its rollout number `count`."""
     from omni_clst.model.engine import HFEngine
 
-    write, calls = HFEngine._write, [0]
+    write, calls = HFEngine._generate_copies, [0]
 
     def failing(self, *arguments):
         import torch
@@ -168,7 +168,7 @@ def run_out_of_memory(count: int) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return write(self, *arguments)
 
-    HFEngine._write = failing
+    HFEngine._generate_copies = failing
 
 
 def install(hook: str) -> None:

@@ -4,14 +4,14 @@ import torch
 
 from omni_clst.data.encoder import Example
 from omni_clst.data.samples import AudioQASample
-from omni_clst.grpo.curriculum_feed import Draw
+from omni_clst.grpo.curriculum_feed import PlacedSample
 from omni_clst.grpo.encodings import EncodingCache
 
 CPU = torch.device("cpu")
 
 
 def draw(path: str, encoding: torch.Tensor | None = None):
-    return Draw(0, AudioQASample("id", path, "which ?", ("a", "b"), "a"), Example([1], None, None, encoding))
+    return PlacedSample(0, AudioQASample("id", path, "which ?", ("a", "b"), "a"), Example([1], None, None, encoding))
 
 
 def held_for(cache: EncodingCache, *paths: str) -> list[bool]:
@@ -46,4 +46,4 @@ def test_a_clip_over_the_limit_is_not_kept():
 def test_a_part_of_a_batch_does_not_hold_the_batch():
     cache, batch = EncodingCache(1000), torch.randn(50, 4)
     cache.keep([draw("a", batch[:5])])
-    assert cache.held["a"].untyped_storage().nbytes() == 80
+    assert cache.encoding_of["a"].untyped_storage().nbytes() == 80

@@ -264,11 +264,11 @@ def test_advantages_kl_and_loss_equal_a_plain_computation(world, monkeypatch):
         mask = inputs["completion_mask"]
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         full = torch.cat([inputs["prompt_mask"], mask], dim=1)
-        with torch.no_grad():
+        with torch.no_grad(), self.asking_about([inputs["micro_batch"]]):
             policy = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
             with model.disable_adapter():
                 reference = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
-        earned = [value for group in inputs["groups"] for value in group.totals({"spelling": 1.0})]
+        earned = [value for group in inputs["micro_batch"].groups for value in group.totals({"spelling": 1.0})]
         seen.append((loss.item(), inputs["advantages"], policy, reference, mask, torch.tensor(earned)))
         return loss
 

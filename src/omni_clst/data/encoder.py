@@ -70,6 +70,11 @@ class OmniEncoder:
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     @cached_property
+    def end_ids(self) -> list[int]:
+        """The tokens that end a completion."""
+        return [self.end_of_turn_id, self.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+
+    @cached_property
     def opening_ids(self) -> list[int]:
         """Token ids of the opening; empty where the assistant begins by itself."""
         return self.token_ids(self.opening) if self.opening else []

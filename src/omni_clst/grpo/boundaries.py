@@ -2,6 +2,8 @@
 
 from transformers import TrainerCallback
 
+from .curriculum_feed import CurriculumFeed
+
 
 class GenerationBoundaries(TrainerCallback):
     """Puts off saving and evaluating until a generation is used up, and ends the run with the curriculum.
@@ -9,15 +11,18 @@ class GenerationBoundaries(TrainerCallback):
     With several optimiser steps a generation, a checkpoint in the middle would have to hold the completions too.
     """
 
-    def __init__(self, trainer):
-        self.trainer = trainer
+    def __init__(self, feed: CurriculumFeed, prompts_per_generation: int, steps_per_rollout: int, evaluates: bool):
+        self.feed = feed
+        self.prompts_per_generation = prompts_per_generation
+        self.steps_per_rollout = steps_per_rollout
+        self.evaluates = evaluates
         self.waiting: set[str] = set()
 
     def on_step_end(self, args, state, control, **kwargs):
-        at_boundary = state.global_step % self.trainer.steps_a_generation == 0
-        if at_boundary and self.trainer.feed.remaining < self.trainer.rollouts.slots.total:
+        at_boundary = state.global_step % self.steps_per_rollout == 0
+        if at_boundary and self.feed.remaining < self.prompts_per_generation:
             control.should_training_stop = control.should_save = True
-            control.should_evaluate = bool(self.trainer.valid)
+            control.should_evaluate = self.evaluates
         for name in ("should_save", "should_evaluate"):
             if getattr(control, name) and not at_boundary:
                 setattr(control, name, False)

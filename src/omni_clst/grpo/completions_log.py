@@ -1,4 +1,4 @@
-"""What a run tells: every completion in `completions.jsonl`, figures by level, throughput, memory."""
+"""What a run logs: every completion in `completions.jsonl`, figures by level, throughput, memory."""
 
 import resource
 import sys
@@ -31,21 +31,21 @@ class Journal:
 
     def rows(self, groups: list[Group], advantages: list[float], step: int) -> list[dict]:
         """One row a completion of this process; `step` is the first optimiser step that learns from it."""
-        written = [(group, number) for group in groups for number in range(len(group.completions))]
+        numbered = [(group, number) for group in groups for number in range(len(group.completions))]
         return [
-            outcome(group.draw.sample, group.completions[number].text)
+            outcome(group.place.sample, group.completions[number].text)
             | {
                 "step": step,
-                "position": group.draw.position,
+                "position": group.place.position,
                 "drawn_again": group.drawn_again,
                 "tokens": group.completions[number].tokens,
                 "finished": group.completions[number].finished,
                 "rewards": group.rewards[number],
                 "advantage": round(advantage, 6),
-                "prompt_tokens": len(group.draw.example.input_ids),
-                "audio_seconds": group.draw.example.input_features.shape[1] / MEL_FRAMES_PER_SECOND,
+                "prompt_tokens": len(group.place.example.input_ids),
+                "audio_seconds": group.place.example.input_features.shape[1] / MEL_FRAMES_PER_SECOND,
             }
-            for (group, number), advantage in zip(written, advantages, strict=True)
+            for (group, number), advantage in zip(numbered, advantages, strict=True)
         ]
 
     def append(self, rows: list[dict]) -> None:
@@ -57,16 +57,16 @@ class Journal:
             append_jsonl(self.path, rows)
 
     def throughput(self) -> dict[str, float]:
-        """Tokens written and seconds of audio answered, a second of everything since the last call; peak memory."""
+        """Tokens generated and seconds of audio answered per second since the last call; peak memory."""
         now = time.perf_counter()
         passed, self.since = now - self.since, now
-        found = {
+        figures = {
             "speed/tokens_per_second": self.tokens / passed,
             "speed/audio_seconds_per_second": self.audio_seconds / passed,
             "memory/peak_gib": peak_memory_gib(),
         }
         self.tokens = self.audio_seconds = 0.0
-        return found
+        return figures
 
 
 def peak_memory_gib() -> float:
@@ -78,7 +78,7 @@ def peak_memory_gib() -> float:
 
 
 def outcome(sample: AudioQASample, text: str) -> dict:
-    """What a completion amounts to, whatever the rewards in force."""
+    """A completion scored by the strict rule, whatever rewards the run has."""
     think = parse_response(text).think
     return {
         "id": sample.id,
@@ -96,10 +96,10 @@ def level_metrics(rows: list[dict]) -> dict[str, float]:
     for row in rows:
         by_level[""].append(row)
         by_level[f"/{row['level']}"].append(row)
-    found = {}
+    metrics = {}
     for suffix, part in sorted(by_level.items()):
         thoughts = [row["think_words"] for row in part if row["think"]]
-        found[f"accuracy{suffix}"] = sum(row["correct"] for row in part) / len(part)
-        found[f"think_rate{suffix}"] = len(thoughts) / len(part)
-        found[f"think_words{suffix}"] = sum(thoughts) / len(thoughts) if thoughts else 0.0
-    return found
+        metrics[f"accuracy{suffix}"] = sum(row["correct"] for row in part) / len(part)
+        metrics[f"think_rate{suffix}"] = len(thoughts) / len(part)
+        metrics[f"think_words{suffix}"] = sum(thoughts) / len(thoughts) if thoughts else 0.0
+    return metrics

@@ -12,8 +12,8 @@ from ..method.order import arrange
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One prompt of the run: its place in the sequence that the run goes through, and the sample that stands there."""
+class PlacedSample:
+    """A sample at its place in the sequence that the run goes through, encoded."""
 
     position: int
     sample: AudioQASample
@@ -79,14 +79,14 @@ class CurriculumFeed:
         """Start decoding what will be taken next, while the device is busy."""
         self._ahead = (positions, self._decode(positions))
 
-    def take(self, positions: list[int]) -> list[Draw]:
+    def take(self, positions: list[int]) -> list[PlacedSample]:
         """Samples and model inputs of these positions, in their order."""
         expected, examples = self._ahead or ([], iter([]))
         self._ahead = None
         if expected != positions:
             examples = self._decode(positions)
         return [
-            Draw(position, self.sequence.sample_at(position), example)
+            PlacedSample(position, self.sequence.sample_at(position), example)
             for position, example in zip(positions, examples, strict=True)
         ]
 

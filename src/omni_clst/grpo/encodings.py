@@ -1,11 +1,11 @@
-"""What clips were encoded to, kept from step to step: a clip that comes again is not encoded again."""
+"""Encodings of clips, kept from step to step: a clip that comes again is not encoded again."""
 
 from collections import OrderedDict
 from dataclasses import replace
 
 import torch
 
-from .curriculum_feed import Draw
+from .curriculum_feed import PlacedSample
 
 
 class EncodingCache:
@@ -16,27 +16,27 @@ class EncodingCache:
 
     def __init__(self, limit_bytes: int):
         self.limit_bytes = limit_bytes
-        self.held: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self.encoding_of: OrderedDict[str, torch.Tensor] = OrderedDict()
         self.bytes = 0
 
-    def encoded(self, draws: list[Draw], device: torch.device) -> list[Draw]:
-        """The draws, with their clips' encodings where these are held."""
-        return [self._encoded(draw, device) for draw in draws]
+    def encoded(self, places: list[PlacedSample], device: torch.device) -> list[PlacedSample]:
+        """The samples, with their clips' encodings where these are kept."""
+        return [self._encoded(place, device) for place in places]
 
-    def _encoded(self, draw: Draw, device: torch.device) -> Draw:
-        held = self.held.get(draw.sample.audio_path)
-        if held is None:
-            return draw
-        self.held.move_to_end(draw.sample.audio_path)
-        return replace(draw, example=replace(draw.example, audio_embeddings=held.to(device)))
+    def _encoded(self, place: PlacedSample, device: torch.device) -> PlacedSample:
+        encoding = self.encoding_of.get(place.sample.audio_path)
+        if encoding is None:
+            return place
+        self.encoding_of.move_to_end(place.sample.audio_path)
+        return replace(place, example=replace(place.example, audio_embeddings=encoding.to(device)))
 
-    def keep(self, draws: list[Draw]) -> None:
-        """Keep what the draws' clips were encoded to."""
-        for draw in draws:
-            encoding, path = draw.example.audio_embeddings, draw.sample.audio_path
-            if encoding is None or path in self.held or encoding.nbytes > self.limit_bytes:
+    def keep(self, places: list[PlacedSample]) -> None:
+        """Keep the encodings of these samples' clips."""
+        for place in places:
+            encoding, path = place.example.audio_embeddings, place.sample.audio_path
+            if encoding is None or path in self.encoding_of or encoding.nbytes > self.limit_bytes:
                 continue
-            self.held[path] = encoding.to("cpu", copy=True)  # a view would hold on to its whole batch
+            self.encoding_of[path] = encoding.to("cpu", copy=True)  # a view would hold on to its whole batch
             self.bytes += encoding.nbytes
             while self.bytes > self.limit_bytes:
-                self.bytes -= self.held.popitem(last=False)[1].nbytes
+                self.bytes -= self.encoding_of.popitem(last=False)[1].nbytes

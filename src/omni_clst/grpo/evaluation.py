@@ -1,4 +1,4 @@
-"""Greedy answers to the held-out slice during training: what `infer.py` would find, before it is run."""
+"""Greedy answers to the held-out samples during training, as `infer.py` would give them."""
 
 from ..answering.audio_source import AudioSource
 from ..answering.batches import encoded_batches, plan_batches
@@ -8,7 +8,7 @@ from ..data.samples import AudioQASample
 from ..model.engine import HFEngine
 from ..processes import process_count, process_rank
 from .completions_log import outcome
-from .curriculum_feed import Draw
+from .curriculum_feed import PlacedSample
 from .failures import naming
 
 
@@ -19,8 +19,8 @@ def answer_greedily(
 
     A batch holds `batch_size` of the longest samples, or more of shorter ones.
     """
-    written = engine.sampling.max_new_tokens
-    batches = plan_batches(samples, lengths, batch_size * (max(lengths) + written), written)
+    completion = engine.sampling.max_new_tokens
+    batches = plan_batches(samples, lengths, batch_size * (max(lengths) + completion), completion)
     batches = batches[process_rank() :: process_count()]
     source = AudioSource.plan("real", samples)
     rows = []
@@ -28,8 +28,8 @@ def answer_greedily(
         with explaining_broken_clips():
             for reason in broken.values():
                 raise ClipError(reason)
-        draws = list(map(Draw, range(len(examples)), batch.samples, examples))
-        with naming("evaluation", draws):
+        places = list(map(PlacedSample, range(len(examples)), batch.samples, examples))
+        with naming("evaluation", places):
             answers = engine.generate(examples, [0] * len(examples))
-        rows += [outcome(sample, done.text) for sample, [done] in zip(batch.samples, answers, strict=True)]
+        rows += [outcome(sample, completion.text) for sample, [completion] in zip(batch.samples, answers, strict=True)]
     return rows

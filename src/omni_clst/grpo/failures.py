@@ -1,4 +1,4 @@
-"""What went wrong, with which samples, and which setting to lower: errors in the middle of a run that can be acted on."""
+"""Errors in the middle of a run: they name the samples and the setting to lower."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ ADVICE = {
 def naming(phase: str, work: list) -> Iterator[None]:
     """Name the samples that an error happened with; out of memory becomes an `InputError` with the setting to lower.
 
-    `work` are draws or groups. The process ends, and the launcher ends the others.
+    `work` are placed samples or groups. The process ends, and the launcher ends the others.
     """
     try:
         yield
@@ -39,10 +39,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _describe(work: list) -> str:
     """The samples, longest first, with prompt and completion lengths in tokens."""
-    draws = [getattr(item, "draw", item) for item in work]
-    lengths = {draw.sample.id: len(draw.example.input_ids) for draw in draws}
+    places = [getattr(item, "place", item) for item in work]
+    lengths = {place.sample.id: len(place.example.input_ids) for place in places}
     longest = sorted(lengths, key=lengths.get, reverse=True)
     named = ", ".join(f"{key!r} ({lengths[key]} tokens)" for key in longest[:4])
-    written = [completion.tokens for item in work for completion in getattr(item, "completions", [])]
+    generated = [completion.tokens for item in work for completion in getattr(item, "completions", [])]
     more = f", and {len(longest) - 4} more" if len(longest) > 4 else ""
-    return f"{named}{more}" + (f"; completions of up to {max(written)} tokens" if written else "")
+    return f"{named}{more}" + (f"; completions of up to {max(generated)} tokens" if generated else "")

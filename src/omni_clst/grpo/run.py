@@ -18,9 +18,9 @@ from ..training.trainer_settings import require_schedule
 from .completions_log import Journal
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, Sequence
-from .encodings import EncodingCache
 from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
+from .trl_bridge import Policy
 
 SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
          "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
@@ -69,7 +69,7 @@ class GRPORun(TrainingRun):
         self.train, self.train_lengths = load_grpo_samples(
             config.train_file, config.audio_root, self.encoder, config, **self.reading
         )
-        self.valid = None
+        self.valid: list[AudioQASample] = []
         if config.valid_file:
             self.valid, _ = load_grpo_samples(config.valid_file, config.audio_root, self.encoder, config, **self.reading)
         self.sequence = Sequence(self.train, config.order, config.overlap, config.seed)
@@ -78,7 +78,7 @@ class GRPORun(TrainingRun):
     def training_arguments(self) -> GRPOConfig:
         """TRL's settings from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
         config = self.config
-        evaluates = self.valid is not None
+        evaluates = bool(self.valid)
         settings = self.shared_arguments(grpo_keys()) | {
             "per_device_eval_batch_size": config.num_generations,  # TRL samples groups there; we answer greedily
             "reward_weights": list(config.rewards.values()),
@@ -115,11 +115,11 @@ class GRPORun(TrainingRun):
                 f"steps_per_generation {arguments.steps_per_generation} x num_iterations {arguments.num_iterations} is "
                 f"not a multiple of gradient_accumulation_steps {accumulated}: a generation would end inside a step"
             )
-        steps_a_generation = micro_steps // accumulated
+        steps_per_rollout = micro_steps // accumulated
         if arguments.max_steps > 0:
-            if arguments.max_steps % steps_a_generation:
+            if arguments.max_steps % steps_per_rollout:
                 raise InputError(
-                    f"max_steps {arguments.max_steps} is not a multiple of the {steps_a_generation} steps a generation"
+                    f"max_steps {arguments.max_steps} is not a multiple of the {steps_per_rollout} steps a generation"
                 )
             return arguments.max_steps
         prompts = self.prompts_a_generation(arguments)
@@ -128,7 +128,7 @@ class GRPORun(TrainingRun):
             raise InputError(f"{self.config.train_file}: {len(self.train)} samples do not fill a step of {prompts} prompts")
         if left:
             say(f"the last {left} samples do not fill a step and are left out")
-        return generations * steps_a_generation
+        return generations * steps_per_rollout
 
     @property
     def sequence_length(self) -> int | None:
@@ -148,33 +148,19 @@ class GRPORun(TrainingRun):
             start = find_checkpoint(str(followed)) if followed and followed.exists() else self.checkpoint
             reference = load_thinker(start, self.compute_dtype, "cpu", config.attn_implementation)
             reference.requires_grad_(False)
-        callbacks = [MetricsLog(config.run_dir, step_of(resumed), SHOWN)]
-        if config.early_stopping_patience:
-            callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
         trainer = AudioGRPOTrainer(
-            model=model,
-            args=arguments,
-            encoder=self.encoder,
-            feed=CurriculumFeed(self.sequence, self.encoder, self.sequence_length, config.dataloader_num_workers),
-            rewards=config.rewards,
-            journal=Journal(config.run_dir, step_of(resumed)),
-            valid=self.valid,
-            eval_batch_size=config.per_device_eval_batch_size,
-            peft_config=lora,
-            reference=reference,
-            offload_reference=config.offload_reference,
-            encodings=EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None,
-            redraws=config.max_redraws if config.dynamic_sampling else 0,
-            rows_per_forward=config.completions_per_forward,
-            rows_per_rollout=config.completions_per_rollout,
-            callbacks=callbacks,
+            config,
+            arguments,
+            Policy(model, self.checkpoint.full_model, lora, reference),
+            self.encoder,
+            CurriculumFeed(self.sequence, self.encoder, self.sequence_length, config.dataloader_num_workers),
+            Journal(config.run_dir, step_of(resumed)),
+            self.valid,
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
-        trainer.base_model = self.checkpoint.full_model
-        trainer.prompt = self.encoder.prompt
-        trainer.keep_checkpoints = config.save_total_limit
-        if lora is not None:
-            trainer.model.peft_config["default"].base_model_name_or_path = self.checkpoint.full_model
+        trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))
+        if config.early_stopping_patience:
+            trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
         if resumed:
             trainer.resume_feed(resumed)
         return trainer

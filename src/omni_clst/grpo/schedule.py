@@ -28,17 +28,17 @@ class CurriculumProgress:
         """A resumed run stands between two generations."""
         self.before = self.behind = self.feed.cursor
 
-    def share(self, step: int, steps_a_generation: int) -> float:
+    def share(self, step: int, steps_per_rollout: int) -> float:
         """The share of the curriculum that is used up after `step` optimiser steps, the present one."""
-        inner = (step - 1) % steps_a_generation + 1 if step else 0  # steps done with the present generation
-        used = self.before + (self.behind - self.before) * inner / steps_a_generation
+        inner = (step - 1) % steps_per_rollout + 1 if step else 0  # steps done with the present generation
+        used = self.before + (self.behind - self.before) * inner / steps_per_rollout
         filling_steps = self.feed.length // self.total * self.total
         return min(used / filling_steps, 1.0)
 
-    def lead(self, scheduler, num_training_steps: int, steps_a_generation: int) -> None:
+    def lead(self, scheduler, num_training_steps: int, steps_per_rollout: int) -> None:
         """Let the rates of a schedule (a `LambdaLR`; others stay as they are) follow the share instead of the step."""
         if hasattr(scheduler, "lr_lambdas"):
             scheduler.lr_lambdas = [
-                lambda step, rate=rate: rate(num_training_steps * self.share(step, steps_a_generation))
+                lambda step, rate=rate: rate(num_training_steps * self.share(step, steps_per_rollout))
                 for rate in scheduler.lr_lambdas
             ]

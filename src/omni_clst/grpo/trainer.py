@@ -1,296 +1,173 @@
-"""`trl.GRPOTrainer` that hears: audio in rollout, policy and reference, the curriculum's order, whole checkpoints.
+"""GRPO over audio questions in the order of a curriculum: rollout, log-probabilities, evaluation, checkpoints.
 
-TRL keeps what it does well: advantages, the loss in all its variants, KL, clipping, entropy, their logs. This subclass
-replaces what loses the audio or the order there: where prompts come from, how completions are made, and how their
-log-probabilities are computed.
+How TRL is asked to do the rest stands in `trl_bridge.py`.
 """
 
-import time
-from collections import defaultdict
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
-from peft import LoraConfig
-from transformers import TrainerCallback
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from trl import GRPOTrainer
-from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.callbacks import SyncRefModelCallback
+from trl import GRPOConfig
 
-from ..data.encoder import OmniEncoder, collate
+from ..data.encoder import OmniEncoder
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
 from ..model.checkpoints import load_config, save_omni
 from ..model.engine import Completion, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
-from ..training.base import FiniteSteps, WholeCheckpoints
 from .boundaries import GenerationBoundaries
 from .completions_log import Journal, level_metrics
-from .curriculum_feed import CurriculumFeed, Draw
+from .config import CLSTConfig
+from .curriculum_feed import CurriculumFeed, PlacedSample
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
 from .failures import naming
-from .reference import place_reference
 from .rollout import Group, Rollouts, Slots
 from .schedule import CurriculumProgress
-from .trl_names import our_name, reward_function
+from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
 
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
 REFERENCE_FOLDER = "reference"  # and, with sync_ref_model, the reference as it is by then
 
 
-class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
-    """GRPO over audio questions in the order of a curriculum.
+class AudioGRPOTrainer(TRLBridge):
+    """GRPO (arXiv 2402.03300) over the samples that `feed` hands out; what it generates goes into `journal`.
 
-    `feed` hands out the samples, `reference` is the frozen model of a full fine-tuning with `beta` > 0 (LoRA switches its
-    adapter off instead) and may stay off the device, `encodings` keeps those of clips from step to step, `rewards` are
-    names and weights. A generation is made by `Rollouts`, scored by TRL, and taken apart into micro-batches of whole
-    groups, in order.
+    A generation is made by `Rollouts`, scored by TRL, and learnt from in micro-batches of whole groups, in order.
     """
 
     def __init__(
         self,
-        model: OmniThinker,
-        args,
+        config: CLSTConfig,
+        arguments: GRPOConfig,
+        policy: Policy,
         encoder: OmniEncoder,
         feed: CurriculumFeed,
-        rewards: dict[str, float],
         journal: Journal,
-        valid: list[AudioQASample] | None = None,
-        eval_batch_size: int = 16,
-        peft_config: LoraConfig | None = None,
-        reference: OmniThinker | None = None,
-        offload_reference: bool = False,
-        encodings: EncodingCache | None = None,
-        redraws: int = 0,
-        rows_per_forward: int | None = None,
-        rows_per_rollout: int | None = None,
-        callbacks: list[TrainerCallback] = (),
+        valid: list[AudioQASample],
     ):
+        super().__init__(
+            arguments,
+            policy,
+            encoder,
+            list(config.rewards),
+            len(feed.sequence.samples),
+            len(valid),
+            config.save_total_limit,
+            config.offload_reference,
+        )
+        self.config = config
         self.encoder = encoder
         self.feed = feed
-        self.rewards = rewards
         self.journal = journal
-        self.encodings = encodings
         self.valid = valid
-        self.eval_batch_size = eval_batch_size
-        self.rows_per_forward = rows_per_forward
-        self.rows_per_rollout = rows_per_rollout
+        self.encodings = EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None
         self.sampling = Sampling(
-            args.max_completion_length, args.temperature, args.top_p, args.top_k, args.min_p or 0.0, args.seed
+            config.max_completion_length,
+            config.temperature,
+            config.top_p,
+            config.top_k,
+            arguments.min_p or 0.0,
+            config.seed,
         )
-        self.suppressed = placeholder_ids(model)
-        self.groups: list[Group] = []  # whose rows the next log-probabilities are of
-        # TRL would build the reference by its architecture's name, which names no class of transformers.
-        beta, sync = args.beta, args.sync_ref_model
-        if peft_config is None:
-            args.beta, args.sync_ref_model = 0.0, False
-        checkpointing, args.gradient_checkpointing_kwargs = args.gradient_checkpointing_kwargs, None
-        super().__init__(
-            model=model,
-            reward_funcs=[reward_function(name) for name in rewards],
-            args=args,
-            train_dataset=Dataset.from_dict({"prompt": [""] * len(feed.sequence.samples)}),
-            eval_dataset=Dataset.from_dict({"prompt": [""] * len(valid)}) if valid else None,
-            processing_class=encoder.processor,
-            callbacks=list(callbacks),
-            peft_config=peft_config,
-        )
-        args.beta, args.sync_ref_model = beta, sync
-        args.gradient_checkpointing_kwargs = checkpointing
-        self.beta = beta
-        self.ref_model = place_reference(reference, args, self.accelerator, offload_reference)
-        if self.ref_model is not None and args.sync_ref_model:
-            self.add_callback(SyncRefModelCallback(ref_model=self.ref_model, accelerator=self.accelerator))
-        self.eos_token_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
-        prompts = args.per_device_train_batch_size // args.num_generations
+        self.suppressed = placeholder_ids(policy.model)
+        prompts = arguments.per_device_train_batch_size // arguments.num_generations
+        slots = Slots(arguments.steps_per_generation, arguments.world_size, prompts)
         self.rollouts = Rollouts(
             feed=feed,
-            slots=Slots(args.steps_per_generation, args.world_size, prompts),
-            rank=args.process_index,
-            weights=rewards,
+            slots=slots,
+            rank=arguments.process_index,
+            weights=config.rewards,
             complete=self._complete,
-            share=_union,
-            redraws=redraws,
-            seed=args.seed,
+            share=union_of_processes,
+            redraws=config.max_redraws if config.dynamic_sampling else 0,
+            seed=config.seed,
         )
-        self.add_callback(GenerationBoundaries(self))
+        self.progress = CurriculumProgress(feed, slots.total)
+        self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid)))
         self._generated_at_step = -1
-        self.progress = CurriculumProgress(feed, self.rollouts.slots.total)
-
-    # The order: TRL's loader and sampler are replaced by the feed.
-
-    def get_train_dataloader(self):
-        """One empty entry per micro-batch: which samples it is made of, the feed decides."""
-        count = self.args.max_steps * self.args.gradient_accumulation_steps
-        return torch.utils.data.DataLoader(range(count), batch_size=1, collate_fn=list)
-
-    @property
-    def steps_a_generation(self) -> int:
-        """Optimiser steps from one generation to the next; checkpoints fall on their borders."""
-        return self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """With dynamic sampling, which uses up samples, the schedule goes by the curriculum instead of by steps."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if self.rollouts.redraws and self.feed.length is not None:
-            self.progress.lead(scheduler, num_training_steps, self.steps_a_generation)
+            self.progress.lead(scheduler, num_training_steps, self.steps_per_rollout)
         return scheduler
 
-    def _prepare_inputs(self, _):
-        """The next micro-batch: whole groups, in the order in which the curriculum has them."""
-        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
-            self._buffered_inputs = self._make_generation()
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+    # The rollout: groups of completions for the next samples of the curriculum.
 
-    def _make_generation(self) -> list[dict]:
-        start = time.perf_counter()
+    def make_generation(self) -> list[Group]:
         with self.progress.generation():
-            self.groups, counts = self.rollouts.next_generation()
-        rollout_end = self._clock()
-        rows = [{"prompt": group.draw.sample.id, "earned": earned} for group in self.groups for earned in group.rewards]
-        with naming("scoring", self.groups):
-            batch = self._generate_and_score_completions(rows)
-        self._generated_at_step = self.state.global_step
-        rows = gather_object(self.journal.rows(self.groups, batch["advantages"].tolist(), self.state.global_step + 1))
-        self.journal.append(rows)
-        figures = counts | level_metrics(rows)
-        figures["advantage/abs_mean"] = sum(abs(row["advantage"]) for row in rows) / len(rows)
-        figures["curriculum/epoch"] = self.feed.cursor / len(self.feed.sequence.samples)
-        for name, value in figures.items():
-            self._metrics["train"][name].append(value)
-        self.feed.expect(self.rollouts.next_places())
-        self._metrics["train"]["time/rollout"].append(rollout_end - start)
-        self._metrics["train"]["time/score"].append(self._clock() - rollout_end)
-        return self._micro_batches(batch)
+            groups, counts = self.rollouts.next_generation()
+        self.add_metrics(counts)
+        return groups
 
-    def _micro_batches(self, batch: dict) -> list[dict]:
-        size = self.args.per_device_train_batch_size
-        prompts = size // self.num_generations
-        found = []
-        for number in range(self.args.steps_per_generation):
-            rows = slice(number * size, (number + 1) * size)
-            part = {name: value[rows] if value.ndim else value for name, value in batch.items()}
-            found.append(part | {"groups": self.groups[number * prompts : (number + 1) * prompts]})
-        return found
-
-    # The rollout: our engine in place of TRL's generation, which knows no audio.
-
-    def _complete(self, draws: list[Draw], seeds: list[int]) -> tuple[list[Draw], list[list[Completion]]]:
-        """The draws with their clips encoded, which are scored as well, and the completions of each."""
+    def _complete(self, places: list[PlacedSample], seeds: list[int]) -> tuple[list[PlacedSample], list[list[Completion]]]:
+        """The samples with their clips encoded, which are scored as well, and the completions of each."""
         if self.encodings:
-            draws = self.encodings.encoded(draws, self.accelerator.device)
-        with naming("rollout", draws), self.engine(self.sampling) as engine:
-            examples = engine.encode_clips([draw.example for draw in draws])
-            draws = [replace(draw, example=example) for draw, example in zip(draws, examples, strict=True)]
-            written = engine.generate(examples, seeds, self.num_generations)
+            places = self.encodings.encoded(places, self.accelerator.device)
+        with naming("rollout", places), self.engine(self.sampling) as engine:
+            examples = engine.encode_clips([place.example for place in places])
+            places = [replace(place, example=example) for place, example in zip(places, examples, strict=True)]
+            completions = engine.generate(examples, seeds, self.num_generations)
         if self.encodings:
-            self.encodings.keep(draws)
-        return draws, written
+            self.encodings.keep(places)
+        return places, completions
 
     @contextmanager
-    def engine(self, sampling: Sampling):
-        """The policy as it is now, ready to write; whole on every process, without dropout or checkpointing."""
-        training = self.model.training
-        self.model.eval()
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
-            model.eval()
-            with self.accelerator.autocast() if self.accelerator.mixed_precision != "no" else nullcontext():
-                more = {"prefill_tokens": None, "anyone_writes": self._anyone_writes} if self._weights_in_pieces else {}
-                yield HFEngine(model, self.encoder, sampling, self.rows_per_rollout, **more)
-        self.model.train(training)
+    def engine(self, sampling: Sampling) -> Iterator[HFEngine]:
+        """An engine that generates with the policy as it is now."""
+        with self.whole_policy() as model:
+            pieces = {"prefill_tokens": None, "anyone_generates": self._anyone_generates}
+            more = pieces if self.is_policy_in_pieces else {}
+            yield HFEngine(model, self.encoder, sampling, self.config.completions_per_rollout, **more)
 
-    @property
-    def _weights_in_pieces(self) -> bool:
-        """True where every forward of a rollout gathers weights, so that all processes have to take as many."""
-        gathered = self.args.ds3_gather_for_generation or self.args.world_size == 1
-        return is_deepspeed_zero3_enabled() and not gathered
-
-    def _anyone_writes(self, here: bool) -> bool:
-        """Whether another token is to be written on any process."""
+    def _anyone_generates(self, here: bool) -> bool:
+        """Whether another token is to be generated on any process."""
         return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
 
-    def _tokenize_prompts(self, prompts):
-        """TRL asks for the prompts' tokens: the groups have them, one group after the other."""
-        return [group.draw.example.input_ids for group in self.groups for _ in group.completions], None, {}
+    def note_generation(self, groups: list[Group], advantages: list[float]) -> None:
+        """Write `completions.jsonl`, log the generation's figures and start decoding what the next will need."""
+        self._generated_at_step = self.state.global_step
+        rows = gather_object(self.journal.rows(groups, advantages, self.state.global_step + 1))
+        self.journal.append(rows)
+        self.add_metrics(level_metrics(rows))
+        self.add_metrics({"advantage/abs_mean": sum(abs(row["advantage"]) for row in rows) / len(rows)})
+        self.add_metrics({"curriculum/epoch": self.feed.cursor / len(self.feed.sequence.samples)})
+        self.feed.expect(self.rollouts.next_places())
 
-    def _generate_single_turn(self, prompt_ids, *_, **__):
-        """TRL asks for completions: the groups have them, with the log-probabilities that they were drawn with."""
-        done = [completion for group in self.groups for completion in group.completions]
-        return [list(c.token_ids) for c in done], [list(c.log_probs) for c in done]
+    # Log-probabilities: every completion behind the prompt and the clip of its own group.
 
-    # Log-probabilities: every row behind the prompt and the clip of its own group.
-
-    def _get_per_token_logps_and_entropies(
-        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **_
-    ):
-        """As TRL's, for `self.groups`: log-probabilities and entropies (rows, completion tokens), no auxiliary loss."""
-        completion_ids, completion_mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
-        copies = self.num_generations
-        groups_at_once = (batch_size or len(input_ids)) // copies
-        scores = []
-        for start in range(0, len(self.groups), groups_at_once):
-            groups = self.groups[start : start + groups_at_once]
-            rows = slice(start * copies, (start + len(groups)) * copies)
-            prompts = collate([group.draw.example for group in groups], self._tokenizer.pad_token_id, "left")
-            with self.accelerator.autocast():
-                scores.append(
-                    model(
-                        **{name: tensor.to(input_ids.device) for name, tensor in prompts.items()},
-                        completion_ids=completion_ids[rows],
-                        completion_mask=completion_mask[rows],
-                        sampling=self.sampling,
-                        suppressed=self.suppressed,
-                        rows_at_once=self.rows_per_forward,
-                    )
-                )
-        log_probs = torch.cat([score.log_probs for score in scores])
+    def score(
+        self, model: OmniThinker, micro_batch: MicroBatch, completion_ids: torch.Tensor, completion_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with self.accelerator.autocast():
+            scores = model(
+                **{name: tensor.to(completion_ids.device) for name, tensor in micro_batch.prompts.items()},
+                completion_ids=completion_ids,
+                completion_mask=completion_mask,
+                sampling=self.sampling,
+                suppressed=self.suppressed,
+                rows_at_once=self.config.completions_per_forward,
+            )
         if torch.is_grad_enabled() and self.state.global_step == self._generated_at_step:
-            self._note_sampling_difference(log_probs.detach(), completion_mask)
-        return log_probs, torch.cat([score.entropies for score in scores]) if compute_entropy else None, None
+            self._note_sampling_difference(micro_batch, scores.log_probs.detach(), completion_mask)
+        return scores.log_probs, scores.entropies
 
-    def _note_sampling_difference(self, log_probs: torch.Tensor, completion_mask: torch.Tensor) -> None:
+    def _note_sampling_difference(self, micro_batch: MicroBatch, log_probs: torch.Tensor, mask: torch.Tensor) -> None:
         """Log how far the policy is from the log-probabilities that its tokens were drawn with, before any update."""
         drawn = torch.zeros_like(log_probs)
-        completions = [completion for group in self.groups for completion in group.completions]
+        completions = [completion for group in micro_batch.groups for completion in group.completions]
         for row, completion in enumerate(completions):
             drawn[row, : completion.tokens] = torch.tensor(completion.log_probs)
-        apart = ((log_probs - drawn).abs() * completion_mask).max()
-        self._metrics["train"]["sampling/logp_difference"].append(self.accelerator.gather(apart).max().item())
+        difference = ((log_probs - drawn).abs() * mask).max()
+        self.add_metrics({"sampling/logp_difference": self.accelerator.gather(difference).max().item()})
 
-    def _compute_loss(self, model, inputs):
-        self.groups = inputs["groups"]
-        return super()._compute_loss(model, inputs)
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        start, rollouts_before = time.perf_counter(), self._seconds_of_rollouts()
-        with naming("update", self.groups):
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        seconds = self._clock() - start - (self._seconds_of_rollouts() - rollouts_before)
-        self._metrics["train"]["time/update"].append(seconds)
-        return loss
-
-    def _seconds_of_rollouts(self) -> float:
-        found = self._metrics["train"]
-        return sum(found["time/rollout"]) + sum(found["time/score"])
-
-    def _clock(self) -> float:
-        """Seconds, after the device has done what it was given."""
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    # Evaluation: greedy answers to the held-out slice, scored as the benchmarks are.
+    # Evaluation: greedy answers to the held-out samples, scored as the benchmarks are.
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         self.model.eval()
@@ -299,7 +176,7 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
                 engine,
                 self.valid,
                 [self.encoder.length(sample) for sample in self.valid],
-                self.eval_batch_size,
+                self.config.per_device_eval_batch_size,
                 self.args.dataloader_num_workers,
             )
         metrics = {f"eval_{name}": value for name, value in level_metrics(gather_object(rows)).items()}
@@ -309,12 +186,8 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's logs under the project's names, with throughput and memory."""
         if self.model.training:
-            for name, value in self.journal.throughput().items():
-                self._metrics["train"][name].append(value)
-            renamed = {our_name(name): values for name, values in self._metrics["train"].items()}
-            self._metrics["train"] = defaultdict(list, {name: values for name, values in renamed.items() if name})
+            self.add_metrics(self.journal.throughput())
         super().log(logs, start_time)
 
     # Checkpoints: the cursor of the curriculum goes with the weights, and so does a reference that follows the policy.
@@ -334,14 +207,3 @@ class AudioGRPOTrainer(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         """Set the curriculum where a checkpoint left it."""
         self.feed.load_state_dict(read_json(checkpoint / CURSOR_FILE))
         self.progress.start_here()
-
-    def create_model_card(self, *_, **__) -> None:
-        """TRL writes a card into the run directory; the run's `config.yaml` says more."""
-
-    def _send_telemetry(self) -> None:
-        """TRL reports runs to its makers; these do not."""
-
-
-def _union(mapping: dict) -> dict:
-    """The mappings of all processes in one."""
-    return {key: value for part in gather_object([mapping]) for key, value in part.items()}

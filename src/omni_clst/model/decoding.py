@@ -13,31 +13,33 @@ from .kv_cache import RoomyCache
 from .sampling import TokenChooser
 from .thinker import OmniThinker
 
-LEAVE_FROM = 0.25  # the share of the lanes that has to be idle until they are taken out: it copies the cache
+COMPACT_WHEN_IDLE = 0.25  # the share of finished lanes from which they are taken out: that copies the cache
 
 
 class Lanes:
-    """Which completion stands where: prompts x lanes, of which some have ended."""
+    """Which completion stands where: prompts x lanes (one completion each), of which some have ended."""
 
     def __init__(self, attention_mask: torch.Tensor, copies: int):
         prompts, device = len(attention_mask), attention_mask.device
         self.completion = torch.arange(prompts * copies, device=device).view(prompts, copies)
-        self.writing = torch.ones_like(self.completion, dtype=torch.bool)
+        self.unfinished = torch.ones_like(self.completion, dtype=torch.bool)
         self.positions = attention_mask.sum(dim=-1, keepdim=True).repeat(1, copies)  # of each lane's next token
         self.seen = attention_mask.bool().unsqueeze(1).repeat(1, copies, 1)  # (prompts, lanes, keys)
 
     def drop_idle(self, cache: RoomyCache, ids: torch.Tensor) -> torch.Tensor:
-        """Take out prompts and lanes that write nothing, once they are many, and what nobody sees any more.
+        """Take out finished prompts and lanes, once they are many, and the keys that nobody attends to any more.
 
         Returns the lanes' tokens `ids` (prompts, lanes) without theirs.
         """
-        prompts = self.writing.any(dim=1).nonzero().squeeze(-1)
-        lanes = int(self.writing.sum(dim=1).max())
-        if not lanes or len(prompts) * lanes > (1 - LEAVE_FROM) * self.writing.numel():
+        prompts = self.unfinished.any(dim=1).nonzero().squeeze(-1)
+        lanes = int(self.unfinished.sum(dim=1).max())
+        if not lanes or len(prompts) * lanes > (1 - COMPACT_WHEN_IDLE) * self.unfinished.numel():
             return ids
-        first = self.writing[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :lanes]  # those that write
-        self.completion, self.writing, self.positions, ids = (
-            held[prompts].gather(1, first) for held in (self.completion, self.writing, self.positions, ids)
+        first = (
+            self.unfinished[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :lanes]
+        )  # the unfinished ones
+        self.completion, self.unfinished, self.positions, ids = (
+            values[prompts].gather(1, first) for values in (self.completion, self.unfinished, self.positions, ids)
         )
         seen = self.seen[prompts].gather(1, first.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
         keys = seen.any(dim=1).any(dim=0).nonzero().squeeze(-1)
@@ -46,28 +48,28 @@ class Lanes:
         return ids
 
     def step(self) -> None:
-        """Each lane sees the token that it writes now, and no other lane's."""
+        """Each lane attends to the token that it generates now, and to no other lane's."""
         prompts, lanes = self.completion.shape
         own = torch.eye(lanes, dtype=torch.bool, device=self.seen.device).expand(prompts, -1, -1)
         self.seen = torch.cat([self.seen, own], dim=-1)
 
 
 @torch.no_grad()
-def write_completions(
+def generate_completions(
     thinker: OmniThinker,
     prompts: Iterable[tuple[torch.Tensor, torch.Tensor]],
     copies: int,
     chooser: TokenChooser,
     end_ids: list[int],
     max_new_tokens: int,
-    anyone_writes: Callable[[bool], bool] = bool,
+    anyone_generates: Callable[[bool], bool] = bool,
 ) -> tuple[list[list[int]], list[list[float]]]:
-    """Write `copies` completions behind every prompt.
+    """Generate `copies` completions of every prompt.
 
-    `prompts` are read part by part and written behind together; a part is embeddings (prompts, tokens, hidden) and an
+    `prompts` are prefilled part by part and decoded together; a part is embeddings (prompts, tokens, hidden) and an
     attention mask (prompts, tokens), padded on the left. Returns token ids, the end token included, and their
     log-probabilities (empty lists where the chooser draws nothing), a prompt's completions next to each other.
-    `anyone_writes` is asked before each further token whether to go on; where weights are in pieces, all processes have
+    `anyone_generates` is asked before each further token whether to go on; where weights are in pieces, all processes have
     to take the same number of steps.
     """
     parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
@@ -82,9 +84,9 @@ def write_completions(
     for step in range(max_new_tokens):
         ids, log_probs = chooser.choose(logits.flatten(0, 1), lanes.completion.flatten())
         ids, log_probs = ids.view_as(lanes.completion), log_probs.view_as(lanes.completion)
-        steps.append((lanes.completion[lanes.writing], ids[lanes.writing], log_probs[lanes.writing]))
-        lanes.writing = lanes.writing & ~torch.isin(ids, ends)
-        if step + 1 == max_new_tokens or not anyone_writes(bool(lanes.writing.any())):
+        steps.append((lanes.completion[lanes.unfinished], ids[lanes.unfinished], log_probs[lanes.unfinished]))
+        lanes.unfinished = lanes.unfinished & ~torch.isin(ids, ends)
+        if step + 1 == max_new_tokens or not anyone_generates(bool(lanes.unfinished.any())):
             break
         ids = lanes.drop_idle(cache, ids)
         lanes.step()

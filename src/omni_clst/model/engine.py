@@ -1,7 +1,4 @@
-"""The engine that writes completions with transformers' model.
-
-Its interface is `HFEngine.generate(examples, seeds, n)`: whatever turns prompts into completions (vLLM, say) can stand in.
-"""
+"""The engine that generates completions with transformers' model: `HFEngine.generate(examples, seeds, n)`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +7,7 @@ import torch
 
 from ..data.audio import audio_token_count
 from ..data.encoder import Example, OmniEncoder, collate
-from .decoding import write_completions
+from .decoding import generate_completions
 from .sampling import Sampling, TokenChooser, derive_seed
 from .thinker import OmniThinker
 
@@ -19,7 +16,7 @@ PREFILL_TOKENS = 2048  # enough rows for a matrix product to be fast; more only 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote for one sample; `finished` is False where `max_new_tokens` cut it off.
+    """What the model generated for one prompt; `finished` is False where `max_new_tokens` cut it off.
 
     `token_ids` hold the end token too; `log_probs` are theirs, as drawn (empty for greedy answers).
     """
@@ -34,9 +31,9 @@ class Completion:
 class HFEngine:
     """Batched generation with transformers' model: left padding, one prefill a prompt, settings of our own.
 
-    `rows_at_once` bounds how many completions are written together (None: all that are asked for), `prefill_tokens` how
-    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). `anyone_writes` as in
-    `write_completions`.
+    `rows_at_once` bounds how many completions are generated together (None: all that are asked for), `prefill_tokens` how
+    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). `anyone_generates` as in
+    `generate_completions`.
     """
 
     def __init__(
@@ -46,32 +43,32 @@ class HFEngine:
         sampling: Sampling,
         rows_at_once: int | None = None,
         prefill_tokens: int | None = PREFILL_TOKENS,
-        anyone_writes: Callable[[bool], bool] = bool,
+        anyone_generates: Callable[[bool], bool] = bool,
     ):
         self.thinker = model.get_base_model() if hasattr(model, "get_base_model") else model  # its layers hold the adapter
         self.encoder = encoder
         self.sampling = sampling
         self.rows_at_once = rows_at_once
         self.prefill_tokens = prefill_tokens
-        self.anyone_writes = anyone_writes
-        self.end_ids = [encoder.end_of_turn_id, encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+        self.anyone_generates = anyone_generates
+        self.end_ids = encoder.end_ids
 
     @torch.no_grad()
     def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
         """`n` completions of every encoded prompt; a prompt's seed decides what is drawn for it when sampling."""
         prompts = max((self.rows_at_once or n * len(examples)) // n, 1)
         copies = min(self.rows_at_once or n, n)
-        found: list[list[Completion]] = []
+        completions: list[list[Completion]] = []
         for start in range(0, len(examples), prompts):
             part = slice(start, start + prompts)
             encoded = self.encode_clips(examples[part])
-            written: list[list[Completion]] = [[] for _ in encoded]
+            of_part: list[list[Completion]] = [[] for _ in encoded]
             for first in range(0, n, copies):
-                more = self._write(encoded, seeds[part], range(first, min(first + copies, n)))
-                for own, further in zip(written, more, strict=True):
-                    own += further
-            found += written
-        return found
+                more = self._generate_copies(encoded, seeds[part], range(first, min(first + copies, n)))
+                for of_prompt, further in zip(of_part, more, strict=True):
+                    of_prompt += further
+            completions += of_part
+        return completions
 
     @torch.no_grad()
     def encode_clips(self, examples: list[Example]) -> list[Example]:
@@ -82,30 +79,30 @@ class HFEngine:
         return [example for part in self._parts(examples) for example in self._encode(part)]
 
     def _encode(self, examples: list[Example]) -> list[Example]:
-        open_ = [e for e in examples if e.input_features is not None and e.audio_embeddings is None]
-        if not open_:
+        not_encoded = [e for e in examples if e.input_features is not None and e.audio_embeddings is None]
+        if not not_encoded:
             return examples
-        batch = collate(open_, self.encoder.tokenizer.pad_token_id, "left")
+        batch = collate(not_encoded, self.encoder.tokenizer.pad_token_id, "left")
         features = batch["input_features"].to(self.thinker.device, self.thinker.dtype)
         encodings = self.thinker.encode_clips(features, batch["feature_attention_mask"].to(self.thinker.device))
-        sizes = [audio_token_count(example.input_features.shape[1]) for example in open_]
-        made = {id(example): own for example, own in zip(open_, encodings.split(sizes), strict=True)}
-        return [replace(e, audio_embeddings=made[id(e)]) if id(e) in made else e for e in examples]
+        sizes = [audio_token_count(example.input_features.shape[1]) for example in not_encoded]
+        encoding_of = {id(example): e for example, e in zip(not_encoded, encodings.split(sizes), strict=True)}
+        return [replace(e, audio_embeddings=encoding_of[id(e)]) if id(e) in encoding_of else e for e in examples]
 
-    def _write(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
+    def _generate_copies(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
         """These copies of every prompt's completions."""
         own_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
-        ids, log_probs = write_completions(
+        ids, log_probs = generate_completions(
             self.thinker,
             self._embedded(examples),
             len(copies),
             TokenChooser(self.sampling, placeholder_ids(self.thinker), own_seeds, self.thinker.device),
             self.end_ids,
             self.sampling.max_new_tokens,
-            self.anyone_writes,
+            self.anyone_generates,
         )
-        done = [self._completion(*written) for written in zip(ids, log_probs, strict=True)]
-        return [done[start : start + len(copies)] for start in range(0, len(done), len(copies))]
+        completions = [self._completion(*drawn) for drawn in zip(ids, log_probs, strict=True)]
+        return [completions[start : start + len(copies)] for start in range(0, len(completions), len(copies))]
 
     def _embedded(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Embeddings and masks of prompts, some at a time: little memory, and little padding where lengths are sorted."""

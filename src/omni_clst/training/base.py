@@ -43,9 +43,12 @@ class WholeCheckpoints:
     checkpoints are deleted only after the new one is whole. Full fine-tuning is saved in the Omni layout.
     """
 
-    base_model: str
-    prompt: Prompt
-    keep_checkpoints: int | None  # `save_total_limit`; given to the parent it would delete before a new one is whole
+    def __init__(self, *, base_model: str, prompt: Prompt, keep_checkpoints: int | None, **trainer):
+        """`keep_checkpoints` is `save_total_limit`: given to the parent it would delete before a new one is whole."""
+        self.base_model = base_model
+        self.prompt = prompt
+        self.keep_checkpoints = keep_checkpoints
+        super().__init__(**trainer)
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"

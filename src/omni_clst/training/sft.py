@@ -129,6 +129,9 @@ class SFTRun(TrainingRun):
         """The trainer over the loaded samples."""
         pad_token_id = self.processor.tokenizer.pad_token_id
         trainer = SFTTrainer(
+            base_model=self.checkpoint.full_model,
+            prompt=self.encoder.prompt,
+            keep_checkpoints=self.config.save_total_limit,
             model=self.build_model(),
             args=arguments,
             data_collator=RightPadded(pad_token_id),
@@ -138,9 +141,6 @@ class SFTRun(TrainingRun):
             callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
-        trainer.base_model = self.checkpoint.full_model
-        trainer.prompt = self.encoder.prompt
-        trainer.keep_checkpoints = self.config.save_total_limit
         return trainer
 
 
