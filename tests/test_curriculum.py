@@ -449,9 +449,9 @@ def test_table_accounts_for_every_sample():
     assert describe_curriculum(made, config).splitlines() == [
         "20 samples answered by both models (right: pass rate of at least 0.5)",
         "",
-        "                     SFT right         SFT wrong",
-        "base right          6 (30.0 %)        2 (10.0 %)",
-        "base wrong          8 (40.0 %)        4 (20.0 %)",
+        "             SFT right   SFT wrong",
+        "base right  6 (30.0 %)  2 (10.0 %)",
+        "base wrong  8 (40.0 %)  4 (20.0 %)",
         "",
         "level   samples  left out  held out  beside them  available  chosen    share  base right  SFT right  with thought",
         f"easy          8         0         0            0          8       2   20.0 %     100.0 %  {easy_right:7.1f} %"

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ..data.table import make_table
 from ..fields import FilePath, Lines, OneOf, Settings, rule
 from ..files import read_jsonl, write_json, write_text
 from ..method.order import ORDERS
@@ -68,11 +69,11 @@ def write_results(folder: Path, runs: dict[str, dict[str, dict[str, float]]], co
 
 
 def _table(runs: dict[str, dict[str, dict[str, float]]]) -> str:
-    lines = ["| model | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
-    for model, seeds in runs.items():
-        cells = [_mean_and_deviation([found[name] for found in seeds.values()]) for name in FIGURES]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [model, *(_mean_and_deviation([found[name] for found in seeds.values()]) for name in FIGURES)]
+        for model, seeds in runs.items()
+    ]
+    return make_table(["model", *FIGURES], rows, markdown=True)
 
 
 def _mean_and_deviation(values: list[float]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.samples import AudioQASample
+from ..data.table import make_table
 from ..method.curriculum import Curriculum, quotas
 from ..method.levels import EASY_TO_HARD
 
@@ -30,22 +31,19 @@ def describe_curriculum(curriculum: Curriculum, config: "CurriculumConfig") -> s
 def _who_was_right(graded: list[AudioQASample], right_from: float) -> str:
     """The cross table of both models' verdicts."""
     counts = Counter(tuple(sample.extra[name] >= right_from for name in MODELS) for sample in graded)
-    lines = [
-        f"{len(graded)} samples answered by both models (right: pass rate of at least {right_from:g})",
-        "",
-        f"{'':<12}{'SFT right':>18}{'SFT wrong':>18}",
-    ]
+    title = f"{len(graded)} samples answered by both models (right: pass rate of at least {right_from:g})"
+    rows = []
     for base, name in ((True, "base right"), (False, "base wrong")):
         cells = [f"{counts[base, sft]} ({100 * counts[base, sft] / len(graded):.1f} %)" for sft in (True, False)]
-        lines.append(f"{name:<12}{cells[0]:>18}{cells[1]:>18}")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return f"{title}\n\n{make_table(['', 'SFT right', 'SFT wrong'], rows)}"
 
 
 def _levels(curriculum: Curriculum) -> str:
     """A row a level; samples = left out + held out + beside them (other samples of their clips) + available."""
     heads = ("level", "samples", "left out", "held out", "beside them", "available", "chosen", "share", "base right",
              "SFT right", "with thought")  # fmt: skip
-    rows = [heads]
+    rows = []
     for level in (*EASY_TO_HARD, "all"):
         parts = {}
         for name in ("graded", "held_out", "available", "chosen"):
@@ -61,11 +59,7 @@ def _levels(curriculum: Curriculum) -> str:
             _mean([bool((sample.think or "").strip()) for sample in chosen]),
         )
         rows.append((level, *map(str, numbers), *("-" if x is None else f"{100 * x:.1f} %" for x in shares)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    return make_table(heads, rows)
 
 
 def _notes(curriculum: Curriculum, config: "CurriculumConfig") -> str:
