@@ -20,7 +20,8 @@ from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_
 from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
 from omni_clst.method.order import ORDERS, arrange
 from omni_clst.method.silence import note_silence
-from omni_clst.report.curriculum_report import describe_curriculum, running_mean
+from omni_clst.report.curriculum_picture import running_mean
+from omni_clst.report.curriculum_report import describe_curriculum
 from omni_clst.settings import REPOSITORY, load_config
 
 MIX = {"easy": 0.2, "medium": 0.4, "hard": 0.4}

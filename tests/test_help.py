@@ -13,7 +13,7 @@ import infer
 import prepare
 import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
-from omni_clst.demo.ablation import AblationConfig
+from omni_clst.demo.config import AblationConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.preparation.config import PrepareConfig
