@@ -1,4 +1,4 @@
-"""Settings of the ablation on the embedded world.
+"""Settings of the embedded default, and of the ablation on its world.
 
 An arm is one way to prepare the thoughts for SFT; GRPO follows in several orders.
 """
@@ -7,10 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, Lines, OneOf, Settings, rule
+from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
 from ..method.order import ORDERS
 
 Arm = Literal["keep_all", "random", "guided", "drop_all"]
+
+
+class DemoConfig(Settings):
+    """The world and the base model that are made."""
+
+    out: FilePath = Field("runs/demo", description="where data/ and base/ go")
+    seed: Seed = Field(0, description="draws another world and another base model")
+    pretrain_steps: int | None = Field(
+        None, gt=0, description="fewer steps make a worse base, sooner; none: as many as it needs"
+    )
 
 
 class AblationConfig(Settings):
