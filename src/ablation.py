@@ -9,8 +9,9 @@ Reads configs/demo/ablation.yaml and the stages' YAMLs beside it; runs every sta
 import sys
 from pathlib import Path
 
-from omni_clst.demo.ablation import AblationConfig, figures_of, write_results
+from omni_clst.demo.config import AblationConfig
 from omni_clst.errors import run_main
+from omni_clst.report.ablation import figures_of, write_results
 from omni_clst.runs import describe_environment
 from omni_clst.settings import REPOSITORY, load_config
 

@@ -14,9 +14,7 @@ STAGES_BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # subco
 
 
 def main(argv: list[str]) -> None:
-    if argv and not argv[0].startswith("--"):
-        argv = ["--model", *argv]
-    config = load_config(AnswerConfig, argv, stages_beside=STAGES_BESIDE, about=__doc__)
+    config = load_config(AnswerConfig, argv, stages_beside=STAGES_BESIDE, about=__doc__, first_word="model")
 
     from omni_clst.answering.run import SampleRun
     from omni_clst.devices import choose_device

@@ -27,7 +27,7 @@ from omni_clst.method.config import ContributionConfig, CurriculumConfig, Though
 from omni_clst.method.curriculum import make_curriculum
 from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence, reason_of_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
-from omni_clst.report.curriculum_report import describe_curriculum, draw_curriculum
+from omni_clst.report.curriculum_report import describe_curriculum
 from omni_clst.settings import asks_for_help, load_config, print_help
 
 STAGES_BESIDE = {"answer": AnswerConfig}  # answer.py, which shares the YAML
@@ -52,6 +52,8 @@ def make_sft_data(argv: list[str]) -> None:
 def make_clst_data(argv: list[str]) -> None:
     """The `clst` subcommand: grade by both models' answers, draw, order; a table and a picture of what came of it."""
     config = load_config(CurriculumConfig, argv, stages_beside=STAGES_BESIDE, about=make_clst_data.__doc__)
+    from omni_clst.report.curriculum_picture import draw_curriculum
+
     output = Path(config.output)
     for path in (config.output, config.valid_output) if config.valid_size else (config.output,):
         require_writable(Path(path).parent)

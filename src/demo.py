@@ -5,38 +5,35 @@ Writes data/ and base/ under --out (default runs/demo); what is there with the s
     python src/demo.py --out runs/demo
 """
 
-import argparse
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from omni_clst.demo.config import DemoConfig
 from omni_clst.errors import run_main
 from omni_clst.files import read_json, require_disk, require_writable, sha256_of_text, write_json
-from omni_clst.settings import REPOSITORY
+from omni_clst.settings import REPOSITORY, load_config
 
 WORLD_CODE = ("demo/sounds.py", "demo/world.py", "demo/dataset.py")
 BASE_CODE = ("demo/tiny.py", "demo/pretrain.py", "data/prompts.py")
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "demo", help="where data/ and base/ go")
-    parser.add_argument("--seed", type=int, default=0, help="draws another world and another base model")
-    parser.add_argument("--pretrain_steps", type=int, default=None, help="fewer steps make a worse base, sooner")
-    arguments = parser.parse_args(argv)
-    require_writable(arguments.out)
-    require_disk(arguments.out, 10**9, "the demo")
+    settings = load_config(DemoConfig, argv, about=__doc__)
+    out = Path(settings.out)
+    require_writable(out)
+    require_disk(out, 10**9, "the demo")
 
     from omni_clst.demo.dataset import WorldConfig, write_world
 
-    world = WorldConfig(seed=arguments.seed)
+    world = WorldConfig(seed=settings.seed)
     made_of = _recipe(world, WORLD_CODE)
-    if not _is_made(arguments.out / "data" / "made.json", made_of):
-        shutil.rmtree(arguments.out / "data", ignore_errors=True)
+    if not _is_made(out / "data" / "made.json", made_of):
+        shutil.rmtree(out / "data", ignore_errors=True)
         print("synthesising the world's clips and questions", flush=True)
-        write_world(arguments.out / "data", world)
-        write_json(arguments.out / "data" / "made.json", made_of)
+        write_world(out / "data", world)
+        write_json(out / "data" / "made.json", made_of)
 
     from omni_clst.demo.pretrain import PretrainConfig, pretrain, save_base
     from omni_clst.model.checkpoints import save_whole
@@ -44,10 +41,10 @@ def main(argv: list[str]) -> None:
 
     quiet_libraries()
 
-    steps = {"steps": arguments.pretrain_steps} if arguments.pretrain_steps else {}
-    config = PretrainConfig(seed=arguments.seed, **steps)
+    steps = {"steps": settings.pretrain_steps} if settings.pretrain_steps else {}
+    config = PretrainConfig(seed=settings.seed, **steps)
     made_of = _recipe(config, WORLD_CODE + BASE_CODE)
-    if not _is_made(arguments.out / "base" / "made.json", made_of):
+    if not _is_made(out / "base" / "made.json", made_of):
         print(f"pretraining the base model: {config.steps} steps, about 3 minutes on two cores", flush=True)
         made = pretrain(config)
 
@@ -55,8 +52,8 @@ def main(argv: list[str]) -> None:
             save_base(folder, *made)
             write_json(folder / "made.json", made_of)
 
-        save_whole(arguments.out / "base", write)
-    print(f"the world is in {arguments.out / 'data'}, the base model in {arguments.out / 'base'}", flush=True)
+        save_whole(out / "base", write)
+    print(f"the world is in {out / 'data'}, the base model in {out / 'base'}", flush=True)
 
 
 def _recipe(config: object, code: tuple[str, ...]) -> dict:

@@ -12,9 +12,7 @@ from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
-    if argv and not argv[0].startswith("--"):
-        argv = ["--model", *argv]  # infer.sh CHECKPOINT
-    config = load_config(InferConfig, argv, about=__doc__)
+    config = load_config(InferConfig, argv, about=__doc__, first_word="model")
 
     from omni_clst.answering.answer import make_encoder
     from omni_clst.devices import choose_device

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     if not names_source and not asks_for_help(argv):
         prepare_usual(argv)
         return
-    config = load_config(PrepareConfig, ["--source", *argv] if names_source else argv, about=__doc__)
+    config = load_config(PrepareConfig, argv, about=__doc__, first_word="source")
     summary = Preparation(config).run()
     print(audit_table(summary))
     print(f"samples and report: {config.output}", flush=True)

@@ -6,17 +6,16 @@ beside it, and prints the table.
     python src/report.py runs/demo
 """
 
-import argparse
 from pathlib import Path
 
 from omni_clst.errors import run_main
+from omni_clst.report.config import ReportConfig
 from omni_clst.report.report import write_report
+from omni_clst.settings import load_config
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args(argv).folder
+    folder = Path(load_config(ReportConfig, argv, about=__doc__, first_word="folder").folder)
     print(write_report(folder, folder / "report"))
     print(f"report: {folder / 'report' / 'report.md'}")
 

@@ -32,7 +32,7 @@ def test_texts_of_the_data_are_escaped():
         "&lt;script&gt;alert(1)&lt;/script&gt;",
         "a &lt;b&gt; &amp;",
         "&lt;a&gt;.wav",
-        "née 音 &quot;quoted&quot;",
+        "née 音 &#34;quoted&#34;",
     ):
         assert text in page
 

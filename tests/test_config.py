@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from omni_clst.answering.config import AnswerConfig, InferConfig
-from omni_clst.demo.ablation import AblationConfig
+from omni_clst.demo.config import AblationConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import grpo_keys

@@ -20,7 +20,8 @@ from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_
 from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
 from omni_clst.method.order import ORDERS, arrange
 from omni_clst.method.silence import note_silence
-from omni_clst.report.curriculum_report import describe_curriculum, running_mean
+from omni_clst.report.curriculum_picture import running_mean
+from omni_clst.report.curriculum_report import describe_curriculum
 from omni_clst.settings import REPOSITORY, load_config
 
 MIX = {"easy": 0.2, "medium": 0.4, "hard": 0.4}
@@ -449,9 +450,9 @@ def test_table_accounts_for_every_sample():
     assert describe_curriculum(made, config).splitlines() == [
         "20 samples answered by both models (right: pass rate of at least 0.5)",
         "",
-        "                     SFT right         SFT wrong",
-        "base right          6 (30.0 %)        2 (10.0 %)",
-        "base wrong          8 (40.0 %)        4 (20.0 %)",
+        "             SFT right   SFT wrong",
+        "base right  6 (30.0 %)  2 (10.0 %)",
+        "base wrong  8 (40.0 %)  4 (20.0 %)",
         "",
         "level   samples  left out  held out  beside them  available  chosen    share  base right  SFT right  with thought",
         f"easy          8         0         0            0          8       2   20.0 %     100.0 %  {easy_right:7.1f} %"

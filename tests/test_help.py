@@ -8,15 +8,20 @@ import pytest
 import ablation
 import answer
 import curriculum
+import demo
 import grpo
 import infer
 import prepare
+import report
+import score
 import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
-from omni_clst.demo.ablation import AblationConfig
+from omni_clst.demo.config import AblationConfig, DemoConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.preparation.config import PrepareConfig
+from omni_clst.report.config import ReportConfig
+from omni_clst.scoring.config import ScoreConfig
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.config import SFTConfig
 from omni_clst.training.trainer_settings import PASSED_ON, PASSED_TO_TRL
@@ -31,6 +36,9 @@ ENTRIES = [  # main, its words, whose keys are printed
     (sft.main, ["--config", "missing.yaml", "--help"], SFTConfig),
     (grpo.main, ["--help"], CLSTConfig),
     (ablation.main, ["--help"], AblationConfig),
+    (demo.main, ["--help"], DemoConfig),
+    (report.main, ["--help"], ReportConfig),
+    (score.main, ["--help"], ScoreConfig),
 ]
 
 

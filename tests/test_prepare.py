@@ -310,6 +310,8 @@ def test_question_key_forgets_case_punctuation_and_the_order_of_choices():
 
 def test_rows_that_share_a_link_are_one_group_also_through_others():
     assert connected([("a", 1), ("b", 2), ("a", 2), ("c", 3)]) == [0, 0, 0, 3]
+    assert connected([("x",), (), ("y", "z"), ("x", "x"), ("z",)]) == [0, 1, 2, 0, 2]
+    assert connected([]) == []
 
 
 def test_split_takes_whole_groups_and_never_more_than_asked_for():

@@ -13,8 +13,9 @@ from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
 from omni_clst.report.course_picture import make_figure
-from omni_clst.report.pictures import COLOURS, _colour, draw, make_groups
+from omni_clst.report.pictures import draw, make_groups
 from omni_clst.report.scores import accuracy, collect, compare, pool
+from omni_clst.report.style import MODEL_COLOURS, model_colour
 from omni_clst.report.tables import depth_table, results_table, summary_lines
 from omni_clst.scoring.predictions import Predictions
 from omni_clst.scoring.scores import score
@@ -199,9 +200,9 @@ def test_picture_takes_any_number_of_models(tmp_path, count):
 
 
 def test_models_have_colours_of_their_own():
-    for count in (3, len(COLOURS), 30):
+    for count in (3, len(MODEL_COLOURS), 30):
         models = [f"m{number}" for number in range(count)]
-        assert len({_colour(models, model) for model in models}) == count
+        assert len({model_colour(models, model) for model in models}) == count
 
 
 def test_depth_is_scored_where_a_benchmarks_rows_state_it_and_nowhere_else(tmp_path):

@@ -1,5 +1,6 @@
 """`src/score.py` as its users call it: what it prints, writes and refuses."""
 
+import ast
 import json
 import os
 import subprocess
@@ -130,10 +131,21 @@ def test_every_known_predictions_file_gives_the_same_scores(meta, tmp_path, key,
 def test_not_a_file_and_not_a_benchmark_end_with_status_2(meta, tmp_path):
     result = run_score(meta, tmp_path / "gone.jsonl")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"error: {tmp_path}/gone.jsonl: No such file or directory\n"
+    assert result.stderr == f"error: predictions {tmp_path}/gone.jsonl: no such file\n"
     result = run_score(meta, meta, "--benchmark", "mmau-test")
     assert result.returncode == 2
-    assert "invalid choice: 'mmau-test' (choose from" in result.stderr
+    assert result.stderr == "error: benchmark 'mmau-test' is not one of mmar, mmau-mini\n"
+
+
+def test_all_that_is_wrong_with_a_command_is_said_at_once(meta, tmp_path):
+    result = run_score(tmp_path / "gone.json", meta, "--benchmark", "mmmu", "--prediction", "x", "--json")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "error: 3 problems in the settings:",
+        "  command line: unknown key 'prediction' (did you mean 'predictions'?)",
+        "  benchmark 'mmmu' is not one of mmar, mmau-mini",
+        f"  meta {tmp_path}/gone.json: no such file",
+    ]
 
 
 def test_text_outside_the_locale_is_read_and_printed(meta, tmp_path):
@@ -174,14 +186,16 @@ def test_real_benchmarks_are_scored(real_data, tmp_path, name, file, first_choic
 
 
 def test_nothing_heavy_is_imported(meta, tmp_path):
-    """Scoring answers in under a second on any machine, with nothing but the standard library."""
+    """Scoring answers in under a second on any machine: the libraries that read settings are all that it loads."""
     predictions = write_predictions(tmp_path / "p.jsonl", SAID)
     code = (
-        f"import sys; sys.path.insert(0, {str(SCORE.parent)!r}); import score; "
+        f"import sys; before = {{name.partition('.')[0] for name in sys.modules}}; "
+        f"sys.path.insert(0, {str(SCORE.parent)!r}); import score; "
         f"score.main(['--benchmark', 'mmau-mini', '--meta', {str(meta)!r}, '--predictions', {str(predictions)!r}]); "
-        "print(sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} - before - set(sys.stdlib_module_names)))"
     )
-    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    loaded = result.stdout.splitlines()[-1]
-    assert loaded == "['__main__', 'omni_clst', 'score']"
+    loaded = set(ast.literal_eval(result.stdout.splitlines()[-1]))
+    settings = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection", "yaml"}
+    assert loaded <= settings | {"omni_clst", "score", "cython_runtime"} | {name for name in loaded if name[0] == "_"}

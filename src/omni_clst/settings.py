@@ -59,14 +59,17 @@ def load_config(
     library_keys: LibraryKeys | None = None,
     stages_beside: Mapping[str, type[Settings]] | None = None,
     about: str | None = None,
+    first_word: str | None = None,
 ) -> Config:
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
     `library_keys` gives the settings of the library's trainer that may be named beside ours; they are collected in the
     config's `trainer`. `stages_beside` are stages that may share the YAML, by name: keys that only they know are left to
     them there, and on the command line where `--also_for NAME` says that they get it too. `--help` prints every key under
-    `about` and ends the process.
+    `about` and ends the process. `first_word` is the key of a value that may stand first without it.
     """
+    if first_word and argv and not argv[0].startswith("-"):
+        argv = [f"--{first_word}", *argv]
     if asks_for_help(argv):
         print_help(config_class, library_keys, stages_beside, about)
         raise SystemExit(0)

@@ -5,6 +5,8 @@ import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+import numpy as np
+
 _WORD = re.compile(r"\w+")
 
 
@@ -14,22 +16,21 @@ def question_key(question: str, choices: Iterable[str]) -> str:
     return "\n".join([words, *sorted(" ".join(_WORD.findall(choice.casefold())) for choice in choices)])
 
 
-def connected(links: Sequence[tuple[Hashable, ...]]) -> list[int]:
-    """For every row the number of its group: rows that share a link, or are joined by rows that do, are one group."""
-    parent = list(range(len(links)))
+def connected(links: Sequence[Iterable[Hashable]]) -> list[int]:
+    """For every row the first row of its group: rows that share a link, or are joined by rows that do, are one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
+    count = len(links)
+    if not count:
+        return []
     first: dict[Hashable, int] = {}
-    for row, own in enumerate(links):
-        for link in own:
-            older, newer = sorted((root(first.setdefault(link, row)), root(row)))
-            parent[newer] = older
-    return [root(row) for row in range(len(links))]
+    ends = (end for row, own in enumerate(links) for link in own for end in (first.setdefault(link, row), row))
+    edges = np.fromiter(ends, np.int32).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    _, first_rows = np.unique(labels, return_index=True)
+    return first_rows[labels].tolist()
 
 
 def split(groups: Sequence[int], sizes: dict[str, int], seed: int) -> list[str]:

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from ..data.samples import LEVELS
 from ..files import read_jsonl
-from .curriculum_report import BAR_COLOURS, running_mean
+from .curriculum_picture import running_mean
+from .style import INK, LEVEL_COLOURS, NO_LEVEL, TWO_PANELS, in_our_style, save
 
 PANELS = (("correct", "accuracy", "Accuracy, sampled (%)"), ("think", "think_rate", "Answers with a thought (%)"))
 REACH_SHARE = 0.03  # of the steps: how far a mean reaches to either side
@@ -35,13 +36,14 @@ def read_evaluations(run_dir: Path) -> list[dict]:
 
 def draw_course(run_dir: Path, path: Path) -> None:
     """Draw a run's `make_figure` into a PNG."""
-    make_figure(run_dir).savefig(path, dpi=120)
+    save(make_figure(run_dir), path)
 
 
+@in_our_style
 def make_figure(run_dir: Path) -> Figure:
     """A line a level over the run's steps, sliding means; dots where the held-out questions were answered greedily."""
     course, evaluations = read_course(run_dir), read_evaluations(run_dir)
-    figure = Figure(figsize=(10.5, 3.8), layout="constrained")
+    figure = Figure(figsize=TWO_PANELS)
     panels = figure.subplots(1, 2)
     for axis, (of_row, of_evaluation, title) in zip(panels, PANELS, strict=True):
         for level, steps in course.items():
@@ -49,12 +51,10 @@ def make_figure(run_dir: Path) -> Figure:
         if evaluations:
             places = [row["step"] for row in evaluations]
             values = [100 * row[f"eval_{of_evaluation}"] for row in evaluations]
-            axis.plot(places, values, "o", color="#333333", markersize=6, label="held out, greedy", zorder=3)
-        axis.set(xlabel="optimiser step", ylim=(-3, 105))
-        axis.set_title(title, loc="left")
-        axis.grid(axis="y", alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+            axis.plot(places, values, "o", color=INK, markersize=6, label="held out, greedy", zorder=3)
+        axis.set(title=title, xlabel="optimiser step", ylim=(-3, 105))
+        axis.grid(axis="y")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -62,6 +62,6 @@ def _draw_level(axis: Axes, level: str, steps: dict[int, list[dict]], of_row: st
     """A point a step, pale, and their sliding mean."""
     places = sorted(steps)
     values = [100 * sum(bool(row[of_row]) for row in steps[step]) / len(steps[step]) for step in places]
-    colour = BAR_COLOURS.get(level, "#4c8bb8")
+    colour = LEVEL_COLOURS.get(level, NO_LEVEL)
     axis.plot(places, values, ".", color=colour, alpha=0.3, markersize=5, markeredgewidth=0)
     axis.plot(places, running_mean(values, round(REACH_SHARE * len(places))), color=colour, linewidth=2, label=level)

@@ -1,24 +1,17 @@
-"""What became of the samples of a curriculum: a table as text, and a picture."""
+"""What became of the samples of a curriculum, as text."""
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.samples import AudioQASample
+from ..data.table import make_table
 from ..method.curriculum import Curriculum, quotas
 from ..method.levels import EASY_TO_HARD
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from ..method.config import CurriculumConfig
 
-BAND_COLOURS = {"easy": "#e3f1e3", "medium": "#fdf1d6", "hard": "#fae1de"}
-BAR_COLOURS = {"easy": "#4f9d5d", "medium": "#dd9a2b", "hard": "#c4534a"}
-MODELS = {  # name in `extra` -> label, colour, line width: where both lines meet, both show
-    "base_pass_rate": ("base", "#a3a3a3", 4.5),
-    "sft_pass_rate": ("SFT model", "#1f5fa8", 2.0),
-}
+MODELS = {"base_pass_rate": "base", "sft_pass_rate": "SFT model"}  # name in `extra` -> label
 
 
 def describe_curriculum(curriculum: Curriculum, config: "CurriculumConfig") -> str:
@@ -30,22 +23,19 @@ def describe_curriculum(curriculum: Curriculum, config: "CurriculumConfig") -> s
 def _who_was_right(graded: list[AudioQASample], right_from: float) -> str:
     """The cross table of both models' verdicts."""
     counts = Counter(tuple(sample.extra[name] >= right_from for name in MODELS) for sample in graded)
-    lines = [
-        f"{len(graded)} samples answered by both models (right: pass rate of at least {right_from:g})",
-        "",
-        f"{'':<12}{'SFT right':>18}{'SFT wrong':>18}",
-    ]
+    title = f"{len(graded)} samples answered by both models (right: pass rate of at least {right_from:g})"
+    rows = []
     for base, name in ((True, "base right"), (False, "base wrong")):
         cells = [f"{counts[base, sft]} ({100 * counts[base, sft] / len(graded):.1f} %)" for sft in (True, False)]
-        lines.append(f"{name:<12}{cells[0]:>18}{cells[1]:>18}")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return f"{title}\n\n{make_table(['', 'SFT right', 'SFT wrong'], rows)}"
 
 
 def _levels(curriculum: Curriculum) -> str:
     """A row a level; samples = left out + held out + beside them (other samples of their clips) + available."""
     heads = ("level", "samples", "left out", "held out", "beside them", "available", "chosen", "share", "base right",
              "SFT right", "with thought")  # fmt: skip
-    rows = [heads]
+    rows = []
     for level in (*EASY_TO_HARD, "all"):
         parts = {}
         for name in ("graded", "held_out", "available", "chosen"):
@@ -61,11 +51,7 @@ def _levels(curriculum: Curriculum) -> str:
             _mean([bool((sample.think or "").strip()) for sample in chosen]),
         )
         rows.append((level, *map(str, numbers), *("-" if x is None else f"{100 * x:.1f} %" for x in shares)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    return make_table(heads, rows)
 
 
 def _notes(curriculum: Curriculum, config: "CurriculumConfig") -> str:
@@ -89,68 +75,3 @@ def _notes(curriculum: Curriculum, config: "CurriculumConfig") -> str:
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def draw_curriculum(curriculum: Curriculum, path: Path) -> None:
-    """Left, available and chosen samples by level; right, both models' running pass rates along the file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained", width_ratios=(1, 2))
-    _draw_levels(left, curriculum)
-    _draw_pass_rates(right, curriculum.chosen)
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
-def _draw_levels(axis: "Axes", curriculum: Curriculum) -> None:
-    """Two bars a level, with their numbers."""
-    for place, level in enumerate(EASY_TO_HARD):
-        parts = ((-0.2, 0.4, curriculum.available), (0.2, 1.0, curriculum.chosen))
-        for offset, alpha, samples in parts:
-            count = sum(sample.level == level for sample in samples)
-            bar = axis.bar(place + offset, count, 0.38, color=BAR_COLOURS[level], alpha=alpha)
-            axis.bar_label(bar, [f"{count:,}"], padding=2, fontsize=9)
-    axis.set_xticks(range(len(EASY_TO_HARD)), EASY_TO_HARD)
-    axis.yaxis.get_major_locator().set_params(integer=True)
-    axis.set_ylabel("samples")
-    axis.margins(y=0.1)
-    axis.set_title("available (pale) and chosen", loc="left")
-
-
-def _draw_pass_rates(axis: "Axes", chosen: list[AudioQASample]) -> None:
-    """Means over a window that slides along the file and stops at a level's border; a band a level."""
-    reach = len(chosen) // 60
-    start = 0
-    for level in EASY_TO_HARD:
-        part = [sample for sample in chosen if sample.level == level]
-        if not part:
-            continue
-        axis.axvspan(start, start + len(part), color=BAND_COLOURS[level], zorder=0, linewidth=0)
-        axis.text(start + len(part) / 2, 1.06, level, ha="center", va="center", color=BAR_COLOURS[level], weight="bold")
-        for name, (label, colour, width) in MODELS.items():
-            rates = running_mean([sample.extra[name] for sample in part], reach)
-            places = [start, *(start + place + 0.5 for place in range(len(part))), start + len(part)]  # to both borders
-            rates = [rates[0], *rates, rates[-1]]
-            label = label if start == 0 else None
-            axis.plot(places, rates, color=colour, linewidth=width, label=label, solid_capstyle="butt")
-        start += len(part)
-    axis.set_xlim(0, len(chosen))
-    axis.set_ylim(-0.03, 1.12)
-    axis.set_xlabel("place in the file")
-    axis.set_ylabel("pass rate")
-    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=2, frameon=False)
-    axis.set_title("along the curriculum" + (f", means over {2 * reach + 1:,} places" if reach else ""), loc="left")
-
-
-def running_mean(values: list[float], reach: int) -> list[float]:
-    """Mean of the values around each place, `reach` to either side, fewer at both ends."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    spans = [(max(0, place - reach), min(len(values), place + reach + 1)) for place in range(len(values))]
-    return [(sums[end] - sums[begin]) / (end - begin) for begin, end in spans]

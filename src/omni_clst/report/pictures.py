@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .scores import DEPTHS, Answer, Condition, Result, accuracy, compare, of_depth, pool, think_rate, thinks_freely
+from .style import INK, LABEL, SMALL, in_our_style, model_colour, save
 from .tables import AUDIO_SOURCES, THOUGHT
 
-COLOURS = ("#a3a9b0", "#4c8bb8", "#c4633f", "#6a9f58", "#8d6cab", "#d1a13f", "#7f5f4a", "#3f9c9c")
 CROWDED_KINDS = 14  # from here on their names stand aslant
 LABELLED_MODELS = 4  # with more of them the bars are too thin for a figure
 
@@ -27,6 +25,7 @@ class Group:
     is_sum: bool = False  # over the kinds: stands apart, behind them
 
 
+@in_our_style
 def draw(results: list[Result], path: Path) -> None:
     """Accuracy above, think rate below, a group of bars a kind of question, a bar a model.
 
@@ -39,7 +38,7 @@ def draw(results: list[Result], path: Path) -> None:
     is_crowded = len(groups) > CROWDED_KINDS
     width = min(max(0.25 * len(groups) * len(answers), 0.85 * len(groups)) + 1.0, 22.0)
     height = 6.4 + 1.8 * is_crowded
-    figure = Figure(figsize=(width + 3.4 * bool(sides), height), layout="constrained")
+    figure = Figure(figsize=(width + 3.4 * bool(sides), height))
     grid = figure.add_gridspec(2, 2 if sides else 1, width_ratios=[width, 3.0] if sides else None)
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     above = figure.add_subplot(grid[0, 0])
@@ -50,7 +49,7 @@ def draw(results: list[Result], path: Path) -> None:
         (below, think_rate, "Answers with a thought (%)"),
     ):
         _draw_groups(axis, groups, models, measure)
-        axis.set_title(title, loc="left")
+        axis.set_title(title)
     above.tick_params(labelbottom=False)
     if is_crowded:
         for label in below.get_xticklabels():
@@ -58,12 +57,12 @@ def draw(results: list[Result], path: Path) -> None:
     for row, (title, side) in enumerate(sides):
         axis = figure.add_subplot(grid[row, 1])
         _draw_groups(axis, side, models, accuracy)
-        axis.set_title(title, loc="left")
+        axis.set_title(title)
     unasked = {condition.model for condition in pooled if condition.thought == "unasked"}
     names = {model: f"{model} (asked for the bare answer)" if model in unasked else model for model in models}
-    patches = [Patch(color=_colour(models, model), label=names[model]) for model in models]
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(models), 5), frameon=False)
-    figure.savefig(path, dpi=120)
+    patches = [Patch(color=model_colour(models, model), label=names[model]) for model in models]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(models), 5))
+    save(figure, path)
 
 
 def _comparable(results: list[Result]) -> dict[str, list[Answer]]:
@@ -134,21 +133,12 @@ def _draw_groups(axis: Axes, groups: list[Group], models: list[str], measure: Ca
             if value is None:
                 continue
             middle = place + (index - (len(group.answers) - 1) / 2) * width
-            axis.bar(middle, value, width * 0.92, color=_colour(models, model))
+            axis.bar(middle, value, width * 0.92, color=model_colour(models, model))
             if len(models) <= LABELLED_MODELS:
-                axis.text(middle, value + 1, f"{value:.0f}", ha="center", va="bottom", fontsize=7, color="#444444")
-    axis.set_xticks(places, [group.label for group in groups], fontsize=9)
+                axis.text(middle, value + 1, f"{value:.0f}", ha="center", va="bottom", fontsize=SMALL, color=INK)
+    axis.set_xticks(places, [group.label for group in groups], fontsize=LABEL)
     axis.set_xlim(0.4, place + 0.6)
     axis.set_ylim(0, 108)
     axis.set_yticks(range(0, 101, 25))
-    axis.grid(axis="y", alpha=0.25)
-    axis.set_axisbelow(True)
+    axis.grid(axis="y")
     axis.tick_params(axis="x", length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _colour(models: list[str], model: str) -> str:
-    """One of the chosen colours; with more models than those, one of a scale."""
-    if len(models) <= len(COLOURS):
-        return COLOURS[models.index(model)]
-    return to_hex(matplotlib.colormaps["turbo"](models.index(model) / (len(models) - 1)))

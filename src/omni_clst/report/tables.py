@@ -1,5 +1,6 @@
 """Scores as tables and as sentences."""
 
+from ..data.table import make_table
 from .scores import (
     DEPTHS,
     Answer,
@@ -29,7 +30,7 @@ def results_table(results: list[Result]) -> str:
         cells = [f"{figure:.1f}" for figure in figures] + [f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
         rows.append([model, result.benchmark, *how, str(len(answers)), *cells])
     header = "model, benchmark, audio, thought, questions, official %, strict %, think rate %, tokens"
-    return _markdown(header.split(", "), rows)
+    return make_table(header.split(", "), rows, markdown=True)
 
 
 def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
@@ -42,7 +43,7 @@ def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
             rows.append([*_names(condition), "/".join(str(len(part)) for part in parts), *cells])
     header = ["model", "audio", "thought", "/".join(DEPTHS)]
     header += [f"{depth}: {what} %" for depth in DEPTHS for what in ("official", "think rate")]
-    return _markdown(header, rows) if rows else ""
+    return make_table(header, rows, markdown=True) if rows else ""
 
 
 def _names(condition: Condition) -> list[str]:
@@ -51,11 +52,6 @@ def _names(condition: Condition) -> list[str]:
 
 def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
 def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:

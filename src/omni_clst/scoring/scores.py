@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 
 from ..data.benchmark_rows import BenchmarkRows
 from ..data.matching import strict_correct
+from ..data.table import make_table
 from ..errors import InputError
 from .predictions import Predictions
+
+LONGEST_NAME = 47  # of a group in the table
 
 
 @dataclass
@@ -97,20 +100,18 @@ def format_table(scores: Scores) -> str:
     """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
     rows, predictions = scores.rows, scores.predictions
     odd_rows = {sample_id for sample_id, _ in rows.oddities}
-    lines = [
+    title = (
         f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
         f"{len(scores.missing)} missing, {predictions.parse_failed} not parsed, {len(odd_rows)} odd rows; "
-        f"answers read from {predictions.keys_in_words}",
-        f"{'':<48}{'questions':>10}{'official %':>12}{'strict %':>12}",
-        f"{'all':<48}{scores.official.total:>10}{scores.official.accuracy:>12.2f}{scores.strict.accuracy:>12.2f}",
-    ]
+        f"answers read from {predictions.keys_in_words}"
+    )
+    cells = [["all", str(scores.official.total), f"{scores.official.accuracy:.2f}", f"{scores.strict.accuracy:.2f}"]]
     for group in rows.groups:
         for name, cell in sorted(scores.official.by[group].items()):
             strict = scores.strict.by[group][name]
-            lines.append(
-                f"{f'{group}: {name}'[:47]:<48}{cell['total']:>10}"
-                f"{100 * cell['correct'] / cell['total']:>12.2f}{100 * strict['correct'] / strict['total']:>12.2f}"
-            )
+            accuracies = [f"{100 * counts['correct'] / counts['total']:.2f}" for counts in (cell, strict)]
+            cells.append([f"{group}: {name}"[:LONGEST_NAME], str(cell["total"]), *accuracies])
+    lines = [title, make_table(["", "questions", "official %", "strict %"], cells)]
     if predictions.repeated:
         lines.append(f"{predictions.repeated} predictions stand again with the same answer and count once")
     apart = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]

@@ -1,0 +1,16 @@
+"""Tables: in columns for a terminal, in Markdown for a file."""
+
+from collections.abc import Sequence
+
+
+def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
+    """One line for the header and one a row, without a line break at the end.
+
+    In columns the first one is aligned to the left, as names are, and the others to the right, as figures are.
+    """
+    lines = [header, *rows]
+    if markdown:
+        named, *others = (f"| {' | '.join(cells)} |" for cells in lines)
+        return "\n".join([named, "|---" * len(header) + "|", *others])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) for cells in lines)

@@ -1,0 +1,46 @@
+"""How pictures look: colours, sizes, letters and frames, and how they are saved."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+MODEL_COLOURS = ("#a3a9b0", "#4c8bb8", "#c4633f", "#6a9f58", "#8d6cab", "#d1a13f", "#7f5f4a", "#3f9c9c")
+DEPTH_COLOURS = {"shallow": MODEL_COLOURS[1], "deep": MODEL_COLOURS[2]}
+LEVEL_COLOURS = {"easy": "#4f9d5d", "medium": "#dd9a2b", "hard": "#c4534a"}
+LEVEL_BANDS = {"easy": "#e3f1e3", "medium": "#fdf1d6", "hard": "#fae1de"}  # behind lines
+NO_LEVEL = MODEL_COLOURS[1]
+INK = "#333333"  # what belongs to no series
+PASS_RATE_LINES = {  # name in `extra` -> of the base wide, so that both show where they meet
+    "base_pass_rate": {"color": MODEL_COLOURS[0], "linewidth": 4.5},
+    "sft_pass_rate": {"color": "#1f5fa8", "linewidth": 2.0},
+}
+TWO_PANELS = (11.0, 4.0)  # inches
+SMALL, LABEL = 7, 9  # points: figures on thin bars, labels of bars
+DPI = 120
+
+# a decorator for whatever draws: these settings are read where axes and legends are made
+in_our_style = matplotlib.rc_context(
+    {
+        "figure.constrained_layout.use": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.axisbelow": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+    }
+)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; every picture has the same resolution."""
+    figure.savefig(path, dpi=DPI)
+
+
+def model_colour(models: list[str], model: str) -> str:
+    """One of the chosen colours; with more models than those, one of a scale."""
+    if len(models) <= len(MODEL_COLOURS):
+        return MODEL_COLOURS[models.index(model)]
+    return to_hex(matplotlib.colormaps["turbo"](models.index(model) / (len(models) - 1)))

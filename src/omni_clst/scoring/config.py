@@ -1,0 +1,27 @@
+"""Settings of scoring."""
+
+import warnings
+from typing import Annotated
+
+from pydantic import Field
+
+from ..data.benchmarks.registry import BENCHMARKS
+from ..fields import ExistingFile, FilePath, OneOf, Settings
+
+SCORED = sorted(name for name, benchmark in BENCHMARKS.items() if benchmark.has_answers)
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", 'Field name "json"')  # --json is our flag; pydantic's method json is deprecated
+
+    class ScoreConfig(Settings):
+        """A benchmark, the predictions to score, and where the scores go."""
+
+        benchmark: Annotated[str, OneOf(SCORED)] = Field(description="whose questions were answered")
+        meta: ExistingFile = Field(description="the benchmark's metadata file")
+        predictions: ExistingFile = Field(description="a JSON array or JSON Lines, a row an answer")
+        output: FilePath | None = Field(None, description="write the JSON object here")
+        verdicts: FilePath | None = Field(None, description="write one line a row here: id, official 0|1, strict 0|1")
+        json: bool = Field(False, description="true prints the JSON object instead of the table")
+        allow_missing: bool = Field(
+            False, description="true counts rows without a prediction as wrong; else they are an error"
+        )
