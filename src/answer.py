@@ -16,7 +16,8 @@ STAGES_BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # subco
 def main(argv: list[str]) -> None:
     config = load_config(AnswerConfig, argv, stages_beside=STAGES_BESIDE, about=__doc__, first_word="model")
 
-    from omni_clst.answering.run import SampleRun
+    from omni_clst.answering.run import AnsweringRun
+    from omni_clst.answering.sample_file import answer_samples, open_sample_file
     from omni_clst.devices import choose_device
     from omni_clst.model.checkpoints import find_checkpoint
     from omni_clst.processes import join_processes, quiet_libraries
@@ -25,7 +26,9 @@ def main(argv: list[str]) -> None:
     device = choose_device(config.device)
     quiet_libraries()
     join_processes()
-    SampleRun(config, checkpoint, device).answer()
+    run = AnsweringRun(config, checkpoint, device)
+    questions, folder = open_sample_file(run, config)
+    answer_samples(run, config, questions, folder)
 
 
 if __name__ == "__main__":

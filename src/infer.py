@@ -14,22 +14,24 @@ from omni_clst.settings import load_config
 def main(argv: list[str]) -> None:
     config = load_config(InferConfig, argv, about=__doc__, first_word="model")
 
-    from omni_clst.answering.answer import make_encoder
+    from omni_clst.answering.run import AnsweringRun
     from omni_clst.devices import choose_device
     from omni_clst.model.checkpoints import find_checkpoint
     from omni_clst.processes import join_processes, quiet_libraries
-    from omni_clst.scoring.run import BenchmarkRun, find_benchmarks, print_infer_plan
+    from omni_clst.scoring.run import answer_and_score, find_benchmarks, open_folders, print_infer_plan
 
     checkpoint = find_checkpoint(config.model)
     device = choose_device(config.device)
     quiet_libraries()
-    encoder = make_encoder(config, checkpoint, config.thought)
-    benchmarks = find_benchmarks(config, encoder)
+    run = AnsweringRun(config, checkpoint, device)
+    benchmarks = find_benchmarks(config, run.encoder)
     if config.dry_run:
-        print_infer_plan(config, checkpoint, benchmarks)
+        print_infer_plan(config, checkpoint, [questions for _, questions in benchmarks])
         return
     join_processes()
-    BenchmarkRun(config, checkpoint, encoder, benchmarks, device).answer_and_score()
+    folders = open_folders(run, config, benchmarks)
+    for (rows, questions), folder in zip(benchmarks, folders, strict=True):
+        answer_and_score(run, config, rows, questions, folder)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tiny_world import free_port, make_base, write_mmau
 
 import infer
-from omni_clst.answering.answer import make_encoder, prediction_row
 from omni_clst.answering.batches import plan_batches
 from omni_clst.answering.config import InferConfig
+from omni_clst.answering.predictions import prediction_row
+from omni_clst.answering.prompt_choice import make_encoder
+from omni_clst.answering.run import AnsweringRun
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
@@ -244,12 +246,20 @@ def test_every_variant_has_a_folder_of_its_own(changes, name):
     assert folder_name(InferConfig(model="m", **changes), "mmar") == name
 
 
+def test_seed_of_sampled_answers_is_a_seed_and_nothing_else(world):
+    config = InferConfig(model=str(world / "base"), temperature=0.7, top_p=0.9, top_k=20, seed=5)
+    run = AnsweringRun(config, find_checkpoint(config.model), torch.device("cpu"))
+    assert run.sampling == Sampling(256, temperature=0.7, top_p=0.9, top_k=20, min_p=0.0, seed=5)
+
+
 @pytest.fixture(scope="module")
 def encoders(world):
     """The plain encoder and one that opens every turn with an empty thought."""
     checkpoint = find_checkpoint(str(world / "base"))
-    config = InferConfig(model=str(world / "base"), prompt="demo_selective")
-    return make_encoder(config, checkpoint), make_encoder(config, checkpoint, "empty")
+    configs = [
+        InferConfig(model=str(world / "base"), prompt="demo_selective", thought=thought) for thought in ("free", "empty")
+    ]
+    return tuple(make_encoder(config, checkpoint) for config in configs)
 
 
 def is_true_beginning(encoders, answer: str) -> bool:

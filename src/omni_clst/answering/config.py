@@ -21,13 +21,23 @@ class AnsweringConfig(ModelConfig):
     audio: Literal["real", "silence", "other"] = Field(
         "real", description="silence, or another sample's clip (other), in the clip's place: what the wording alone gives"
     )
+    thought: Literal["free", "empty"] = Field(
+        "free", description="empty: every completion begins with an empty thought, which shows what the thought gives"
+    )
     max_new_tokens: int = Field(256, gt=0, description="room for thought and answer; an answer that is cut off is wrong")
+    temperature: float = Field(0.0, ge=0, description="0: greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
+    top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
     batch_tokens: int = Field(
         32768, gt=0, description="prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token"
     )
     num_workers: int = Field(2, ge=0, description="processes that decode audio ahead of the device")
     overwrite: bool = Field(False, description="true drops answers that are there and starts anew")
     seed: Seed = Field(0, description="of sampled completions")
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0.0
 
 
 class AnswerConfig(AnsweringConfig):
@@ -41,6 +51,10 @@ class AnswerConfig(AnsweringConfig):
     )
     temperature: float = Field(1.0, gt=0, description="used where num_completions is above 1")
 
+    @property
+    def is_greedy(self) -> bool:
+        return self.num_completions == 1
+
 
 class InferConfig(AnsweringConfig):
     """The benchmarks to answer and score."""
@@ -51,12 +65,6 @@ class InferConfig(AnsweringConfig):
     data_root: FilePath = Field("data", description="holds MMAU/ and MMAR/ as data/README.md lays them out")
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
-    thought: Literal["free", "empty"] = Field(
-        "free", description="empty: every completion begins with an empty thought, which shows what the thought gives"
-    )
-    temperature: float = Field(0.0, ge=0, description="0: greedy")
-    top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
-    top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
     limit: int | None = Field(None, gt=0, description="only the first rows, for a look; the scores then say so")
 
     @rule
