@@ -52,8 +52,10 @@ def _end_distributed_process(status: int) -> None:
     late lets go of its last tensor and asks for the interpreter's lock; during the teardown it is unwound there, through
     a destructor that must not be, and the process of a finished run aborts.
     """
-    sys.modules["torch"].distributed.destroy_process_group()
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # vLLM's ends groups of its own, which takes the whole one
+    distributed = sys.modules["torch"].distributed
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,14 +1,17 @@
 """Batches of samples to answer: planned from the samples alone, encoded ahead of the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import torch
 
 from ..data.audio import ClipError
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
+from ..errors import InputError
 from .audio_source import AudioSource
+from .folder import AnswerFolder
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,27 @@ class Batch:
 
     index: int
     samples: tuple[AudioQASample, ...]
+
+
+@dataclass(frozen=True)
+class BrokenClips:
+    """Clips that turn out broken while they are decoded: an error that names the first, or noted where they are allowed."""
+
+    folder: AnswerFolder
+    are_allowed: bool
+
+    def taken_out(
+        self, encoded: Iterable[tuple[Batch, list[Example], dict[str, str]]]
+    ) -> Iterator[tuple[Batch, list[Example]]]:
+        """The batches without them."""
+        for batch, examples, broken in encoded:
+            if broken and not self.are_allowed:
+                raise InputError(
+                    f"{next(iter(broken.values()))}; --allow_missing_audio answers the rest and goes on from here"
+                )
+            if broken:
+                self.folder.append([{"id": key, "error": reason} for key, reason in broken.items()])
+            yield batch, examples
 
 
 def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_tokens: int, written: int) -> list[Batch]:
@@ -61,17 +85,33 @@ class PromptDataset(torch.utils.data.Dataset):
 
 
 def encoded_batches(
-    batches: list[Batch], encoder: OmniEncoder, source: AudioSource, num_workers: int
+    batches: list[Batch],
+    encoder: OmniEncoder,
+    source: AudioSource,
+    num_workers: int,
+    fork_fresh: bool = False,
 ) -> Iterator[tuple[Batch, list[Example], dict[str, str]]]:
     """Yield every batch with its encoded prompts, made ahead of the device by data workers.
 
     Samples whose clips cannot be decoded are taken out of their batch; by id what is wrong with them comes beside it.
+    `fork_fresh` starts the workers as forks of a fresh process instead of this one.
     """
+    workers = num_workers if len(batches) > 1 else 0
     loader = torch.utils.data.DataLoader(
-        PromptDataset(batches, encoder, source), batch_size=None, num_workers=num_workers if len(batches) > 1 else 0
+        PromptDataset(batches, encoder, source),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=_fresh_context() if workers and fork_fresh else None,
     )
     for batch, encoded in zip(batches, loader, strict=True):
         pairs = list(zip(batch.samples, encoded, strict=True))
         broken = {sample.id: what for sample, what in pairs if isinstance(what, str)}
         whole = replace(batch, samples=tuple(sample for sample, _ in pairs if sample.id not in broken))
         yield whole, [example for sample, example in pairs if sample.id not in broken], broken
+
+
+def _fresh_context():
+    """Workers are forks of a process that has imported what they need and started no threads; one for all loaders."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

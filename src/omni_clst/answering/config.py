@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..data.benchmarks.registry import BENCHMARKS
-from ..fields import AudioRoot, ExistingFile, FilePath, Lines, OneOf, Seed, rule
-from ..model.config import ModelConfig
+from ..fields import AudioRoot, ExistingFile, FilePath, Lines, MayChange, OneOf, Seed, rule
+from ..model.config import EngineName, MemoryShare, ModelConfig
 
 
 class AnsweringConfig(ModelConfig):
@@ -29,7 +29,14 @@ class AnsweringConfig(ModelConfig):
     top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
     top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
     batch_tokens: int = Field(
-        32768, gt=0, description="prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token"
+        32768,
+        gt=0,
+        description="of engine hf: prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token",
+    )
+    engine: EngineName = "auto"
+    gpu_memory_utilization: MayChange[MemoryShare] = 0.9
+    tensor_parallel_size: int = Field(
+        1, gt=0, description="of engine vllm: GPUs that share one model, in a launch of one process (NPROC_PER_NODE=1)"
     )
     num_workers: int = Field(2, ge=0, description="processes that decode audio ahead of the device")
     overwrite: bool = Field(False, description="true drops answers that are there and starts anew")

@@ -21,7 +21,7 @@ def choose_prompt(config: AnsweringConfig, checkpoint: Checkpoint) -> Prompt:
     return replace(trained, system=system) if trained else make_prompt("direct", system)
 
 
-def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint) -> OmniEncoder:
+def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform: bool = False) -> OmniEncoder:
     """Processor and prompt of the checkpoint; with `thought` empty the assistant's turn begins with an empty thought.
 
     A model of another kind, or an empty thought that the prompt has no place for, is refused here, before anything is
@@ -35,4 +35,4 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint) -> OmniEncoder
             "--prompt selective asks for one"
         )
     opening = EMPTY_THOUGHT_OPENING if config.thought == "empty" else ""
-    return OmniEncoder(load_processor(checkpoint), prompt, config.max_audio_seconds, opening)
+    return OmniEncoder(load_processor(checkpoint), prompt, config.max_audio_seconds, opening, keep_waveform)

@@ -1,30 +1,33 @@
 """A checkpoint answers sets of samples: sharded over processes, resumed per sample, one file a set at the end.
 
-Every process appends what it has answered to a part of its own; rank 0 puts the parts together once all are done. A
-batch is answered whole or not at all, so a killed run that is started again writes the same file as an undisturbed one.
+Every process appends what it has answered to a part of its own; rank 0 puts the parts together once all are done. With
+engine hf a batch is answered whole or not at all, with vLLM each sample is; a killed run that is started again writes
+the same file as an undisturbed one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from ..data.encoder import Example
 from ..data.samples import AudioQASample
-from ..errors import InputError
 from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker
 from ..model.engine import Completion, HFEngine
 from ..model.model_files import weights_fingerprint
 from ..model.sampling import Sampling, derive_seed
+from ..model.vllm_engine import VLLMEngine, choose_engine, installed_version
 from ..processes import process_count, process_rank, say, wait_for_all
 from .audio_source import AudioSource
-from .batches import encoded_batches, plan_batches
+from .batches import Batch, BrokenClips, encoded_batches, plan_batches
 from .config import AnsweringConfig
 from .folder import AnswerFolder
 from .progress import Progress
 from .prompt_choice import make_encoder
 from .questions import Questions
+from .vllm_start import start_vllm
 
 MakeRow = Callable[[AudioQASample, list[Completion]], dict]
 
@@ -36,7 +39,8 @@ class AnsweringRun:
         self.config = config
         self.checkpoint = checkpoint
         self.device = device
-        self.encoder = make_encoder(config, checkpoint)
+        self.engine_name = choose_engine(config.engine, device)
+        self.encoder = make_encoder(config, checkpoint, keep_waveform=self.engine_name == "vllm")
         temperature = 0.0 if config.is_greedy else config.temperature
         self.sampling = Sampling(config.max_new_tokens, temperature, config.top_p, config.top_k, seed=config.seed)
 
@@ -48,7 +52,11 @@ class AnsweringRun:
             "weights": weights_fingerprint(Path(source)) if self.checkpoint.is_local else source,
             "prompt": asdict(self.encoder.prompt),
             "max_audio_seconds": config.max_audio_seconds,
-            "batch_tokens": config.batch_tokens,
+            **(
+                {"engine": f"vllm {installed_version()}"}
+                if self.engine_name == "vllm"
+                else {"batch_tokens": config.batch_tokens}
+            ),
             "dtype": str(choose_dtype(config.dtype, self.device)),
             **asdict(self.sampling),
             **more_settings,
@@ -57,16 +65,18 @@ class AnsweringRun:
         return AnswerFolder(path, settings, config.overwrite)
 
     @cached_property
-    def engine(self) -> HFEngine:
+    def engine(self) -> HFEngine | VLLMEngine:
         """The checkpoint's model, ready to answer."""
         config = self.config
         dtype = choose_dtype(config.dtype, self.device)
+        say(f"{config.model}: prompt {self.encoder.prompt.name}, {dtype}, {self.device}, engine {self.engine_name}")
+        if self.engine_name == "vllm":
+            return start_vllm(config, self.checkpoint, self.encoder, self.sampling, dtype, self.device)
         model = load_thinker(self.checkpoint, dtype, self.device, config.attn_implementation)
-        say(f"{config.model}: prompt {self.encoder.prompt.name}, {model.dtype}, {self.device}")
         return HFEngine(model, self.encoder, self.sampling)
 
     def answer(self, questions: Questions, folder: AnswerFolder, make_row: MakeRow, num_completions: int = 1) -> None:
-        """Answer every sample that is not answered yet; this process takes its share of the batches.
+        """Answer every sample that is not answered yet; this process takes its share.
 
         A clip that turns out broken behind a whole header ends the run, naming it, unless `allow_missing_audio`: then
         the folder notes what is wrong, and the others are answered.
@@ -76,34 +86,49 @@ class AnsweringRun:
             wait_for_all()
 
     def _answer(self, questions: Questions, folder: AnswerFolder, make_row: MakeRow, num_completions: int) -> None:
-        config, readable = self.config, questions.readable
-        batches = plan_batches(
-            readable,
-            [questions.lengths[sample.id] for sample in readable],
-            config.batch_tokens,
-            num_completions * config.max_new_tokens,
-        )
-        unanswered = [batch for batch in batches if folder.lacks(sample.id for sample in batch.samples)]
+        planned = self._plan(questions, num_completions)
+        unanswered = [batch for batch in planned if folder.lacks(sample.id for sample in batch.samples)]
         of_process = unanswered[process_rank() :: process_count()]
         total = sum(len(batch.samples) for batch in of_process)
-        if total < len(readable):
-            say(f"  {total} of {len(readable)} samples to answer here, {len(folder.done)} are there already")
-        source = AudioSource.plan(config.audio, readable)
-        engine, progress = self.engine, Progress(total)
-        for batch, examples, broken in encoded_batches(of_process, self.encoder, source, config.num_workers):
-            if broken and not config.allow_missing_audio:
-                raise InputError(
-                    f"{next(iter(broken.values()))}; --allow_missing_audio answers the rest and goes on from here"
-                )
-            seeds = [derive_seed(config.seed, sample.id) for sample in batch.samples]
-            completions = engine.generate(examples, seeds, num_completions)
-            rows = [
-                make_row(sample, [self._with_opening(completion) for completion in of_sample])
-                for sample, of_sample in zip(batch.samples, completions, strict=True)
-            ]
-            rows += [{"id": key, "error": reason} for key, reason in broken.items()]
+        if total < len(questions.readable):
+            say(f"  {total} of {len(questions.readable)} samples to answer here, {len(folder.done)} are there already")
+        source = AudioSource.plan(self.config.audio, questions.readable)
+        broken_clips = BrokenClips(folder, self.config.allow_missing_audio)
+        # vLLM's threads do not survive a fork
+        fork_fresh = self.engine_name == "vllm"
+        batches = encoded_batches(of_process, self.encoder, source, self.config.num_workers, fork_fresh)
+        encoded = broken_clips.taken_out(batches)
+        progress = Progress(total)
+        for answers in self._generate(encoded, num_completions):
+            rows = [make_row(sample, list(map(self._with_opening, completions))) for sample, completions in answers]
             folder.append([row for row in rows if row["id"] not in folder.done])
             progress.advance(len(rows))
+
+    def _plan(self, questions: Questions, num_completions: int) -> list[Batch]:
+        """Batches for transformers' model; for vLLM, which makes its own, one a sample."""
+        config, readable = self.config, questions.readable
+        lengths = [questions.lengths[sample.id] for sample in readable]
+        most = 1 if self.engine_name == "vllm" else config.batch_tokens
+        return plan_batches(readable, lengths, most, num_completions * config.max_new_tokens)
+
+    def _generate(
+        self, encoded: Iterable[tuple[Batch, list[Example]]], num_completions: int
+    ) -> Iterator[list[tuple[AudioQASample, list[Completion]]]]:
+        """Samples with their completions: batch by batch, or from vLLM as they finish."""
+        seed = self.config.seed
+        engine = self.engine
+        if isinstance(engine, HFEngine):
+            for batch, examples in encoded:
+                seeds = [derive_seed(seed, sample.id) for sample in batch.samples]
+                yield list(zip(batch.samples, engine.generate(examples, seeds, num_completions), strict=True))
+            return
+        requests = (
+            (sample, example, derive_seed(seed, sample.id))
+            for batch, examples in encoded
+            for sample, example in zip(batch.samples, examples, strict=True)
+        )
+        for answer in engine.stream(requests, num_completions):
+            yield [answer]
 
     def _with_opening(self, completion: Completion) -> Completion:
         """The whole of the assistant's turn: the opening that it was given, if any, then what the model generated."""

@@ -4,7 +4,7 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,36 +26,48 @@ class Example:
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
     alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
-    (audio tokens, hidden) is the clip's encoding, where the audio tower has made it.
+    (audio tokens, hidden) is the clip's encoding, where the audio tower has made it; `waveform` (samples,) at 16 kHz is
+    kept for engines that compute mel features themselves.
     """
 
     input_ids: list[int]
     labels: list[int] | None
     input_features: torch.Tensor | None
     audio_embeddings: torch.Tensor | None = None
+    waveform: np.ndarray | None = None
+    sample_id: str = "text"
 
     def __reduce__(self):
         """Sent by a data worker, the features travel as plain bytes: torch would open a file for each clip of a batch, and
         a process may have 1,024 open."""
         features = None if self.input_features is None else self.input_features.numpy()
-        return _received, (self.input_ids, self.labels, features)
+        return _received, (self.input_ids, self.labels, features, self.waveform, self.sample_id)
 
 
-def _received(input_ids: list[int], labels: list[int] | None, features: np.ndarray | None) -> Example:
-    return Example(input_ids, labels, None if features is None else torch.from_numpy(features))
+def _received(
+    input_ids: list[int],
+    labels: list[int] | None,
+    features: np.ndarray | None,
+    waveform: np.ndarray | None,
+    sample_id: str,
+) -> Example:
+    tensor = None if features is None else torch.from_numpy(features)
+    return Example(input_ids, labels, tensor, waveform=waveform, sample_id=sample_id)
 
 
 class OmniEncoder:
     """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers.
 
     `opening` is put into the assistant's mouth: a prompt without a response ends with it, and the model goes on there.
+    `keep_waveform` leaves the decoded clip in every example.
     """
 
-    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float, opening: str = ""):
+    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float, opening: str = "", keep_waveform: bool = False):
         self.processor = processor
         self.prompt = prompt
         self.max_audio_seconds = max_audio_seconds
         self.opening = opening
+        self.keep_waveform = keep_waveform
         for setting, text in (("system_prompt", prompt.system), ("prompt", prompt.template)):
             if token := self._control_token(text):
                 raise InputError(f"{setting} {text!r} holds the special token {token!r}: write it in other words")
@@ -73,6 +85,17 @@ class OmniEncoder:
     def end_ids(self) -> list[int]:
         """The tokens that end a completion."""
         return [self.end_of_turn_id, self.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+
+    @cached_property
+    def audio_token_id(self) -> int:
+        """The placeholder that stands for an audio token in a prompt."""
+        return self.tokenizer.convert_tokens_to_ids(self.processor.audio_token)
+
+    @cached_property
+    def placeholder_ids(self) -> tuple[int, ...]:
+        """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
+        names = ("audio_token", "image_token", "video_token")
+        return tuple(self.tokenizer.convert_tokens_to_ids(getattr(self.processor, name)) for name in names)
 
     @cached_property
     def opening_ids(self) -> list[int]:
@@ -129,7 +152,8 @@ class OmniEncoder:
     def encode_waveform(self, sample: AudioQASample, waveform: np.ndarray, response: str | None = None) -> Example:
         """As `encode`, for a given waveform: float32, shape (samples,), 16 kHz."""
         features, _ = log_mel(self.processor.feature_extractor, [waveform])
-        return self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
+        example = self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
+        return replace(example, waveform=waveform) if self.keep_waveform else example
 
     def encode_chat(
         self, user_text: str, response: str | None, features: torch.Tensor | None, sample_id: str = "text"
@@ -138,11 +162,11 @@ class OmniEncoder:
         audio_tokens = 0 if features is None else audio_token_count(features.shape[1])
         prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
         if response is None:
-            return Example(prompt_ids + self.opening_ids, None, features)
+            return Example(prompt_ids + self.opening_ids, None, features, sample_id=sample_id)
         self._require_plain(response, sample_id)
         response_ids = self.token_ids(response) + [self.end_of_turn_id]
         labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
-        return Example(prompt_ids + response_ids, labels, features)
+        return Example(prompt_ids + response_ids, labels, features, sample_id=sample_id)
 
     def length(self, sample: AudioQASample, response: str | None = None) -> int:
         """Tokens of the encoded sample, known from the file's header without decoding it."""

