@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_world import free_port, make_base, write_train_file
+from tiny_world import make_base, write_train_file
 
 import sft
 from omni_clst.errors import InputError
@@ -62,10 +61,7 @@ def losses(run_dir: Path) -> dict[int, float]:
 
 
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True, timeout=600)
+    result = fork_server.run([DRIVER, "sft", hook, *argv], processes)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode
