@@ -67,7 +67,6 @@ def request(words: list[str], out: int, err: int, timeout: float | None) -> int:
 
 def serve() -> None:
     """Fork a watcher for each request, until the standard input is closed."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the watchers
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.environ[ADDRESS])
         listener.listen()
@@ -79,9 +78,11 @@ def serve() -> None:
                     importlib.import_module(name)
                 gc.freeze()  # a collection in a fork would copy all that it looks at
             if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 watch(connection)
             connection.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):  # watchers that have ended
+                    pass
 
 
 def watch(connection: Connection) -> None:
