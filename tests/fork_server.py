@@ -8,29 +8,29 @@ every kind are tested with real starts (`run(..., forked=False)`).
     python fork_server.py WORD...     runs a command through the server; this is what torchrun starts
 """
 
-import atexit
-import contextlib
 import gc
 import importlib
+import multiprocessing
 import os
 import runpy
 import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from multiprocessing.connection import Client, Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 
+FORK = multiprocessing.get_context("fork")
 ADDRESS = "OMNI_CLST_TEST_FORK_SERVER"  # an environment variable
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node"]
-LIBRARIES = ("torch.distributed.launcher.api", "deepspeed", "sft", "grpo", "infer", "omni_clst.grpo.run",
-             "omni_clst.training.sft", "omni_clst.answering.answer", "omni_clst.scoring.run")  # fmt: skip
+LIBRARIES = (
+    "torch.distributed.launcher.api", "sft", "grpo", "infer", "omni_clst.devices", "omni_clst.grpo.run",
+    "omni_clst.training.sft", "omni_clst.answering.answer", "omni_clst.scoring.run", "deepspeed.ops.op_builder.all_ops",
+    "deepspeed.runtime.zero.muon.original_muon", "deepspeed.runtime.superoffload.superoffload_stage3",
+)  # fmt: skip
 
 
 def start(folder: str) -> subprocess.Popen:
@@ -66,7 +66,7 @@ def request(words: list[str], out: int, err: int, timeout: float | None) -> int:
 
 
 def serve() -> None:
-    """Fork a watcher for each request, until the standard input is closed."""
+    """Start a watcher for each request, until the standard input is closed."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.environ[ADDRESS])
         listener.listen()
@@ -77,55 +77,35 @@ def serve() -> None:
                 for name in LIBRARIES:
                     importlib.import_module(name)
                 gc.freeze()  # a collection in a fork would copy all that it looks at
-            if os.fork() == 0:
-                watch(connection)
+            FORK.Process(target=watch, args=(connection,)).start()
             connection.close()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG) != (0, 0):  # watchers that have ended
-                    pass
 
 
 def watch(connection: Connection) -> None:
-    """Fork the command and tell its status; kill it when whoever asked for it has gone."""
+    """Start the command and tell its status; kill it when whoever asked for it has gone."""
     words, environment, folder = connection.recv()
-    out, err = recv_handle(connection), recv_handle(connection)
-    command = os.fork()
-    if command == 0:
-        connection.close()
-        for descriptor, place in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
-            os.dup2(descriptor, place)
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-        become(words)
-    while (ended := os.waitpid(command, os.WNOHANG)) == (0, 0):
+    outputs = [recv_handle(connection) for _ in range(2)]
+    command = FORK.Process(target=become, args=(words, environment, folder, outputs))
+    command.start()
+    while command.is_alive():
         if connection.poll(0.02):
-            os.kill(command, signal.SIGKILL)
-    with contextlib.suppress(BrokenPipeError):
-        connection.send(os.waitstatus_to_exitcode(ended[1]))
-    os._exit(0)
+            return command.kill()
+    return connection.send(command.exitcode)
 
 
-def become(words: list[str]) -> None:
-    """Run `[-m MODULE | SCRIPT] WORD...` as the interpreter does; at the end, the libraries are not taken apart."""
-    status = 0
-    try:
-        if words[0] == "-m":
-            sys.argv = words[1:]
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as ended:
-        status = ended.code or 0
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+def become(words: list[str], environment: dict[str, str], folder: str, outputs: list[int]) -> None:
+    """Run `[-m MODULE | SCRIPT] WORD...` as the interpreter does."""
+    for descriptor, place in zip(outputs, (1, 2), strict=True):
+        os.dup2(descriptor, place)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
+        runpy.run_path(words[0], run_name="__main__")
 
 
 if __name__ == "__main__":
