@@ -60,8 +60,8 @@ def losses(run_dir: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
-def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
-    result = fork_server.run([DRIVER, "sft", hook, *argv], processes)
+def run_driver(hook: str, argv: list[str], processes: int = 1, forked: bool = True) -> int:
+    result = fork_server.run([DRIVER, "sft", hook, *argv], processes, forked)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode
@@ -146,7 +146,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
     settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
-    run_driver("none", arguments(world, "zero2", **settings), processes=2)
+    run_driver("none", arguments(world, "zero2", **settings), processes=2, forked=False)
     run_dir = world / "runs" / "zero2"
     assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
     merged = [load_file(folder / "merged" / "model.safetensors") for folder in (run_dir, undisturbed)]
