@@ -1,11 +1,34 @@
 """Fixtures that several test files use."""
 
+import gc
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+import fork_server
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("suite", deadline=None)  # a loaded machine is no reason to fail
+settings.load_profile("suite")
+
+
+def pytest_configure(config) -> None:
+    """The process that starts the others starts the server that all of them use."""
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="omni-clst-")  # a socket's path is short
+    server = fork_server.start(folder)
+    config.add_cleanup(lambda: (server.communicate(), shutil.rmtree(folder)))
+
+
+def pytest_collection_finish() -> None:
+    """Trainers collect garbage at their start: that need not go through all imported modules every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

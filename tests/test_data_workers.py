@@ -1,10 +1,9 @@
 """What data workers hand over, and what is said when one of them dies."""
 
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -40,8 +39,7 @@ def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
         "grpo": grpo_arguments(world, "grpo", dataloader_num_workers=1, max_steps=4),
         "infer": infer_arguments(world, "infer", num_workers=1),
     }[entry]
-    command = [sys.executable, str(DRIVER), entry, "spell+kill_worker:3", *argv]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    result = fork_server.run([DRIVER, entry, "spell+kill_worker:3", *argv])
     assert result.returncode == 2, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio was lost (")

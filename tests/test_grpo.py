@@ -5,14 +5,14 @@ import math
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from driver import hash_clips, reward_spelling
 from safetensors.torch import load_file
-from tiny_world import free_port, make_base, write_mmau, write_train_file, write_zero_settings
+from tiny_world import make_base, write_mmau, write_train_file, write_zero_settings
 
 import grpo
 from omni_clst.data.encoder import OmniEncoder, collate
@@ -72,21 +72,17 @@ def arguments(world: Path, run_name: str, **changes) -> list[str]:
     return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
 
 
-def run_driver(hook: str, argv: list[str], processes: int = 1) -> subprocess.CompletedProcess:
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    command += [str(DRIVER), "grpo", f"spell+{hook}", *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+def run_driver(hook: str, argv: list[str], processes: int = 1, forked: bool = True) -> subprocess.CompletedProcess:
+    return fork_server.run([DRIVER, "grpo", f"spell+{hook}", *argv], processes, forked)
 
 
-def succeeds(hook: str, argv: list[str], processes: int = 1) -> None:
-    result = run_driver(hook, argv, processes)
+def succeeds(hook: str, argv: list[str], processes: int = 1, forked: bool = True) -> None:
+    result = run_driver(hook, argv, processes, forked)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-def is_killed(hook: str, argv: list[str]) -> None:
-    result = run_driver(hook, argv)
+def is_killed(hook: str, argv: list[str], forked: bool = True) -> None:
+    result = run_driver(hook, argv, forked=forked)
     assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
 
 
@@ -381,7 +377,7 @@ def test_lora_holds_no_second_model_for_the_reference(world, monkeypatch):
 def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
     """Killed before a marker, inside the saving of a checkpoint, and between two steps."""
     argv = arguments(world, "killed")
-    is_killed("kill_before_marker:1", argv)
+    is_killed("kill_before_marker:1", argv, forked=False)
     is_killed("kill_while_saving:2", argv)
     run_dir = world / "runs" / "killed"
     assert (run_dir / "checkpoint-2" / MARKER).exists()
@@ -432,7 +428,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
         argv = arguments(
             world, f"{processes} processes", max_steps=5, save_steps=100, gradient_accumulation_steps=accumulated
         )
-        succeeds(f"dump_weights:{folder}", argv, processes)
+        succeeds(f"dump_weights:{folder}", argv, processes, forked=processes == 1)
     single, *ranks = (torch.load(path) for path in (folders[0] / "rank0.pt", *sorted(folders[1].glob("*.pt"))))
     assert len(ranks) == 2
     assert completions(world / "runs" / "1 processes") == completions(world / "runs" / "2 processes")

@@ -3,16 +3,15 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_world import free_port, make_base, write_mmau
+from tiny_world import make_base, write_mmau
 
 import infer
 from omni_clst.answering.batches import plan_batches
@@ -87,10 +86,7 @@ def test_batched_answers_equal_those_one_by_one(world, undisturbed):
 
 
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    result = subprocess.run([*command, str(DRIVER), "infer", hook, *argv], capture_output=True, text=True, timeout=600)
+    result = fork_server.run([DRIVER, "infer", hook, *argv], processes)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode

@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import soundfile
@@ -370,7 +369,7 @@ def test_killed_preparation_goes_on_and_writes_the_same_bytes(two_layouts, sourc
     whole = tree(output)
     shutil.rmtree(output)
     argv = words(source, mcq if source == "audiomcq" else sem, output, audio_root=folder)
-    killed = subprocess.run([sys.executable, str(DRIVER), "prepare", hook, *argv], capture_output=True, text=True)
+    killed = fork_server.run([DRIVER, "prepare", hook, *argv])
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert not (output / "samples.jsonl").exists() or hook.startswith("kill_before_write")
     prepare.main(argv)

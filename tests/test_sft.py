@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_world import free_port, make_base, write_train_file
+from tiny_world import make_base, write_train_file
 
 import sft
 from omni_clst.errors import InputError
@@ -61,11 +60,8 @@ def losses(run_dir: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
-def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    result = subprocess.run([*command, str(DRIVER), "sft", hook, *argv], capture_output=True, text=True, timeout=600)
+def run_driver(hook: str, argv: list[str], processes: int = 1, forked: bool = True) -> int:
+    result = fork_server.run([DRIVER, "sft", hook, *argv], processes, forked)
     if result.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(result.stderr[-3000:])
     return result.returncode
@@ -150,7 +146,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
     settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
-    run_driver("none", arguments(world, "zero2", **settings), processes=2)
+    run_driver("none", arguments(world, "zero2", **settings), processes=2, forked=False)
     run_dir = world / "runs" / "zero2"
     assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
     merged = [load_file(folder / "merged" / "model.safetensors") for folder in (run_dir, undisturbed)]

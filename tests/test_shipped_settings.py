@@ -3,15 +3,14 @@
 A tiny model lies below DeepSpeed's persistence threshold and would hardly be partitioned: it is 0 here.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from safetensors.torch import load_file
 from test_grpo import completions, losses, metric
-from tiny_world import free_port, make_base, write_train_file, write_zero_settings
+from tiny_world import make_base, write_train_file, write_zero_settings
 
 from omni_clst.model.checkpoints import find_checkpoint, load_thinker
 from omni_clst.settings import REPOSITORY
@@ -49,11 +48,8 @@ def run(world: Path, entry: str, config: str, name: str, hook: str, processes: i
     """Run an entry point with a shipped YAML; its run directory."""
     own = {"model": world / "base", "train_file": world / "train.jsonl", "audio_root": world, "runs_dir": world / "runs"}
     argv = [word for key, value in (own | settings | {"run_name": name} | changes).items() for word in (f"--{key}", value)]
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    command += [DRIVER, entry, hook, "--config", REPOSITORY / "configs" / f"{config}.yaml", *argv]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+    command = [DRIVER, entry, hook, "--config", REPOSITORY / "configs" / f"{config}.yaml", *argv]
+    result = fork_server.run(command, processes)
     assert result.returncode == 0, result.stderr[-3000:]
     return world / "runs" / name
 

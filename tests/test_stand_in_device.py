@@ -1,16 +1,15 @@
 """Nothing is left on the machine that a GPU computes with: shown with a stand-in for the GPU (`stand_in_device.py`)."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from stand_in_device import DEVICE, MACHINE, StandInDevice, is_there
 from test_grpo import arguments as grpo_arguments
 from test_infer import arguments as infer_arguments
 from test_sft import arguments as sft_arguments
-from tiny_world import free_port, make_base, write_mmau, write_train_file, write_zero_settings
+from tiny_world import make_base, write_mmau, write_train_file, write_zero_settings
 
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -61,10 +60,7 @@ def test_run_computes_on_its_device_alone(world, name):
     entry, processes, settings = RUNS[name]
     changes = {key: str(value).format(w=world) for key, value in settings.items()}
     changes |= {} if entry == "infer" else {"max_steps": 2, "save_steps": 2}
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port())]
-    command += [str(DRIVER), entry, "spell+stand_in_device", *ARGUMENTS[entry](world, name, **changes)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    command = [DRIVER, entry, "spell+stand_in_device", *ARGUMENTS[entry](world, name, **changes)]
+    result = fork_server.run(command, processes)
     assert result.returncode == 0, result.stderr[-3000:]
     assert END[entry] in result.stdout

@@ -91,7 +91,8 @@ def strict_choice(prediction: str | None, choices: Iterable[str]) -> str | None:
 def _equal_choice(text: str, choices: list[str]) -> str | None:
     """The choice that equals a text, None if none does or if several do that are not one choice."""
     for form in (fold, normalise, undress):
-        named = [choice for choice in choices if form(text) and form(choice) == form(text)]
+        said = form(text)
+        named = [choice for choice in choices if said and form(choice) == said]
         if named:
             return named[0] if len({fold(choice) for choice in named}) == 1 else None
     return None
