@@ -28,7 +28,7 @@ ADDRESS = "OMNI_CLST_TEST_FORK_SERVER"  # an environment variable
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node"]
 LIBRARIES = (
     "torch.distributed.launcher.api", "sft", "grpo", "infer", "omni_clst.devices", "omni_clst.grpo.run",
-    "omni_clst.training.sft", "omni_clst.answering.answer", "omni_clst.scoring.run", "deepspeed.ops.op_builder.all_ops",
+    "omni_clst.training.sft", "omni_clst.answering.run", "omni_clst.scoring.run", "deepspeed.ops.op_builder.all_ops",
     "deepspeed.runtime.zero.muon.original_muon", "deepspeed.runtime.superoffload.superoffload_stage3",
 )  # fmt: skip
 

@@ -284,7 +284,7 @@ CASES = [
     Case("benchmark id stands twice", "infer", change_row(META, 2, id="q000"), {},
          "{w}/" + META + ": row 3: id 'q000' stands already at {w}/" + META + ": row 1"),
     Case("benchmark that is no JSON", "score", put(META, "[1,"), {}, "{w}/" + META + ":1: not JSON (Expecting value)"),
-    Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "{w}/gone.json: No such file or directory"),
+    Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "meta {w}/gone.json: no such file"),
     Case("torn predictions", "score", append("predictions.jsonl", '{"id": "q0'), {},
          "{w}/predictions.jsonl:5: not JSON (Unterminated string starting at): '{{\"id\": \"q0'"),
     Case("predictions under another key", "score", put("predictions.jsonl", '{{"id": "q000", "text": "drum"}}'), {},

@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from multiprocessing import get_context
 
 
 def process_rank() -> int:
@@ -42,3 +43,10 @@ def wait_for_all() -> None:
 
     if dist.is_initialized():
         dist.barrier()
+
+
+def fresh_forks(module: str):
+    """A way to start processes that are forks of a fresh one, which has imported `module` and started no threads."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 
 import torch
 
@@ -10,6 +9,7 @@ from ..data.audio import ClipError
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
 from ..errors import InputError
+from ..processes import fresh_forks
 from .audio_source import AudioSource
 from .folder import AnswerFolder
 
@@ -101,17 +101,10 @@ def encoded_batches(
         PromptDataset(batches, encoder, source),
         batch_size=None,
         num_workers=workers,
-        multiprocessing_context=_fresh_context() if workers and fork_fresh else None,
+        multiprocessing_context=fresh_forks(__name__) if workers and fork_fresh else None,
     )
     for batch, encoded in zip(batches, loader, strict=True):
         pairs = list(zip(batch.samples, encoded, strict=True))
         broken = {sample.id: what for sample, what in pairs if isinstance(what, str)}
         whole = replace(batch, samples=tuple(sample for sample, _ in pairs if sample.id not in broken))
         yield whole, [example for sample, example in pairs if sample.id not in broken], broken
-
-
-def _fresh_context():
-    """Workers are forks of a process that has imported what they need and started no threads; one for all loaders."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context

@@ -8,6 +8,7 @@ from pydantic import Field
 from ..fields import AnyFloat, Lines, MayChange, OneOf, rule
 from ..method.order import ORDERS
 from ..method.rewards import REWARDS
+from ..model.config import EngineName, MemoryShare
 from ..training.config import (
     Accumulation,
     Epochs,
@@ -60,6 +61,17 @@ class CLSTConfig(TuningConfig):
         False, description="true replaces groups whose rewards are all equal by the next samples"
     )
     max_redraws: int = Field(4, ge=0, description="of dynamic_sampling: how often in one generation")
+    engine: EngineName = "auto"
+    gpu_memory_utilization: MayChange[MemoryShare] = 0.3
+    vllm_sleep: MayChange[bool] = Field(
+        True, description="of engine vllm on a GPU: its memory is given back during the update, and its weights loaded anew"
+    )
+    max_logp_drift: MayChange[float] = Field(
+        0.2,
+        gt=0,
+        description="of engine vllm: the run ends where the mean difference between its log-probabilities and the policy's "
+        "is larger",
+    )
     completions_per_forward: MayChange[int | None] = Field(
         None, gt=0, description="where memory is short: completions whose activations are kept together; none: all"
     )
@@ -89,6 +101,13 @@ class CLSTConfig(TuningConfig):
     @rule
     def _trl_takes_them(self) -> Lines:
         yield from refused(self.trainer)
+
+    @rule
+    def _correction_fits_the_loss(self) -> Lines:
+        corrects = self.trainer.get("vllm_importance_sampling_correction", True)
+        by_token = str(self.trainer.get("vllm_importance_sampling_mode", "sequence_mask")).startswith("token_")
+        if self.engine == "vllm" and self.loss_type == "vespo" and corrects and not by_token:
+            yield "loss_type vespo with engine vllm needs vllm_importance_sampling_mode token_truncate or token_mask"
 
     @rule
     def _cached_encodings_stay(self) -> Lines:

@@ -9,6 +9,7 @@ from ..data.clip_check import explaining_broken_clips
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
 from ..method.order import arrange
+from ..processes import fresh_forks
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class CurriculumFeed:
     `state_dict` and the settings decide everything that is still to come.
     """
 
-    def __init__(self, sequence: Sequence, encoder: OmniEncoder, length: int | None, num_workers: int):
+    def __init__(
+        self, sequence: Sequence, encoder: OmniEncoder, length: int | None, num_workers: int, fork_fresh: bool = False
+    ):
         self.sequence = sequence
         self.length = length
         self.cursor = 0
@@ -61,6 +64,7 @@ class CurriculumFeed:
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            multiprocessing_context=fresh_forks(__name__) if num_workers and fork_fresh else None,
         )
         self._ahead: tuple[list[int], Iterator[Example]] | None = None
 

@@ -6,6 +6,7 @@ from ..data.audio import ClipError
 from ..data.clip_check import explaining_broken_clips
 from ..data.samples import AudioQASample
 from ..model.engine import HFEngine
+from ..model.vllm_engine import VLLMEngine
 from ..processes import process_count, process_rank
 from .completions_log import outcome
 from .curriculum_feed import PlacedSample
@@ -13,7 +14,7 @@ from .failures import naming
 
 
 def answer_greedily(
-    engine: HFEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
+    engine: HFEngine | VLLMEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
 ) -> list[dict]:
     """This process's share of the samples, answered: rows as in `completions.jsonl`.
 
@@ -23,8 +24,9 @@ def answer_greedily(
     batches = plan_batches(samples, lengths, batch_size * (max(lengths) + completion), completion)
     batches = batches[process_rank() :: process_count()]
     source = AudioSource.plan("real", samples)
+    fork_fresh = isinstance(engine, VLLMEngine)  # its threads do not survive a fork
     rows = []
-    for batch, examples, broken in encoded_batches(batches, engine.encoder, source, num_workers):
+    for batch, examples, broken in encoded_batches(batches, engine.encoder, source, num_workers, fork_fresh):
         with explaining_broken_clips():
             for reason in broken.values():
                 raise ClipError(reason)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 from trl import GRPOConfig
 
@@ -10,7 +11,8 @@ from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..model.checkpoints import find_checkpoint, load_thinker, make_lora
+from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
+from ..model.vllm_engine import choose_engine
 from ..processes import say
 from ..training.base import MetricsLog, TrainingRun, one_device_a_process, step_of
 from ..training.plan import levels_in_words
@@ -59,6 +61,14 @@ class GRPORun(TrainingRun):
     """One run of stage 2."""
 
     config: CLSTConfig
+
+    def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
+        self.engine_name = choose_engine(config.engine, device)
+        super().__init__(config, checkpoint, device)
+
+    @property
+    def keeps_waveforms(self) -> bool:
+        return self.engine_name == "vllm"
 
     def load_samples(self) -> None:
         config = self.config
@@ -153,9 +163,16 @@ class GRPORun(TrainingRun):
             arguments,
             Policy(model, self.checkpoint.full_model, lora, reference),
             self.encoder,
-            CurriculumFeed(self.sequence, self.encoder, self.sequence_length, config.dataloader_num_workers),
+            CurriculumFeed(
+                self.sequence,
+                self.encoder,
+                self.sequence_length,
+                config.dataloader_num_workers,
+                fork_fresh=self.engine_name == "vllm",  # its threads do not survive a fork
+            ),
             Journal(config.run_dir, step_of(resumed)),
             self.valid,
+            self.compute_dtype if self.engine_name == "vllm" else None,
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
         trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))

@@ -9,7 +9,7 @@ _FEED = "the curriculum's feed decides what is read"
 _JOURNAL = "completions.jsonl holds every completion"
 _LOADED = "the model is loaded by the project"
 REFUSED = {  # setting: (the values that are no request for it, why it is refused)
-    "use_vllm": ((False,), _NO_AUDIO),
+    "use_vllm": ((False,), "TRL's vLLM is handed token ids without audio; engine vllm is the project's own"),
     "use_transformers_continuous_batching": ((False,), _NO_AUDIO),
     "use_transformers_paged": ((False,), _NO_AUDIO),
     "transformers_continuous_batching_config": ((None,), _NO_AUDIO),
@@ -31,9 +31,23 @@ REFUSED = {  # setting: (the values that are no request for it, why it is refuse
     "dataloader_drop_last": ((False,), _FEED),
     "dataloader_prefetch_factor": ((None,), _FEED),
 }
+_ENGINE = "engine vllm is the project's own"
+_OTHER_VLLM = {
+    "vllm_mode": "engine vllm shares the device with the policy",
+    "vllm_gpu_memory_utilization": "gpu_memory_utilization",
+    "vllm_max_model_length": "max_prompt_length and max_completion_length decide",
+    "vllm_enable_sleep_mode": "vllm_sleep",
+}
+CORRECTION = {  # TRL's importance sampling for completions that another engine generated
+    "vllm_importance_sampling_correction",
+    "vllm_importance_sampling_mode",
+    "vllm_importance_sampling_clip_max",
+    "vllm_importance_sampling_clip_min",
+}
 CHOICES = {  # what TRL would find out in the first loss
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
+    "vllm_importance_sampling_mode": ("token_mask", "token_truncate", "sequence_mask", "sequence_truncate"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
 }
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
@@ -43,14 +57,16 @@ def grpo_keys() -> dict[str, LibrarySetting]:
     """The fields of `trl.GRPOConfig` that may be named; some are refused."""
     from trl import GRPOConfig
 
-    return keys_of(GRPOConfig, (PASSED_ON | PASSED_TO_TRL) - REFUSED.keys(), CHOICES | {"optim": tuple(OPTIMISERS)})
+    return keys_of(
+        GRPOConfig, (PASSED_ON | PASSED_TO_TRL | CORRECTION) - REFUSED.keys(), CHOICES | {"optim": tuple(OPTIMISERS)}
+    )
 
 
 def refused(settings: dict[str, object]) -> Lines:
     """What is wrong with these further settings of TRL."""
     for name, value in settings.items():
-        if name.startswith("vllm_"):
-            yield f"{name} {value!r}: vLLM is not used for rollouts, {_NO_AUDIO}"
+        if name.startswith("vllm_") and name not in CORRECTION:
+            yield f"{name} {value!r} is not supported: {_OTHER_VLLM.get(name, _ENGINE)}"
         elif name in REFUSED and value not in REFUSED[name][0]:
             yield f"{name} {value!r} is not supported: {REFUSED[name][1]}"
         elif name in CHOICES and value not in CHOICES[name]:

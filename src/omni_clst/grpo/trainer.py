@@ -19,6 +19,7 @@ from ..model.checkpoints import load_config, save_omni
 from ..model.engine import Completion, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
+from ..model.vllm_engine import VLLMEngine
 from .boundaries import GenerationBoundaries
 from .completions_log import Journal, level_metrics
 from .config import CLSTConfig
@@ -27,8 +28,10 @@ from .encodings import EncodingCache
 from .evaluation import answer_greedily
 from .failures import naming
 from .rollout import Group, Rollouts, Slots
+from .rollout_health import agreement, agreement_sums, require_agreement
 from .schedule import CurriculumProgress
 from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
+from .vllm_rollout import ColocatedVLLM
 
 CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
 REFERENCE_FOLDER = "reference"  # and, with sync_ref_model, the reference as it is by then
@@ -49,6 +52,7 @@ class AudioGRPOTrainer(TRLBridge):
         feed: CurriculumFeed,
         journal: Journal,
         valid: list[AudioQASample],
+        vllm_dtype: torch.dtype | None = None,
     ):
         super().__init__(
             arguments,
@@ -90,6 +94,11 @@ class AudioGRPOTrainer(TRLBridge):
         self.progress = CurriculumProgress(feed, slots.total)
         self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid)))
         self._generated_at_step = -1
+        self.vllm: ColocatedVLLM | None = None
+        if vllm_dtype:
+            device = self.accelerator.device
+            self.vllm = ColocatedVLLM(config, policy.base_model, encoder, vllm_dtype, device, self.policy_weights)
+            self.corrects_other_engine()
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """With dynamic sampling, which uses up samples, the schedule goes by the curriculum instead of by steps."""
@@ -111,20 +120,36 @@ class AudioGRPOTrainer(TRLBridge):
         if self.encodings:
             places = self.encodings.encoded(places, self.accelerator.device)
         with naming("rollout", places), self.engine(self.sampling) as engine:
-            examples = engine.encode_clips([place.example for place in places])
-            places = [replace(place, example=example) for place, example in zip(places, examples, strict=True)]
-            completions = engine.generate(examples, seeds, self.num_generations)
+            places = self._encode_clips(places, engine)
+            completions = engine.generate([place.example for place in places], seeds, self.num_generations)
         if self.encodings:
             self.encodings.keep(places)
         return places, completions
 
+    def _encode_clips(self, places: list[PlacedSample], engine: HFEngine | VLLMEngine) -> list[PlacedSample]:
+        if isinstance(engine, HFEngine):
+            examples = engine.encode_clips([place.example for place in places])
+        elif self.are_weights_partitioned:  # a forward is one of all processes, which hold different numbers of clips
+            return places
+        else:
+            with self.whole_policy() as model:
+                examples = self._hf_engine(model, self.sampling).encode_clips([place.example for place in places])
+        return [replace(place, example=example) for place, example in zip(places, examples, strict=True)]
+
     @contextmanager
-    def engine(self, sampling: Sampling) -> Iterator[HFEngine]:
+    def engine(self, sampling: Sampling) -> Iterator[HFEngine | VLLMEngine]:
         """An engine that generates with the policy as it is now."""
+        if self.vllm is not None:
+            with self.vllm.at_step(self.state.global_step, sampling) as engine:
+                yield engine
+            return
         with self.whole_policy() as model:
-            pieces = {"prefill_tokens": None, "anyone_generates": self._anyone_generates}
-            more = pieces if self.is_policy_in_pieces else {}
-            yield HFEngine(model, self.encoder, sampling, self.config.completions_per_rollout, **more)
+            yield self._hf_engine(model, sampling)
+
+    def _hf_engine(self, model: OmniThinker, sampling: Sampling) -> HFEngine:
+        pieces = {"prefill_tokens": None, "anyone_generates": self._anyone_generates}
+        more = pieces if self.is_policy_in_pieces else {}
+        return HFEngine(model, self.encoder, sampling, self.config.completions_per_rollout, **more)
 
     def _anyone_generates(self, here: bool) -> bool:
         """Whether another token is to be generated on any process."""
@@ -136,6 +161,7 @@ class AudioGRPOTrainer(TRLBridge):
         rows = gather_object(self.journal.rows(groups, advantages, self.state.global_step + 1))
         self.journal.append(rows)
         self.add_metrics(level_metrics(rows))
+        self.add_metrics({"completions/empty_share": sum(not row["completion"].strip() for row in rows) / len(rows)})
         self.add_metrics({"advantage/abs_mean": sum(abs(row["advantage"]) for row in rows) / len(rows)})
         self.add_metrics({"curriculum/epoch": self.feed.cursor / len(self.feed.sequence.samples)})
         self.feed.expect(self.rollouts.next_places())
@@ -166,6 +192,10 @@ class AudioGRPOTrainer(TRLBridge):
             drawn[row, : completion.tokens] = torch.tensor(completion.log_probs)
         difference = ((log_probs - drawn).abs() * mask).max()
         self.add_metrics({"sampling/logp_difference": self.accelerator.gather(difference).max().item()})
+        if self.vllm is not None:
+            figures = agreement(self.accelerator.reduce(agreement_sums(drawn, log_probs, mask)))
+            self.add_metrics(figures)
+            require_agreement(figures, self.config.max_logp_drift, self.state.global_step + 1)
 
     # Evaluation: greedy answers to the held-out samples, scored as the benchmarks are.
 

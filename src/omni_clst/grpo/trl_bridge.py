@@ -39,10 +39,12 @@ from trl.trainer.callbacks import SyncRefModelCallback
 from trl.trainer.utils import disable_dropout_in_model
 
 from ..data.encoder import OmniEncoder, collate
+from ..model.policy_weights import policy_weights
 from ..model.thinker import OmniThinker
 from ..training.base import FiniteSteps, WholeCheckpoints
 from .failures import naming
 from .rollout import Group
+from .rollout_health import clipped_share
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,22 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         with naming("scoring", groups), self.asking_about(micro_batches):
             scored = self._generate_and_score_completions(rows)
         self.note_generation(groups, scored["advantages"].tolist())
+        if "importance_sampling_ratio" in scored:
+            self.add_metrics({"sampling/clipped_share": self._clipped_share(scored)})
         self.add_metrics({"time/rollout": rolled_out - start, "time/score": self.clock() - rolled_out})
         return [
             {name: value[self._rows(number)] if value.ndim else value for name, value in scored.items()}
             | {"micro_batch": micro_batch}
             for number, micro_batch in enumerate(micro_batches)
         ]
+
+    def _clipped_share(self, scored: dict[str, torch.Tensor]) -> float:
+        def mean(values: torch.Tensor, weights: torch.Tensor) -> float:
+            sums = self.accelerator.reduce(torch.stack([(values * weights).sum(), weights.sum()]))
+            return (sums[0] / sums[1].clamp(min=1.0)).item()
+
+        bounds = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+        return clipped_share(scored["importance_sampling_ratio"], scored["completion_mask"], *bounds, mean)
 
     def _rows(self, micro_batch: int) -> slice:
         size = self.args.per_device_train_batch_size
@@ -250,6 +262,18 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
             with self.accelerator.autocast() if self.accelerator.mixed_precision != "no" else nullcontext():
                 yield model
         self.model.train(training)
+
+    def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The policy's weights as a plain model has them; all processes have to go through them."""
+        return policy_weights(self.accelerator.unwrap_model(self.model), self.are_weights_partitioned)
+
+    def corrects_other_engine(self) -> None:
+        """Completions come with another engine's log-probabilities: TRL's importance sampling makes up for them."""
+        self.use_vllm = True
+
+    @property
+    def are_weights_partitioned(self) -> bool:
+        return is_deepspeed_zero3_enabled()
 
     @property
     def is_policy_in_pieces(self) -> bool:

@@ -179,6 +179,8 @@ def prepare_deepspeed(device: torch.device) -> None:
 class TrainingRun:
     """What the training stages share: a checked config, a checkpoint to start from, a processor, precision."""
 
+    keeps_waveforms = False  # for an engine that computes mel features itself
+
     def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
         self.config = config
         self.checkpoint = checkpoint
@@ -192,7 +194,7 @@ class TrainingRun:
         self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
         self.processor = load_processor(checkpoint)
         prompt = make_prompt(config.prompt, config.system_prompt)
-        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds)
+        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds, keep_waveform=self.keeps_waveforms)
 
     @property
     def reading(self) -> dict[str, object]:
