@@ -5,7 +5,7 @@
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
-stand_in_device
+kill_last_rank:N | keep_vllm_weights | stand_in_device
 """
 
 import json
@@ -225,13 +225,18 @@ def install(hook: str) -> None:
         from transformers import Trainer
 
         Trainer._save_optimizer_and_scheduler = call_then(Trainer._save_optimizer_and_scheduler, int(value), before=True)
-    elif name == "kill_after_step":
+    elif name in ("kill_after_step", "kill_last_rank"):
 
         def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == int(value):
+            is_last = args.process_index == args.world_size - 1
+            if state.global_step == int(value) and (name == "kill_after_step" or is_last):
                 die()
 
         training.MetricsLog.on_step_end = on_step_end
+    elif name == "keep_vllm_weights":
+        from omni_clst.model.vllm_engine import VLLMEngine
+
+        VLLMEngine.load = lambda self, weights: None
     elif name in ("kill_before_append", "kill_after_append"):
         append = call_then(folder.append_jsonl, int(value), before=name == "kill_before_append")
         folder.append_jsonl = append

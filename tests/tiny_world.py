@@ -15,16 +15,16 @@ from omni_clst.model.thinker import OmniThinker
 from omni_clst.settings import REPOSITORY
 
 
-def make_base(folder: Path, seed: int = 0) -> Path:
-    """Save a random thinker of 60 k parameters with its processor in the full Omni layout."""
+def make_base(folder: Path, seed: int = 0, hidden: int = 32, gain: float = 5.0) -> Path:
+    """Save a random thinker (60 k parameters with `hidden` 32) with its processor in the full Omni layout."""
     torch.manual_seed(seed)
     processor = make_processor(tokenizer_corpus())
-    config = make_config(processor, hidden=32, layers=2, audio_layers=1)
+    config = make_config(processor, hidden=hidden, layers=2, audio_layers=1)
     model = OmniThinker(config.thinker_config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
-                parameter.mul_(5.0)  # far from uniform, so that greedy answers differ between samples
+                parameter.mul_(gain)  # far from uniform, so that greedy answers differ between samples
         model.audio_tower.proj.weight.mul_(30.0)  # and depend on what is heard
     save_base(folder, model, config, processor)
     return folder

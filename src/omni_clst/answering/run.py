@@ -98,8 +98,8 @@ class AnsweringRun:
         fork_fresh = self.engine_name == "vllm"
         batches = encoded_batches(of_process, self.encoder, source, self.config.num_workers, fork_fresh)
         encoded = broken_clips.taken_out(batches)
-        progress = Progress(total)
-        for answers in self._generate(encoded, num_completions):
+        engine, progress = self.engine, Progress(total)
+        for answers in self._generate(engine, encoded, num_completions):
             rows = [make_row(sample, list(map(self._with_opening, completions))) for sample, completions in answers]
             folder.append([row for row in rows if row["id"] not in folder.done])
             progress.advance(len(rows))
@@ -112,11 +112,10 @@ class AnsweringRun:
         return plan_batches(readable, lengths, most, num_completions * config.max_new_tokens)
 
     def _generate(
-        self, encoded: Iterable[tuple[Batch, list[Example]]], num_completions: int
+        self, engine: HFEngine | VLLMEngine, encoded: Iterable[tuple[Batch, list[Example]]], num_completions: int
     ) -> Iterator[list[tuple[AudioQASample, list[Completion]]]]:
         """Samples with their completions: batch by batch, or from vLLM as they finish."""
         seed = self.config.seed
-        engine = self.engine
         if isinstance(engine, HFEngine):
             for batch, examples in encoded:
                 seeds = [derive_seed(seed, sample.id) for sample in batch.samples]

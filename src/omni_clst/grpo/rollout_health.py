@@ -1,4 +1,4 @@
-"""How well the engine that generates agrees with the policy that learns: figures to watch, and the limit that ends a run."""
+"""Whether the engine that generates agrees with the policy that learns: figures to watch, and a limit that ends a run."""
 
 from collections.abc import Callable
 

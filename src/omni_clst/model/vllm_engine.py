@@ -8,6 +8,7 @@ that it expands them to have to equal ours.
 import importlib.metadata
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -118,11 +119,15 @@ class VLLMEngine:
                     yield key, [self._completion(part) for part in sorted(output.outputs, key=lambda part: part.index)]
 
     def _add(self, name: str, example: Example, seed: int, n: int) -> None:
-        try:
-            prompt = self._llm._preprocess_cmpl_one(self._prompt(example))
-            self._engine.add_request(name, prompt, self._parameters(seed, n))
-        except ValueError as error:
-            raise InputError(f"sample {example.sample_id!r}: vLLM refuses the prompt: {error}") from None
+        longest = self._engine.vllm_config.model_config.max_model_len
+        if len(example.input_ids) + self.sampling.max_new_tokens > longest:
+            raise InputError(
+                f"sample {example.sample_id!r}: a prompt of {len(example.input_ids)} tokens and up to "
+                f"{self.sampling.max_new_tokens} new ones are more than the {longest} of vLLM: lower max_audio_seconds, or "
+                "use --engine hf"
+            )
+        prompt = self._llm._preprocess_cmpl_one(self._prompt(example))
+        self._engine.add_request(name, prompt, self._parameters(seed, n))
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Take over these weights, named as in the thinker's state dict, and forget what older ones computed."""
@@ -201,7 +206,9 @@ def _start(source: str, settings: VLLMSettings, device: torch.device):
     if on_cpu:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    from vllm import LLM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch will drop some day
+        from vllm import LLM
 
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     return LLM(
@@ -218,5 +225,6 @@ def _start(source: str, settings: VLLMSettings, device: torch.device):
         # a request's seed and prompts cut into pieces exclude each other in the CPU build
         enable_chunked_prefill=not on_cpu,
         disable_log_stats=True,
+        use_tqdm_on_load=False,
         seed=0,
     )
