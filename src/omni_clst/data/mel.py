@@ -19,17 +19,24 @@ def log_mel(feature_extractor, waveforms: list[np.ndarray]) -> tuple[np.ndarray,
             raise InputError(f"clip {index}: {len(waveform)} samples are too short, one audio token takes {MIN_SAMPLES}")
     hop = feature_extractor.hop_length
     longest = max(len(waveform) for waveform in waveforms)
-    # n_fft zeros after the longest clip: then the STFT mirrors only zeros at the end, and the frames that still reach
-    # into the clip are all there for the extractor's dynamic range, which counts from the clip's loudest frame.
-    padded = -(-(longest + feature_extractor.n_fft) // hop) * hop
     stock = feature_extractor(
         waveforms,
         sampling_rate=SAMPLING_RATE,
         padding="max_length",
-        max_length=padded,
+        max_length=padded_length(feature_extractor, longest),
         return_attention_mask=True,
         return_tensors="np",
     )
     frames = -(-longest // hop)
     mask = stock["attention_mask"][:, :frames].astype(np.int64)
     return np.ascontiguousarray(stock["input_features"][:, :, :frames]), mask
+
+
+def padded_length(feature_extractor, samples: int) -> int:
+    """The length in samples that a clip is padded to.
+
+    There are n_fft zeros after it: then the STFT mirrors only zeros at the end, and the frames that still reach into the
+    clip are all there for the extractor's dynamic range, which counts from the clip's loudest frame.
+    """
+    hop = feature_extractor.hop_length
+    return -(-(samples + feature_extractor.n_fft) // hop) * hop

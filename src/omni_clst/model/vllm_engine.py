@@ -16,6 +16,7 @@ import torch
 
 from ..data.audio import SAMPLING_RATE
 from ..data.encoder import Example, OmniEncoder
+from ..data.mel import padded_length
 from ..errors import InputError
 from .engine import Completion
 from .sampling import Sampling
@@ -161,7 +162,13 @@ class VLLMEngine:
             return {"prompt_token_ids": list(example.input_ids)}
         first = example.input_ids.index(audio_token)
         ids = [*example.input_ids[: first + 1], *example.input_ids[first + count :]]
-        return {"prompt_token_ids": ids, "multi_modal_data": {"audio": [(example.waveform, SAMPLING_RATE)]}}
+        # the stock extractor would cut a clip at its chunk_length, and pad each to it
+        padded = padded_length(self.encoder.processor.feature_extractor, len(example.waveform))
+        return {
+            "prompt_token_ids": ids,
+            "multi_modal_data": {"audio": [(example.waveform, SAMPLING_RATE)]},
+            "mm_processor_kwargs": {"truncation": False, "max_length": padded},
+        }
 
     def _require_same_ids(self, example: Example, ids: list[int]) -> None:
         if list(ids) != list(example.input_ids):
