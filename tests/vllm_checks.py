@@ -24,7 +24,7 @@ from omni_clst.model.sampling import Sampling
 from omni_clst.model.vllm_engine import VLLMEngine, VLLMSettings
 
 LENGTHS = [MIN_SAMPLES, MIN_SAMPLES + 1, 8000, 15999, 16000, 16001, 31999, 48123, 159999, 160001, 30 * SAMPLING_RATE,
-           30 * SAMPLING_RATE + 1, 41 * SAMPLING_RATE + 7]  # fmt: skip
+           480384, 480654, 41 * SAMPLING_RATE + 7]  # fmt: skip
 SHORT = 8  # of these; the checks behind the first ask them alone
 FILTERS = {
     "all tokens": Sampling(12, 1.2),
