@@ -335,7 +335,7 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
     reason = ": 2 sample values are not finite (NaN or infinity)"
     written = {"runs/x/config.yaml", "runs/x/environment.json"}
     finish = (
-        "; its header is whole: start again with --check_audio true --allow_missing_audio true, which decodes every clip "
+        "; its header is intact: start again with --check_audio true --allow_missing_audio true, which decodes every clip "
         "first and leaves such rows out"
     )
     check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason + finish, written)
