@@ -227,9 +227,10 @@ CASES = [
          "'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', "
          "'reduce_lr_on_plateau', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'greedy']"),
     # checkpoints
-    Case("no such checkpoint", "infer", None, {"model": "{w}/gone"}, "{w}/gone: no such checkpoint"),
+    Case("no such checkpoint", "infer", None, {"model": "{w}/gone"},
+         "{w}/gone: no such checkpoint; give a folder or a Hub id"),
     Case("checkpoint is a file", "infer", None, {"model": "{w}/base/model.safetensors"},
-         "{w}/base/model.safetensors: a checkpoint is a folder, this is a file"),
+         "{w}/base/model.safetensors: is a file; give the checkpoint's folder"),
     Case("folder without config", "sft", remove("base/config.json"), {},
          "{w}/base: neither config.json nor adapter_config.json in it"),
     Case("folder without weights", "sft", remove("base/model.safetensors"), {},
@@ -243,9 +244,10 @@ CASES = [
          "base_model_name_or_path"),
     Case("broken adapter config", "infer", put("adapter/adapter_config.json", "{{"), {"model": "{w}/adapter"},
          "{w}/adapter/adapter_config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
-    Case("torn checkpoint", "infer", all_of(copy_base("runs/x/checkpoint-3", "COMPLETE"), put("runs/x/config.yaml", "a: 1"),
-         put("runs/x/environment.json", "{{}}")), {"model": "{w}/runs/x/checkpoint-3"},
-         "{w}/runs/x/checkpoint-3: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
+    Case("incomplete checkpoint", "infer", all_of(copy_base("runs/x/checkpoint-3", "COMPLETE"),
+         put("runs/x/config.yaml", "a: 1"), put("runs/x/environment.json", "{{}}")), {"model": "{w}/runs/x/checkpoint-3"},
+         "{w}/runs/x/checkpoint-3: incomplete checkpoint (no file COMPLETE: the run ended while writing it); give an "
+         "earlier one"),
     Case("model of another kind, training", "sft", config_of_another_kind, {},
          "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
     Case("model of another kind, inference", "infer", config_of_another_kind, {},
@@ -255,12 +257,13 @@ CASES = [
     Case("broken prompt.json", "infer", put("base/prompt.json", "{{"), {},
          "{w}/base/prompt.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("weights cut off", "infer", cut_weights, {},
-         "{w}/base/model.safetensors: not whole (Error while deserializing header: incomplete metadata, file not fully "
+         "{w}/base/model.safetensors: incomplete (Error while deserializing header: incomplete metadata, file not fully "
          "covered); copy or download it again"),
     Case("weights of something else", "infer", replace_weights, {},
          "{w}/base: 73 weights are missing "
          "(audio_tower.audio_bos_eos_token.weight, audio_tower.conv1.bias, audio_tower.conv1.weight, ...)", OPENED),
-    Case("base without a talker", "sft", None, {"keep_talker": "true"}, "keep_talker: {w}/base has no talker weights"),
+    Case("base without a talker", "sft", None, {"keep_talker": "true"},
+         "keep_talker: {w}/base has no talker weights; set keep_talker false"),
     # places to write to
     Case("file in the run directory's place", "sft", put("runs", "x"), {},
          "{w}/runs/x: cannot write there (Not a directory)"),
@@ -283,7 +286,7 @@ CASES = [
     Case("benchmark id stands twice", "infer", change_row(META, 2, id="q000"), {},
          "{w}/" + META + ": row 3: id 'q000' stands already at {w}/" + META + ": row 1"),
     Case("benchmark that is no JSON", "score", put(META, "[1,"), {}, "{w}/" + META + ":1: not JSON (Expecting value)"),
-    Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "{w}/gone.json: No such file or directory"),
+    Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "meta {w}/gone.json: no such file"),
     Case("torn predictions", "score", append("predictions.jsonl", '{"id": "q0'), {},
          "{w}/predictions.jsonl:5: not JSON (Unterminated string starting at): '{{\"id\": \"q0'"),
     Case("predictions under another key", "score", put("predictions.jsonl", '{{"id": "q000", "text": "drum"}}'), {},
@@ -372,7 +375,7 @@ def test_entry_point_prints_the_line_and_ends_with_status_2(world, monkeypatch, 
     with pytest.raises(SystemExit) as caught:
         run_main(infer.main)
     assert caught.value.code == 2
-    assert capsys.readouterr().err == f"error: {world}/gone: no such checkpoint\n"
+    assert capsys.readouterr().err == f"error: {world}/gone: no such checkpoint; give a folder or a Hub id\n"
 
 
 def test_the_good_arguments_are_good(world):

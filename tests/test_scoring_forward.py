@@ -94,8 +94,8 @@ def test_groups_do_not_see_each_other(policy):
     assert torch.allclose(alone, together, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 3, 5])
-def test_rows_in_pieces_give_the_same_scores_and_gradients(policy, rows_at_once):
+@pytest.mark.parametrize("completions_at_once", [1, 3, 5])
+def test_rows_in_pieces_give_the_same_scores_and_gradients(policy, completions_at_once):
     model = policy[0]
 
     def gradients(**settings):
@@ -105,7 +105,7 @@ def test_rows_in_pieces_give_the_same_scores_and_gradients(policy, rows_at_once)
         return scores, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
     whole, expected = gradients()
-    parts, found = gradients(rows_at_once=rows_at_once)
+    parts, found = gradients(completions_at_once=completions_at_once)
     assert torch.allclose(parts.log_probs, whole.log_probs, atol=1e-5)
     assert torch.allclose(parts.entropies, whole.entropies, atol=1e-5)
     assert len(found) == len(expected) > 10

@@ -6,7 +6,7 @@ from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt, make_prompt
 from ..data.response import EMPTY_THOUGHT_OPENING
 from ..errors import InputError
-from ..model.checkpoints import Checkpoint, load_config, load_processor, read_prompt
+from ..model.checkpoints import Checkpoint, load_model_config, load_processor, read_prompt
 from .config import AnsweringConfig
 
 
@@ -27,7 +27,7 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint) -> OmniEncoder
     A model of another kind, or an empty thought that the prompt has no place for, is refused here, before anything is
     written.
     """
-    load_config(checkpoint.full_model)
+    load_model_config(checkpoint.full_model)
     prompt = choose_prompt(config, checkpoint)
     if config.thought == "empty" and not prompt.asks_for_tags:
         raise InputError(

@@ -15,7 +15,7 @@ from trl import GRPOConfig
 from ..data.encoder import OmniEncoder
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
-from ..model.checkpoints import load_config, save_omni
+from ..model.checkpoints import load_model_config, save_omni
 from ..model.engine import Completion, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
@@ -152,7 +152,7 @@ class AudioGRPOTrainer(TRLBridge):
                 completion_mask=completion_mask,
                 sampling=self.sampling,
                 suppressed=self.suppressed,
-                rows_at_once=self.config.completions_per_forward,
+                completions_at_once=self.config.completions_per_forward,
             )
         if torch.is_grad_enabled() and self.state.global_step == self._generated_at_step:
             self._note_sampling_difference(micro_batch, scores.log_probs.detach(), completion_mask)
@@ -197,7 +197,7 @@ class AudioGRPOTrainer(TRLBridge):
             return
         weights = self.accelerator.get_state_dict(self.ref_model)
         if self.args.should_save:
-            save_omni(folder / REFERENCE_FOLDER, weights, load_config(self.base_model), self.base_model)
+            save_omni(folder / REFERENCE_FOLDER, weights, load_model_config(self.base_model), self.base_model)
 
     def _write_beside_weights(self, folder: Path) -> None:
         super()._write_beside_weights(folder)

@@ -21,7 +21,7 @@ from ..model.checkpoints import (
     choose_dtype,
     complete_checkpoints,
     is_complete,
-    load_config,
+    load_model_config,
     load_processor,
     load_thinker,
     mark_complete,
@@ -84,7 +84,7 @@ class WholeCheckpoints:
         if hasattr(self.model, "peft_config"):
             return super()._save(output_dir, state_dict)
         model = self.accelerator.unwrap_model(self.model)
-        return save_omni(output_dir, state_dict or model.state_dict(), load_config(self.base_model), self.base_model)
+        return save_omni(output_dir, state_dict or model.state_dict(), load_model_config(self.base_model), self.base_model)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if hasattr(self.model, "peft_config"):

@@ -11,7 +11,7 @@ import torch
 
 from ..data.samples import LEVELS, AudioQASample
 from ..files import require_disk
-from ..model.checkpoints import load_config, lora_layers
+from ..model.checkpoints import load_model_config, lora_layers
 from ..model.engine import PREFILL_TOKENS
 from ..model.thinker import LOGITS_AT_ONCE, OmniThinker
 from ..processes import process_count, say
@@ -43,7 +43,7 @@ class ModelSize:
 
 def measure_model(source: str, lora_targets: str | None, lora_rank: int) -> ModelSize:
     """Count a thinker's parameters on the meta device; `lora_targets` None counts no adapter."""
-    config = load_config(source).thinker_config
+    config = load_model_config(source).thinker_config
     with torch.device("meta"):
         model = OmniThinker(config)
     towers = sum(p.numel() for tower in (model.audio_tower, model.visual) for p in tower.parameters())

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..model.checkpoints import (
     Checkpoint,
     add_lora,
-    load_config,
+    load_model_config,
     load_thinker,
     make_lora,
     read_prompt,
@@ -161,7 +161,7 @@ def merge_checkpoint(checkpoint: Checkpoint, out: Path, dtype: torch.dtype, keep
 
     def write(folder: Path) -> None:
         base = checkpoint.full_model
-        save_omni(folder, model.state_dict(), load_config(base), base, keep_talker)
+        save_omni(folder, model.state_dict(), load_model_config(base), base, keep_talker)
         prompt = read_prompt(checkpoint)
         if prompt is not None:
             write_prompt(folder, prompt)
