@@ -1,4 +1,4 @@
-"""The error-aware curriculum: who fails decides the level, the mix decides how many, and no clip is in both files."""
+"""The error-aware curriculum: levels by which models fail, numbers of samples by the mix, no clip in both files."""
 
 import json
 import os
@@ -16,7 +16,15 @@ from omni_clst.data.layouts import read_samples
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.method.config import CurriculumConfig
-from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_order, quotas, share_out, why_left_out
+from omni_clst.method.curriculum import (
+    draw_samples,
+    hold_out,
+    make_curriculum,
+    put_in_order,
+    quotas,
+    share_out,
+    why_left_out,
+)
 from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
 from omni_clst.method.order import ORDERS, arrange
 from omni_clst.method.silence import note_silence
@@ -216,21 +224,21 @@ def test_as_many_are_taken_as_asked_for_or_as_there_are(available, mix, size):
 
 def test_larger_draw_holds_the_smaller_one():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
-    small, large = (set(ids(draw(graded, size, MIX, seed=1))) for size in (10, 30))
+    small, large = (set(ids(draw_samples(graded, size, MIX, seed=1))) for size in (10, 30))
     assert small < large
 
 
 def test_seed_decides_who_is_drawn():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
-    drawn = [frozenset(ids(draw(graded, 10, MIX, seed))) for seed in range(10)]
+    drawn = [frozenset(ids(draw_samples(graded, 10, MIX, seed))) for seed in range(10)]
     assert len(set(drawn)) == 10
-    assert drawn[3] == frozenset(ids(draw(graded, 10, MIX, 3)))
+    assert drawn[3] == frozenset(ids(draw_samples(graded, 10, MIX, 3)))
 
 
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(InputError) as caught:
-        draw(make_graded(["easy", "easy"]), 5, {"hard": 1.0}, 0)
-    assert str(caught.value) == "nothing to draw: 2 samples are left, none of a level in the mix {'hard': 1.0}"
+        draw_samples(make_graded(["easy", "easy"]), 5, {"hard": 1.0}, 0)
+    assert str(caught.value) == "nothing to draw: none of 2 samples has a level of the mix {'hard': 1.0}; change mix"
 
 
 def test_easy_stands_before_medium_before_hard_and_falls_inside():
@@ -285,7 +293,7 @@ def test_nothing_is_held_out_by_default():
 def test_holding_out_everything_is_an_error():
     with pytest.raises(InputError) as caught:
         hold_out(make_graded(["easy"] * 3), 3, 5, MIX, 0)
-    assert str(caught.value) == "valid_size 3 leaves nothing to train on: 3 samples are there"
+    assert str(caught.value) == "valid_size 3 leaves nothing to train on: there are 3 samples"
 
 
 # the whole
@@ -410,7 +418,7 @@ def test_nothing_depends_on_the_hash_seed():
         "from test_curriculum import *\n"
         "graded = make_graded(['easy', 'medium', 'hard'] * 20, 4)\n"
         "held_out, rest = hold_out(graded, 6, 20, MIX, 0)\n"
-        "print(ids(held_out), ids(put_in_order(draw(rest, 20, MIX, 0), 0)))\n"
+        "print(ids(held_out), ids(put_in_order(draw_samples(rest, 20, MIX, 0), 0)))\n"
         "print([arrange(['easy', 'hard'] * 9, order, 0, 0.3) for order in ORDERS])\n"
     )
     path = os.pathsep.join(str(REPOSITORY / name) for name in ("src", "tests"))
@@ -591,7 +599,7 @@ BAD = [
     ({"answers_dir": "{w}/gone"},
      "answers_dir {w}/gone/answers.jsonl: no such file; "
      "`bash script/build_clst.sh` makes it: the SFT model answers the samples"),
-    ({"answers_dir": "{w}/base"}, "base_answers_dir and answers_dir are one folder, {w}/base"),
+    ({"answers_dir": "{w}/base"}, "base_answers_dir and answers_dir are one folder, {w}/base; give one of each model"),
     ({"samples": "{w}/gone.jsonl"}, "samples {w}/gone.jsonl: no such file"),
     ({"output": None}, "output is not set (--output VALUE, or in the YAML)"),
     ({"output": "{w}/out/CLST.txt"}, "output {w}/out/CLST.txt does not end in .jsonl"),
@@ -602,14 +610,14 @@ BAD = [
     ({"valid_size": 3, "valid_output": "{w}/source.jsonl/v.jsonl"}, "{w}/source.jsonl: cannot write there (File exists)"),
     ({"valid_size": -1}, "valid_size -1 is not at least 0"),
     ({"valid_size": 3, "valid_output": "{w}/out/CLST.jsonl"}, "samples, output and valid_output are not different files"),
-    ({"valid_size": 30, "valid_output": "{w}/v.jsonl"}, "valid_size 30 leaves nothing to train on: 30 samples are there"),
+    ({"valid_size": 30, "valid_output": "{w}/v.jsonl"}, "valid_size 30 leaves nothing to train on: there are 30 samples"),
     ({"size": 0}, "size 0 is not positive"),
     ({"right_from": 0}, "right_from 0.0 is not positive"),
     ({"right_from": 2}, "right_from 2.0 is not between 0 and 1"),
     ({"min_sft_pass_rate": 0.9, "max_sft_pass_rate": 0.1},
-     "min_sft_pass_rate, max_sft_pass_rate: [0.9, 0.1] is no window in [0, 1]"),
+     "min_sft_pass_rate, max_sft_pass_rate: [0.9, 0.1] is not an interval within [0, 1]"),
     ({"min_sft_pass_rate": 0.5, "max_sft_pass_rate": 0.6},
-     "nothing to draw: 0 samples are left, none of a level in the mix {{'easy': 0.2, 'medium': 0.4, 'hard': 0.4}}"),
+     "nothing to draw: none of 0 samples has a level of the mix {{'easy': 0.2, 'medium': 0.4, 'hard': 0.4}}; change mix"),
     ({"max_silence_pass_rate": 0.5}, "max_silence_pass_rate 0.5 needs silence_answers_dir"),
     ({"max_silence_pass_rate": 1.5}, "max_silence_pass_rate 1.5 is not between 0 and 1"),
     ({"max_silence_pass_rate": -0.5, "silence_answers_dir": "{w}/silence"},

@@ -61,7 +61,7 @@ def test_sample_without_an_answer_is_an_error():
 
 def test_summary_counts_every_sample():
     made = drop_thoughts(SAMPLES, RATES, "guided", 1.0, 0)
-    assert describe(made, SAMPLES) == "6 samples, thoughts: 3 kept (50 %), 2 dropped (33 %), 1 never there"
+    assert describe(made, SAMPLES) == "6 samples, thoughts: 3 kept (50 %), 2 dropped (33 %), 1 had none"
 
 
 def test_no_clip_stands_on_both_sides_of_the_split():
