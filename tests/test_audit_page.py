@@ -44,7 +44,7 @@ def test_page_needs_nothing_but_itself():
 
 
 def test_rows_that_do_not_add_up_are_an_error():
-    with pytest.raises(ValueError, match="3 dropped and 7 kept are not 11 rows"):
+    with pytest.raises(ValueError, match="3 dropped and 7 kept rows do not add up to 11"):
         replace(SUMMARY, rows_in=11)
 
 

@@ -130,10 +130,10 @@ def test_name_that_two_files_have_is_no_clip(tmp_path):
     [
         ("a.json", b'[{"id": 1},\n{"id"', "a.json:2: not JSON"),
         ("a.jsonl", b'{"question": 1}\n[]\n', "a.jsonl:2: expected an object"),
-        ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: has not the 2 fields of the header"),
+        ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: does not have the 2 fields of the header"),
         ("a.csv", b"question\n\xff\n", "a.csv: not UTF-8"),
-        ("a.parquet", b"PAR1", "a.parquet: not a whole parquet file"),
-        ("a.tar", b"\0" * 100, "a.tar: not a whole tar file"),
+        ("a.parquet", b"PAR1", "a.parquet: not a complete parquet file"),
+        ("a.tar", b"\0" * 100, "a.tar: not a complete tar file"),
         ("a.txt", b"", "a.txt: is none of"),
         ("a.json", b"[]", "a.json: holds no rows"),
     ],
@@ -148,7 +148,7 @@ def test_file_that_cannot_be_read_is_named_with_its_line(tmp_path, name, content
 def test_torn_tar_is_named(tmp_path):
     path = write_audsem_tar(tmp_path / "a.tar", [audsem_row(number) for number in range(3)])
     path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(InputError, match=r"a\.tar: not a whole tar file"):
+    with pytest.raises(InputError, match=r"a\.tar: not a complete tar file"):
         run("audsem", path, tmp_path / "out")
 
 
@@ -474,7 +474,7 @@ def test_usual_sets_are_joined_and_what_two_of_them_have_is_taken_once(tmp_path,
 
 
 def test_data_folder_without_any_set_says_what_goes_there(tmp_path):
-    with pytest.raises(InputError, match="holds none of AVQA/, AudSem/, AudioMCQ/, MMAR/, MMAU/"):
+    with pytest.raises(InputError, match="has none of AVQA/, AudSem/, AudioMCQ/, MMAR/, MMAU/"):
         prepare.main(["--data_root", str(tmp_path)])
 
 

@@ -152,7 +152,7 @@ def _length_problems(info: AudioInfo, frames: int) -> list[str]:
     if promised - frames > slack:
         return [f"truncated: the header promises {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
     if promised and frames - promised > slack:
-        return [f"goes on behind its header's end: that names {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
+        return [f"longer than its header states: {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
     return []
 
 
