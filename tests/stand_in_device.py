@@ -113,7 +113,7 @@ def start() -> StandInDevice:
     # a backward computes forwards again outside of the mode, where a tensor says that it is on the machine
     torch.utils.checkpoint._allowed_determinism_checks_to_fns["default"] = lambda tensor: None
     # DeepSpeed's own reductions are not followed, and their sums are none
-    training.FiniteSteps._get_grad_norm = lambda self, model, grad_norm=None: None
+    training.FiniteGradients._get_grad_norm = lambda self, model, grad_norm=None: None
     mode.__enter__()
     return mode
 

@@ -187,7 +187,7 @@ CASES = [
     Case("special token in a thought", "sft", change_row("train.jsonl", 0, think="it is <|AUDIO|>"), {},
          unusable("sample 'row0': the text holds the special token '<|AUDIO|>'")),
     Case("all rows too long", "sft", None, {"max_length": 5},
-         "{w}/train.jsonl: all 4 rows are longer than max_length 5"),
+         "{w}/train.jsonl: all 4 rows are longer than max_length 5; raise it"),
     # clips
     Case("no such clip", "sft", remove(CLIP), {}, unusable("{w}/" + CLIP + ": No such file or directory")),
     Case("clip of no bytes", "sft", put(CLIP, b""), {}, unusable("{w}/" + CLIP + ": is empty (0 bytes)")),
@@ -276,8 +276,8 @@ CASES = [
          "{w}/runs/x: was started with other settings (learning_rate: 0.5 -> 0.0001); "
          "give another --run_name, or --overwrite to lose it"),
     Case("answers with other settings", "infer", answered_with_other_settings, {"max_new_tokens": 3},
-         "{w}/out/mmau-mini: holds answers made with other settings (max_new_tokens: 2 -> 3); "
-         "--overwrite loses them and starts anew"),
+         "{w}/out/mmau-mini: has answers with other settings (max_new_tokens: 2 -> 3); "
+         "--overwrite deletes them and starts anew"),
     # benchmarks and predictions
     Case("no benchmark there", "infer", None, {"data_root": "{w}/nothing", "benchmarks": "mmau-mini,mmar"},
          "no benchmark to answer: mmau-mini: no {w}/nothing/MMAU/mmau-test-mini.json "
@@ -342,7 +342,7 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
         "first and leaves such rows out"
     )
     check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason + finish, written)
-    finish = "; --allow_missing_audio answers the rest and goes on from here"
+    finish = "; --allow_missing_audio continues with the others"
     check(world, "infer", {"num_workers": workers, "batch_tokens": 100_000}, "{w}/" + TEST_CLIP + reason + finish, OPENED)
 
 

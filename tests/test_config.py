@@ -112,7 +112,11 @@ BAD_TRAINING = [
     ("lora_dropout", "2", "lora_dropout 2.0 is not between 0 and 1"),
     ("dataloader_num_workers", "-1", "dataloader_num_workers -1 is not at least 0"),
     ("per_device_eval_batch_size", "0", "per_device_eval_batch_size 0 is not positive"),
-    ("lora_targets", "(q", "lora_targets '(q' is no regular expression (missing ), unterminated subpattern at position 0)"),
+    (
+        "lora_targets",
+        "(q",
+        "lora_targets '(q' is not a regular expression (missing ), unterminated subpattern at position 0)",
+    ),
     ("run_name", "", "run_name '' does not name a folder below runs_dir"),
     ("run_name", "..", "run_name '..' does not name a folder below runs_dir"),
     ("run_name", "/etc", "run_name '/etc' does not name a folder below runs_dir"),

@@ -675,7 +675,7 @@ def test_all_problems_of_the_settings_are_reported_together(world):
         ("{easy: 0.5, hard: 1}", {"easy": 0.5, "hard": 1.0}, "braces as in a YAML"),
         (" easy: 1e-1 ", {"easy": 0.1}, "a text that is a number"),
         ("easy:1", None, "no space behind the colon: one name without a number"),
-        ("easy: yes", None, "a truth is no number"),
+        ("easy: yes", None, "a boolean is not a number"),
         ("easy: ", None, "nothing neither"),
         ("easy: [1]", None, "nor a list"),
         ("0.2,0.4,0.4", None, "nor numbers without names"),

@@ -264,7 +264,7 @@ def test_advantages_kl_and_loss_equal_a_plain_computation(world, monkeypatch):
         mask = inputs["completion_mask"]
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         full = torch.cat([inputs["prompt_mask"], mask], dim=1)
-        with torch.no_grad(), self.asking_about([inputs["micro_batch"]]):
+        with torch.no_grad(), self.computing_on([inputs["micro_batch"]]):
             policy = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
             with model.disable_adapter():
                 reference = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
@@ -525,7 +525,7 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
     ("change", "message"),
     [
         ({"per_device_train_batch_size": 3}, "per_device_train_batch_size 3 is not a multiple of num_generations 2"),
-        ({"use_vllm": "true"}, "use_vllm True is not supported: it is handed token ids without audio"),
+        ({"use_vllm": "true"}, "use_vllm True is not supported: it gets token ids without audio"),
         ({"use_transformers_continuous_batching": "true"}, "is handed token ids without audio"),
         ({"vllm_mode": "server"}, "vllm_mode 'server': vLLM is not used for rollouts"),
         ({"repetition_penalty": 1.1}, "repetition_penalty 1.1 is not supported"),
@@ -534,17 +534,17 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"log_completions_hub_repo": "a/b"}, "log_completions_hub_repo 'a/b' is not supported"),
         ({"num_generation": 2}, "unknown key 'num_generation' (did you mean 'num_generations'?)"),
         ({"rewards": "acuracy: 1.0"}, "rewards 'acuracy' is not one of"),
-        ({"rewards": "accuracy: 0"}, "weigh nothing"),
+        ({"rewards": "accuracy: 0"}, "at least one weight must not be 0"),
         ({"order": "random"}, "order 'random' is not one of"),
-        ({"prompt": "demo_direct"}, "asks for no tags"),
-        ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps a generation"),
+        ({"prompt": "demo_direct"}, "asks for no thought"),
+        ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps per generation"),
         ({"gradient_accumulation_steps": 4, "steps_per_generation": 2}, "a generation would end inside a step"),
         ({"loss_type": "nothing"}, "loss_type 'nothing' is not one of grpo, dr_grpo"),
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
         ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
-        ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU: sdpa"),
+        ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU; use sdpa"),
         ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"sync_ref_model": True, "tuning": "full", "beta": 0}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"offload_reference": True}, "offload_reference needs tuning full and a beta above 0"),
@@ -587,7 +587,7 @@ def test_clip_that_comes_again_is_not_encoded_again(world):
 
 
 def test_lora_on_an_adapter_is_refused(world, undisturbed):
-    with pytest.raises(InputError, match="an adapter; LoRA starts from a whole model"):
+    with pytest.raises(InputError, match="an adapter; LoRA starts from a full model"):
         grpo.main(arguments(world, "refused", model=undisturbed))
 
 

@@ -90,7 +90,7 @@ def test_memory_is_shared_out_as_the_stage_says(monkeypatch, trainable, width, s
 def test_what_comes_by_turns_counts_once(capsys):
     print_memory({"weights": 20 * GIB}, {"activations": 1 * GIB, "rollout": 2 * GIB})
     assert capsys.readouterr().out == (
-        "memory       22.00 GiB a device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
+        "memory       22.00 GiB per device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
         "fits 24 GB no, 48 GB yes, 80 GB yes\n"
     )
 

@@ -271,7 +271,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
     out = capsys.readouterr().out
     for word in (
         "samples      24 (easy 8, medium 8, hard 8)",
-        "steps        6, 4 rows each",
+        "steps        6, 4 samples each",
         "parameters ",
         "memory ",
         "disk ",

@@ -175,9 +175,9 @@ def test_model_answers_silence_and_its_rows_say_so(answered):
 def test_folder_of_answers_to_the_clips_takes_no_answers_to_silence(answered):
     """And neither the other way round; a folder from before there was a choice has no such setting."""
     assert "audio" not in json.loads((answered / "real" / "settings.json").read_text())
-    with pytest.raises(InputError, match=r"real: holds answers made with other settings \(audio: None -> silence\)"):
+    with pytest.raises(InputError, match=r"real: has answers with other settings \(audio: None -> silence\)"):
         answer.main(answer_arguments(answered, answered / "real", "--audio", "silence"))
-    with pytest.raises(InputError, match=r"silence: holds answers made with other settings \(audio: silence -> None\)"):
+    with pytest.raises(InputError, match=r"silence: has answers with other settings \(audio: silence -> None\)"):
         answer.main(answer_arguments(answered, answered / "silence"))
 
 

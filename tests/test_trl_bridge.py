@@ -70,7 +70,7 @@ def test_table_of_the_bridge_lists_what_is_answered():
     """All that it and the trainer override; whole checkpoints and gradient norms are `training/base.py`."""
     table = set(re.findall(r"^\| `(\w+)`", trl_bridge.__doc__, re.MULTILINE))
     own = {name for cls in (trl_bridge.TRLBridge, AudioGRPOTrainer) for name in vars(cls)}
-    assert table == overridden() & own - {"_save_with_all", "_write_beside_weights"}
+    assert table == overridden() & own - {"_save_collectively", "_write_extra_files"}
 
 
 def test_one_file_meets_the_trainer_of_trl():

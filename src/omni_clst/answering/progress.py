@@ -1,4 +1,4 @@
-"""How far answering is, every few seconds."""
+"""Log the progress of answering every few seconds."""
 
 import time
 
