@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omni_clst.demo.config import AblationConfig
 from omni_clst.errors import run_main
-from omni_clst.report.ablation import figures_of, write_results
+from omni_clst.report.ablation import metrics_of, write_results
 from omni_clst.runs import describe_environment
 from omni_clst.settings import REPOSITORY, load_config
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
             for order in config.orders:
                 models[f"SFT {arm}, GRPO {order}"] = world.reinforced(arm, sft, order)
         for name, model in models.items():
-            runs.setdefault(name, {})[seed] = figures_of(model)
+            runs.setdefault(name, {})[seed] = metrics_of(model)
         command = " ".join(["bash script/ablation.sh", *argv[2:]])
         print(write_results(Path(config.results), runs, command, environment), flush=True)
 

@@ -52,7 +52,7 @@ def make_sft_data(argv: list[str]) -> None:
 def make_clst_data(argv: list[str]) -> None:
     """The `clst` subcommand: grade by both models' answers, draw, order; a table and a picture of what came of it."""
     config = load_config(CurriculumConfig, argv, stages_beside=STAGES_BESIDE, about=make_clst_data.__doc__)
-    from omni_clst.report.curriculum_picture import draw_curriculum
+    from omni_clst.report.curriculum_picture import plot_curriculum
 
     output = Path(config.output)
     for path in (config.output, config.valid_output) if config.valid_size else (config.output,):
@@ -65,7 +65,7 @@ def make_clst_data(argv: list[str]) -> None:
     write_samples(output, curriculum.chosen, config.audio_root)
     text = describe_curriculum(curriculum, config)
     write_text(output.with_suffix(".txt"), text + "\n")
-    draw_curriculum(curriculum, output.with_suffix(".png"))
+    plot_curriculum(curriculum, output.with_suffix(".png"))
     print(f"{text}\n\n{output}: {len(curriculum.chosen)} samples, easy to hard")
 
 

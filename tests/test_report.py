@@ -13,7 +13,7 @@ from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
 from omni_clst.report.course_picture import make_figure
-from omni_clst.report.pictures import draw, make_groups
+from omni_clst.report.pictures import make_groups, plot_scores
 from omni_clst.report.scores import accuracy, collect, compare, pool
 from omni_clst.report.style import MODEL_COLOURS, model_colour
 from omni_clst.report.tables import depth_table, results_table, summary_lines
@@ -156,7 +156,7 @@ def test_question_without_a_readable_clip_is_wrong_and_thoughtless(tmp_path):
         verdicts.write('{"id": "gone", "official": 0, "strict": 0}\n')
     (result,) = collect(tmp_path)
     assert results_table([result]).splitlines()[2] == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 0 | 2.0 |"
-    draw([result], tmp_path / "x.png")
+    plot_scores([result], tmp_path / "x.png")
 
 
 def test_verdict_without_a_prediction_is_an_error_that_names_it(tmp_path):
@@ -193,7 +193,7 @@ def test_picture_takes_any_number_of_models(tmp_path, count):
         write_result(tmp_path / f"model{number}", "rRww", DEEP)
     write_result(tmp_path / "model0", "wwww", DEEP, thought="empty")
     write_result(tmp_path / "model0", "wwww", DEEP, audio="other")
-    draw(collect(tmp_path), tmp_path / "picture.png")
+    plot_scores(collect(tmp_path), tmp_path / "picture.png")
     width, height = Image.open(tmp_path / "picture.png").size
     assert 500 < width < 3300
     assert 500 < height < 1200

@@ -213,7 +213,7 @@ def test_table_and_json_name_the_keys(rows):
     mixed = Predictions(scores.predictions.outputs, {"model_prediction": 3, "model_output": 1}, 0, repeated=2)
     table = format_table(score(rows, mixed)).splitlines()
     assert table[0].endswith("; answers read from model_prediction (3 rows), model_output (1 row)")
-    assert "2 predictions stand again with the same answer and count once" in table
+    assert "2 predictions are repeated with the same answer and count once" in table
     assert score(rows, mixed).to_json()["output_keys"] == {"model_prediction": 3, "model_output": 1}
 
 
