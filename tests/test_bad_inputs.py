@@ -172,7 +172,7 @@ CASES = [
     Case("answer is no choice", "sft", change_row("train.jsonl", 2, answer="Dog"), {},
          "{w}/train.jsonl:3: answer 'Dog' is not one of ['hiss', 'drum', 'click', 'beep']"),
     Case("id stands twice", "sft", change_row("train.jsonl", 3, id="row1"), {},
-         "{w}/train.jsonl:4: id 'row1' stands already at {w}/train.jsonl:2"),
+         "{w}/train.jsonl:4: id 'row1' is used already at {w}/train.jsonl:2"),
     Case("unknown layout", "sft", put("train.jsonl", '{{"text": "x"}}'), {},
          "{w}/train.jsonl:1: unknown layout with the keys ['text']"),
     Case("empty train file", "sft", put("train.jsonl", ""), {}, "{w}/train.jsonl: holds no samples"),
@@ -274,7 +274,7 @@ CASES = [
          "{w}/runs/x/config.yaml:1: not YAML (expected ',' or ']', but got '<stream end>')"),
     Case("run with other settings", "sft", started_with_other_settings, {},
          "{w}/runs/x: was started with other settings (learning_rate: 0.5 -> 0.0001); "
-         "give another --run_name, or --overwrite to lose it"),
+         "give another --run_name, or --overwrite to delete it"),
     Case("answers with other settings", "infer", answered_with_other_settings, {"max_new_tokens": 3},
          "{w}/out/mmau-mini: has answers with other settings (max_new_tokens: 2 -> 3); "
          "--overwrite deletes them and starts anew"),
@@ -284,7 +284,7 @@ CASES = [
          "(from https://github.com/Sakshi113/MMAU); mmar: no {w}/nothing/MMAR/MMAR-meta.jsonl "
          "(from https://huggingface.co/datasets/BoJack/MMAR)"),
     Case("benchmark id stands twice", "infer", change_row(META, 2, id="q000"), {},
-         "{w}/" + META + ": row 3: id 'q000' stands already at {w}/" + META + ": row 1"),
+         "{w}/" + META + ": row 3: id 'q000' is used already at {w}/" + META + ": row 1"),
     Case("benchmark that is no JSON", "score", put(META, "[1,"), {}, "{w}/" + META + ":1: not JSON (Expecting value)"),
     Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "meta {w}/gone.json: no such file"),
     Case("torn predictions", "score", append("predictions.jsonl", '{"id": "q0'), {},

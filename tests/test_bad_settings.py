@@ -31,7 +31,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("sft", "lora_rank: .inf\n", "c.yaml: lora_rank inf is not a whole number"),
     ("sft", "lora_rank: .nan\n", "c.yaml: lora_rank nan is not a whole number"),
     ("sft", "--lora_rank=8.7", "command line: lora_rank '8.7' is not a whole number"),
-    ("sft", "lora_rank: 8\nseed: 1\nlora_rank: 16\n", "{yaml}:3: not YAML (the key 'lora_rank' stands twice)"),
+    ("sft", "lora_rank: 8\nseed: 1\nlora_rank: 16\n", "{yaml}:3: not YAML (the key 'lora_rank' is repeated)"),
     ("sft", "rewards_: {a: 1}\n", "c.yaml: unknown key 'rewards_'"),
     ("sft", "true: 1\n", "{yaml}: expected `key: value` lines"),
     ("sft", "1: 2\n", "{yaml}: expected `key: value` lines"),
@@ -69,7 +69,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
      "command line: evaluation_strategy is not a setting here: eval_steps, with valid_file"),
     ("sft", "--lora_r=8", "command line: lora_r is not a setting here: lora_rank"),
     ("sft", "--resume_from_checkpoint=latest",
-     "command line: resume_from_checkpoint cannot be set: a second start goes on from the newest whole "
+     "command line: resume_from_checkpoint cannot be set: a second start resumes from the newest complete "
      "checkpoint; overwrite starts anew"),
     ("sft", "--bf16", "command line: bf16 cannot be set: dtype decides"),
     ("sft", "--weight_decay=heavy", "command line: weight_decay 'heavy' is not a number"),

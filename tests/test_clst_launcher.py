@@ -7,7 +7,7 @@ import pytest
 from test_grpo import arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
-from omni_clst.runs import FINISHED_RUN_VARIABLE, tell_launcher
+from omni_clst.runs import FINISHED_RUN_VARIABLE, notify_launcher
 from omni_clst.settings import REPOSITORY
 
 
@@ -67,7 +67,7 @@ def test_one_process_a_node_tells_the_launcher_where_the_run_is(tmp_path, monkey
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    tell_launcher(tmp_path / "run")
+    notify_launcher(tmp_path / "run")
     assert (tmp_path / "told").exists() is told
     monkeypatch.delenv(FINISHED_RUN_VARIABLE)
-    tell_launcher(tmp_path / "run")  # started without a launcher: nobody to tell
+    notify_launcher(tmp_path / "run")  # started without a launcher: nothing to write

@@ -44,7 +44,7 @@ def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 2, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio was lost (")
+    assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio died (")
     assert "lower dataloader_num_workers" in result.stderr
 
 

@@ -169,7 +169,7 @@ BAD_PREDICTIONS = [
     ('{"id": "a", "text": "x"}\n', "{path}:1: none of model_output, model_prediction, answer_prediction in it"),
     (
         '{"id": "a", "model_output": "x"}\n{"id": "a", "model_output": "y"}\n',
-        "{path}:2: id 'a' stands already at {path}:1 with another answer",
+        "{path}:2: id 'a' is used already at {path}:1 with another answer",
     ),
     ('{"model_output": "x"}\n', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
     ('{"a": "x", "b": "y"}', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),

@@ -93,7 +93,7 @@ def test_loss_falls(undisturbed):
 def test_second_start_has_nothing_to_do(world, undisturbed, capsys):
     before = (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns
     sft.main(arguments(world, "undisturbed"))
-    assert "is there already: nothing to do" in capsys.readouterr().out
+    assert "exists: nothing to do" in capsys.readouterr().out
     assert (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns == before
 
 

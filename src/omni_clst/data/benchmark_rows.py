@@ -47,7 +47,7 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     for place, row in read_rows(meta_path):
         sample_id = row_id(row, place)
         if sample_id in seen:
-            raise InputError(f"{place}: id {sample_id!r} stands already at {seen[sample_id]}")
+            raise InputError(f"{place}: id {sample_id!r} is used already at {seen[sample_id]}")
         seen[sample_id] = place
         sample = benchmark.to_sample(row)
         samples.append(sample)

@@ -40,7 +40,7 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
             sample = convert_row(row)
             check_trainable(sample)
             if sample.id in places:
-                raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
+                raise InputError(f"id {sample.id!r} is used already at {places[sample.id]}")
         except InputError as error:
             problems.append(f"{place}: {error}")
             continue

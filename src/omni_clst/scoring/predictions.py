@@ -51,7 +51,7 @@ def read_predictions(path: Path | str, benchmark: Benchmark) -> Predictions:
         key = next((key for key in present if row[key] is not None), present[0])
         if sample_id in outputs:
             if outputs[sample_id] != row[key]:
-                raise InputError(f"{place}: id {sample_id!r} stands already at {places[sample_id]} with another answer")
+                raise InputError(f"{place}: id {sample_id!r} is used already at {places[sample_id]} with another answer")
             repeated += 1
             continue
         outputs[sample_id], places[sample_id] = row[key], place

@@ -19,9 +19,9 @@ from ..fields import Lines, missing_package
 
 _DTYPE = "dtype decides"
 _LOGS = "logs are one line a step, on rank 0"
-_EVALUATION = "valid_file and eval_steps say when, and how is the project's own"
-_SAVING = "save_steps and save_total_limit say when, and every checkpoint is whole"
-_RESUMING = "a second start goes on from the newest whole checkpoint; overwrite starts anew"
+_EVALUATION = "valid_file and eval_steps decide when; the project has its own evaluation"
+_SAVING = "save_steps and save_total_limit say when, and every checkpoint is complete"
+_RESUMING = "a second start resumes from the newest complete checkpoint; overwrite starts anew"
 SET_BY_THE_RUN = {  # setting: what determines it
     "output_dir": "runs_dir and run_name name the folder",
     "resume_from_checkpoint": _RESUMING,
@@ -197,7 +197,7 @@ class LibrarySetting:
         raise ValueError
 
 
-def _plain_types(kind: object) -> set[type]:
+def _plain_types(kind: object) -> set[object]:
     """The types that a field's annotation allows; an enumeration counts as text."""
     options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     plain = {typing.get_origin(option) or option for option in options}
@@ -254,9 +254,8 @@ def problems_of_trainer(settings: dict[str, object]) -> Lines:
         if name in REFUSED and value not in REFUSED[name][0]:
             shown = name if name in SECRET else f"{name} {value!r}"
             yield f"{shown} is not supported: {REFUSED[name][1]}"
-        low, below = RANGES.get(name, (None, None))
-        if low is not None and value is not None and not low <= value < below:
-            yield f"{name} {value} is not {_limits_in_words(low, below)}"
+        if name in RANGES and isinstance(value, (int, float)) and not RANGES[name][0] <= value < RANGES[name][1]:
+            yield f"{name} {value} is not {_limits_in_words(*RANGES[name])}"
     optimiser = settings.get("optim", "adamw_torch")
     if optimiser not in OPTIMISERS:
         yield f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}"
