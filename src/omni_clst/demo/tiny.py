@@ -10,9 +10,9 @@ from transformers import (
     Qwen2_5OmniConfig,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerConfig,
-    Qwen2TokenizerFast,
+    Qwen2TokenizerFast,  # ty: ignore[missing-module-member]  # exported lazily
     Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
+    Qwen2VLVideoProcessor,  # ty: ignore[missing-module-member]  # exported lazily
     WhisperFeatureExtractor,
 )
 
@@ -128,7 +128,8 @@ def make_thinker_config(
         video_token_index=token_id(MULTIMODAL_TOKENS["video_token"]),
         audio_start_token_id=token_id(MULTIMODAL_TOKENS["audio_bos_token"]),
         audio_end_token_id=token_id(MULTIMODAL_TOKENS["audio_eos_token"]),
-        vision_start_token_id=token_id(MULTIMODAL_TOKENS["vision_bos_token"]),
-        vision_end_token_id=token_id(MULTIMODAL_TOKENS["vision_eos_token"]),
-        pad_token_id=processor.tokenizer.pad_token_id,
+        # further keys are kept as attributes, which the constructor's signature does not state
+        vision_start_token_id=token_id(MULTIMODAL_TOKENS["vision_bos_token"]),  # ty: ignore[unknown-argument]
+        vision_end_token_id=token_id(MULTIMODAL_TOKENS["vision_eos_token"]),  # ty: ignore[unknown-argument]
+        pad_token_id=processor.tokenizer.pad_token_id,  # ty: ignore[unknown-argument]
     )

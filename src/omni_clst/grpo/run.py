@@ -110,10 +110,12 @@ class GRPORun(TrainingRun):
 
     def prompts_per_generation(self, arguments: GRPOConfig) -> int:
         """Prompts per generation, over all processes."""
-        return arguments.generation_batch_size // arguments.num_generations
+        assert arguments.generation_batch_size is not None  # computed by GRPOConfig
+        return arguments.generation_batch_size // self.config.num_generations
 
     def _count_steps(self, arguments: GRPOConfig) -> int:
         """Optimiser steps of the run: whole generations, each of whole steps."""
+        assert arguments.steps_per_generation is not None  # computed by GRPOConfig
         micro_steps = arguments.steps_per_generation * arguments.num_iterations
         accumulated = arguments.gradient_accumulation_steps
         if micro_steps % accumulated:

@@ -32,6 +32,7 @@ class CurriculumProgress:
         """The share of the curriculum that is used up after `step` optimiser steps, for the current `step`."""
         inner = (step - 1) % steps_per_rollout + 1 if step else 0  # steps on the current generation
         used = self.before + (self.after - self.before) * inner / steps_per_rollout
+        assert self.feed.length is not None  # without a limit the schedule counts steps
         filling_steps = self.feed.length // self.total * self.total
         return min(used / filling_steps, 1.0)
 

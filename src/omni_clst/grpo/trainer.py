@@ -76,7 +76,7 @@ class AudioGRPOTrainer(TRLBridge):
             config.seed,
         )
         self.suppressed = placeholder_ids(policy.model)
-        prompts = arguments.per_device_train_batch_size // arguments.num_generations
+        prompts = arguments.per_device_train_batch_size // config.num_generations
         slots = Slots(arguments.steps_per_generation, arguments.world_size, prompts)
         self.rollouts = Rollouts(
             feed=feed,

@@ -31,7 +31,7 @@ import torch
 from accelerate import cpu_offload
 from accelerate.utils import gather_object
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
@@ -118,7 +118,7 @@ class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
         )
         arguments.beta, arguments.sync_ref_model = beta, sync
         arguments.gradient_checkpointing_kwargs = checkpointing
-        if policy.lora is not None:
+        if isinstance(self.model, PeftModel):
             self.model.peft_config["default"].base_model_name_or_path = policy.base_model
         self.beta = beta
         self.ref_model = self._place_reference(policy.reference, offload_reference)
@@ -176,6 +176,7 @@ class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
         start = self.clock()
         groups = self.make_generation()
         rolled_out = self.clock()
+        assert self.num_generations is not None  # set by GRPOConfig
         size = self.args.per_device_train_batch_size // self.num_generations
         parts = [groups[first : first + size] for first in range(0, len(groups), size)]
         micro_batches = [MicroBatch(part, self._collated(part)) for part in parts]

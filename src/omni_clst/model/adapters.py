@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from ..errors import InputError
 from ..files import read_object
 
+Model = TypeVar("Model", bound=torch.nn.Module)
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _WRAPPERS = {"base_model", "model", "module", "thinker"}  # prefixes in front of a thinker's layer name
@@ -93,7 +95,7 @@ def _lora_part(key: str) -> tuple[str, str] | None:
     return match["layer"], f"{match['matrix']}.weight" if match["matrix"] else match["other"]
 
 
-def merge_adapter(model: torch.nn.Module, adapter: Adapter) -> torch.nn.Module:
+def merge_adapter(model: Model, adapter: Adapter) -> Model:
     """The thinker with the adapter merged; raises `InputError` with the keys that are unknown or missing."""
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
     layer_of = {key: _thinker_name(layer, modules) for key, (layer, _) in adapter.lora_keys.items()}
@@ -116,7 +118,8 @@ def merge_adapter(model: torch.nn.Module, adapter: Adapter) -> torch.nn.Module:
     expected = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
     _require_shapes(adapter, weights, expected)
     set_peft_model_state_dict(peft_model, weights)
-    return peft_model.merge_and_unload().requires_grad_(True)
+    peft_model.merge_and_unload()  # changes `model` in place
+    return model.requires_grad_(True)
 
 
 def _thinker_name(name: str, known: dict) -> str | None:

@@ -42,7 +42,7 @@ def attend(
     attention_mask: torch.Tensor | BlockMask | None,
     scaling: float | None = None,
     **options,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention (batch, queries, heads, head size) of `query` (batch, heads, queries, head size) to the keys and values
     (batch, key heads, keys, head size)."""
     batch, heads, queries, size = query.shape

@@ -232,7 +232,7 @@ def load_thinker(
     if checkpoint.is_adapter:
         model = merge_adapter(model, read_adapter(Path(checkpoint.source)))
     if is_flex:
-        model.config.text_config._attn_implementation = FOLDED_FLEX
+        model.config.get_text_config()._attn_implementation = FOLDED_FLEX
     # generate() takes its defaults from here: the release's repetition penalty would apply unnoticed
     model.generation_config = GenerationConfig()
     if is_deepspeed_zero3_enabled():  # the parameters are placed already, a move would only move the buffers

@@ -45,7 +45,8 @@ class HFEngine:
         prefill_tokens: int | None = PREFILL_TOKENS,
         anyone_generates: Callable[[bool], bool] = bool,
     ):
-        self.thinker = model.get_base_model() if hasattr(model, "get_base_model") else model  # its layers hold the adapter
+        base_of_peft = getattr(model, "get_base_model", None)  # its layers contain the adapter
+        self.thinker: OmniThinker = model if base_of_peft is None else base_of_peft()
         self.encoder = encoder
         self.sampling = sampling
         self.completions_at_once = completions_at_once

@@ -7,6 +7,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values (batch, key heads, tokens, head size) in buffers with spare room for further tokens."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
     buffers: list[torch.Tensor] | None = None  # `keys` and `values` are views of their filled part
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +39,8 @@ class GrowingLayer(DynamicLayer):
             setattr(self, name, joined)
         self.dtype, self.device, self.is_initialized = joined.dtype, joined.device, True
         for part in parts:
-            part.keys = part.values = part.buffers = None
+            part.keys = part.values = self.keys[:0]
+            part.buffers = None
 
     def keep(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
         """Drop all but these rows of the batch and these tokens (indices)."""

@@ -97,17 +97,15 @@ def processor_source(source: str) -> str:
     if not missing:
         return source
     origin = read_object(Path(source) / "config.json").get("_name_or_path")
-    if _has_processor(origin):
+    if isinstance(origin, str) and _has_processor(origin):
         return origin
     raise InputError(
         f"{source}: no {', no '.join(missing)} in it; copy them from the model that it was trained from, such as {RELEASED}"
     )
 
 
-def _has_processor(origin: object) -> bool:
+def _has_processor(origin: str) -> bool:
     """Whether a config's origin is a folder with the processor's files, or a Hub id, which is not checked."""
-    if not isinstance(origin, str) or not origin:
-        return False
     return not missing_processor_files(Path(origin)) if os.path.isdir(origin) else HUB_ID.fullmatch(origin) is not None
 
 

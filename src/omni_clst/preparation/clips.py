@@ -85,8 +85,9 @@ class ClipAudit:
         hashes = self._hash(paths)
         first_of: dict[str, str] = {}
         for path in paths:
-            if hashes[path] is not None and not self._is_done(hashes[path]):
-                first_of.setdefault(hashes[path], path)
+            sha256 = hashes[path]
+            if sha256 is not None and not self._is_done(sha256):
+                first_of.setdefault(sha256, path)
         jobs = [(path, sha256, str(self.flac_folder)) for sha256, path in first_of.items()]
         for rows in run_in_workers(_inspect, jobs, "clips inspected", self.num_workers):
             append_jsonl(self.work / "inspections.v2.jsonl", [asdict(inspection) for inspection in rows])

@@ -123,7 +123,9 @@ def _read_audiomcq(row: dict) -> Draft:
 
 def _read_published(row: dict) -> Draft:
     """Both training files of the published code, and our own format."""
-    texts = {"answer": as_text(row["answer"])} if isinstance(row.get("answer"), (int, float)) else {}
+    texts: dict[str, str | list[str]] = {}
+    if isinstance(row.get("answer"), (int, float)):
+        texts["answer"] = as_text(row["answer"])
     texts |= {key: _texts(row, key) for key in ("choices", "multi_choice") if isinstance(row.get(key), (list, str))}
     try:
         sample = convert_row(row | texts)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..data.samples import AudioQASample
 from ..method.curriculum import Curriculum
@@ -31,7 +32,7 @@ def _draw_levels(axis: Axes, curriculum: Curriculum) -> None:
             bar = axis.bar(index + offset, count, 0.38, color=LEVEL_COLOURS[level], alpha=alpha)
             axis.bar_label(bar, [f"{count:,}"], padding=2, fontsize=LABEL)
     axis.set_xticks(range(len(EASY_TO_HARD)), EASY_TO_HARD)
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axis.set_ylabel("samples")
     axis.margins(y=0.1)
     axis.set_title("available (pale) and chosen")

@@ -40,7 +40,7 @@ def plot_scores(results: list[Result], path: Path) -> None:
     height = 6.4 + 1.8 * is_crowded
     figure = Figure(figsize=(width + 3.4 * bool(sides), height))
     grid = figure.add_gridspec(2, 2 if sides else 1, width_ratios=[width, 3.0] if sides else None)
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
     above = figure.add_subplot(grid[0, 0])
     below = figure.add_subplot(grid[1, 0], sharex=above)
     questions = max(map(len, answers.values()))

@@ -54,6 +54,11 @@ def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _accuracy(answers: list[Answer]) -> float:
+    """`accuracy` of at least one answer."""
+    return accuracy(answers) or 0.0
+
+
 def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
     """The gain of the last model over the others, and every model's loss with the thought forced empty, in points."""
     standard = [(condition.model, answers) for condition, answers in pooled.items() if is_standard(condition)]
@@ -61,18 +66,18 @@ def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
     if len(standard) > 1:
         *others, (last, after) = standard
         gains = [
-            f"{accuracy(after) - accuracy(before):+.1f} points over {model} ({accuracy(before):.1f} %)"
+            f"{_accuracy(after) - _accuracy(before):+.1f} points over {model} ({_accuracy(before):.1f} %)"
             for model, before in others
         ]
-        lines.append(f"{last}: {accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
+        lines.append(f"{last}: {_accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
     for model, ways in compare(pooled, "thought").items():
         for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
             free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
             if free:
                 lines.append(
-                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {accuracy(free):.1f} % with thoughts "
-                    f"allowed, {accuracy(forced):.1f} % with the thought forced empty "
-                    f"({accuracy(forced) - accuracy(free):+.1f} points)"
+                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {_accuracy(free):.1f} % with thoughts "
+                    f"allowed, {_accuracy(forced):.1f} % with the thought forced empty "
+                    f"({_accuracy(forced) - _accuracy(free):+.1f} points)"
                 )
     return lines
 

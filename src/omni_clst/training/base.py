@@ -216,7 +216,7 @@ class TrainingRun:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
         model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
-        model.config.text_config.use_cache = False
+        model.config.get_text_config().use_cache = False
         if config.tuning == "full":
             model.visual.requires_grad_(False)  # no sample has a picture: its weights would never get a gradient
             model.audio_tower.requires_grad_(config.train_towers)

@@ -4,6 +4,7 @@ The loss is over the assistant's turn and its end token; logits are computed onl
 decoded in data workers.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -129,7 +130,7 @@ class SFTRun(TrainingRun):
         return add_lora(model, self.checkpoint.full_model, lora, float32=zero_stage(config.deepspeed) != 3)
 
     def build_trainer(
-        self, arguments: TrainingArguments, resumed_step: int, callbacks: list[TrainerCallback] = ()
+        self, arguments: TrainingArguments, resumed_step: int, callbacks: Sequence[TrainerCallback] = ()
     ) -> SFTTrainer:
         """The trainer over the loaded samples."""
         pad_token_id = self.processor.tokenizer.pad_token_id
