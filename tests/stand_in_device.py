@@ -1,4 +1,4 @@
-"""A second device on a machine that has none: `cpu:0` stands for the GPU, and plain `cpu` for the machine's memory.
+"""A stand-in for a GPU: `cpu:0` is the device, and plain `cpu` the machine's memory.
 
 Tensors of both lie in the same memory, so torch never complains; `StandInDevice` keeps account of which tensor is where,
 as torch does for a GPU, and raises where a module's forward would compute over both.

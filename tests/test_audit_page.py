@@ -1,4 +1,4 @@
-"""The audit's page and table: everything adds up, nothing comes from elsewhere, no text becomes markup."""
+"""The audit's page and table: numbers add up, the page is self-contained, texts are escaped."""
 
 import re
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_rows_that_do_not_add_up_are_an_error():
         replace(SUMMARY, rows_in=11)
 
 
-def test_table_has_a_line_a_rule_and_the_sum():
+def test_table_has_a_line_per_rule_and_the_sum():
     lines = audit_table(SUMMARY).splitlines()
     assert lines[0] == "      10 rows in"
     assert lines[1].startswith("       3 dropped  no clip ")

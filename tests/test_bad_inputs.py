@@ -1,4 +1,4 @@
-"""Bad input through the real entry points: one line that names place and value, before anything is written or lost."""
+"""Bad input through the real entry points: one line with place and value, before anything is written or deleted."""
 
 import hashlib
 import json
@@ -330,7 +330,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, case):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
-    """Headers are checked first; a NaN shows when the clip is heard, in a data worker or not."""
+    """Headers are checked first; a NaN shows when the clip is decoded, in a data worker or not."""
     waveform = np.zeros(16000)
     waveform[[7, 8000]] = np.nan
     for clip in (CLIP, TEST_CLIP):

@@ -1,4 +1,4 @@
-"""Bad settings: one line that names the place, the value and the remedy, before a model or a row is looked at."""
+"""Bad settings: one line with the place, the value and the remedy, before a model or a row is read."""
 
 import json
 

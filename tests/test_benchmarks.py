@@ -202,7 +202,7 @@ def test_benchmark_is_found(tmp_path, name, there, meta, audio, reason):
     assert find_benchmark(tmp_path, name) == (tmp_path / there[meta], tmp_path / there[audio]), reason
 
 
-def test_missing_clips_are_left_to_the_one_who_reads_them(tmp_path):
+def test_missing_clips_are_left_to_the_reader(tmp_path):
     write(tmp_path / "MMAU" / "mmau-test-mini.json", [ROW])
     meta, audio = find_benchmark(tmp_path, "mmau-mini")
     assert audio == tmp_path / "MMAU" / "test-mini-audios"

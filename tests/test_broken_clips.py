@@ -1,4 +1,4 @@
-"""A clip whose header is whole and whose sound is not: found first where that is asked for, and any run can be finished."""
+"""A clip with an intact header that fails to decode: `check_audio` finds it first, and any run can be finished."""
 
 import json
 from pathlib import Path

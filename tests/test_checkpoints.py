@@ -1,4 +1,4 @@
-"""Checkpoints: what counts as one, what loads it, and that merging changes nothing."""
+"""Checkpoints: which folders are one, what loads them, and merging keeps the model's outputs."""
 
 import json
 import shutil
@@ -141,7 +141,7 @@ def test_half_written_merge_leaves_nothing_behind(base, adapter, tmp_path, monke
     assert not (tmp_path / "merged").exists()
 
 
-def test_torn_checkpoints_are_left_out(tmp_path):
+def test_incomplete_checkpoints_are_left_out(tmp_path):
     for step, whole in ((2, True), (10, True), (30, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:

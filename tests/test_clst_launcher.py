@@ -62,7 +62,7 @@ def test_dry_run_is_not_followed_by_inference(world):
 
 
 @pytest.mark.parametrize(("rank", "told"), [(None, True), ("0", True), ("1", False)])
-def test_one_process_a_node_tells_the_launcher_where_the_run_is(tmp_path, monkeypatch, rank, told):
+def test_one_process_per_node_notifies_the_launcher(tmp_path, monkeypatch, rank, told):
     monkeypatch.setenv(FINISHED_RUN_VARIABLE, str(tmp_path / "told"))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if rank is not None:

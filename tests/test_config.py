@@ -203,7 +203,7 @@ def test_problems_of_every_kind_come_in_one_error(tmp_path):
     ]
 
 
-def test_rule_that_reads_an_unusable_setting_says_nothing():
+def test_rule_that_reads_an_invalid_setting_is_skipped():
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, ["--model", "a/b", "--train_towers", "--tuning", "half"])
     assert str(caught.value).splitlines() == [

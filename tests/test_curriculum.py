@@ -78,7 +78,7 @@ def levels_in(samples: list[AudioQASample]) -> dict[str, int]:
         (0.25, 0.0, 0.25, "easy", "a low one for few"),
     ],
 )
-def test_who_is_right_decides_the_level(base, sft, right_from, level, reason):
+def test_level_follows_which_models_are_right(base, sft, right_from, level, reason):
     assert level_of(base, sft, right_from) == level, reason
 
 
@@ -115,21 +115,21 @@ def test_samples_without_an_answer_are_counted_for_each_model():
         ("a", 0.9, (0.1, 0.9), None, "both of them"),
     ],
 )
-def test_what_teaches_nothing_is_left_out_with_its_reason(answer, sft, window, why, reason):
+def test_uninformative_samples_are_left_out_with_their_reason(answer, sft, window, why, reason):
     sample = make_sample(0, extra={"base_pass_rate": 0.0, "sft_pass_rate": sft})
     assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, 1.0) == why, reason
 
 
-UNHEARD = "solvable without audio: silence pass rate above 0.5"
+WITHOUT_AUDIO = "solvable without audio: silence pass rate above 0.5"
 
 
 @pytest.mark.parametrize(
     ("answer", "sft", "silence", "why", "reason"),
     [
-        ("a", 0.5, 0.75, UNHEARD, "right three times out of four with nothing to hear"),
+        ("a", 0.5, 0.75, WITHOUT_AUDIO, "right three times out of four without audio"),
         ("a", 0.5, 0.5, None, "the limit itself stays"),
         ("a", 0.5, 0.0, None, "wrong without the clip"),
-        ("a", 1.0, 1.0, UNHEARD, "said before what the SFT model makes of it"),
+        ("a", 1.0, 1.0, WITHOUT_AUDIO, "checked before the SFT model's pass rate"),
         ("", 0.5, 1.0, "no answer to compare with", "without an answer nothing is right"),
     ],
 )
@@ -222,13 +222,13 @@ def test_as_many_are_taken_as_asked_for_or_as_there_are(available, mix, size):
 # drawing and ordering
 
 
-def test_larger_draw_holds_the_smaller_one():
+def test_larger_draw_contains_the_smaller_one():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
     small, large = (set(ids(draw_samples(graded, size, MIX, seed=1))) for size in (10, 30))
     assert small < large
 
 
-def test_seed_decides_who_is_drawn():
+def test_seed_decides_which_samples_are_drawn():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
     drawn = [frozenset(ids(draw_samples(graded, 10, MIX, seed))) for seed in range(10)]
     assert len(set(drawn)) == 10
@@ -241,7 +241,7 @@ def test_nothing_to_draw_is_an_error():
     assert str(caught.value) == "nothing to draw: none of 2 samples has a level of the mix {'hard': 1.0}; change mix"
 
 
-def test_easy_stands_before_medium_before_hard_and_falls_inside():
+def test_order_is_easy_medium_hard_and_by_falling_pass_rate_within():
     rates = [(0.0, 0.25), (0.5, 1.0), (0.25, 0.75), (1.0, 1.0), (0.0, 0.5), (0.25, 0.25), (0.75, 0.0)]
     samples = [make_sample(number) for number in range(7)]
     base, sft = ({f"s{n:03d}": pair[side] for n, pair in enumerate(rates)} for side in (0, 1))
@@ -267,7 +267,7 @@ def test_ties_are_mixed_by_the_seed():
 # holding out
 
 
-def test_held_out_clips_leave_training_whole():
+def test_held_out_clips_are_not_trained_on():
     """4 clips of 3 questions, 2 held out: of one clip, as both its places are open, or of two."""
     graded = make_graded(["easy", "medium", "hard"] * 4, questions_per_clip=3)
     held_out, rest = hold_out(graded, 2, 4, {"medium": 1, "hard": 1}, seed=0)
@@ -315,7 +315,7 @@ def make_world(rows: list[tuple[float, float, int]]) -> tuple[list[AudioQASample
 
 @settings(deadline=None)
 @given(WORLDS, st.integers(1, 70), st.integers(0, 5), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_curriculum_adds_up_parts_clips_and_forgets_the_input_order(rows, size, valid_size, seed, random):
+def test_curriculum_adds_up_splits_by_clip_and_ignores_the_input_order(rows, size, valid_size, seed, random):
     samples, base, sft = make_world(rows)
     config = make_config(size=size, valid_size=valid_size, seed=seed, max_sft_pass_rate=0.75)
     try:
@@ -358,7 +358,7 @@ def test_every_order_is_a_permutation_that_the_seed_decides(levels, order, seed,
 
 
 @given(LEVEL_LISTS, st.integers(0, 1000))
-def test_levels_follow_each_other_where_they_are_shuffled_inside(levels, seed):
+def test_levels_stay_in_order_when_shuffled_within(levels, seed):
     ordered = [EASY_TO_HARD.index(levels[place]) for place in arrange(levels, "shuffled_within_level", seed, 0.0)]
     assert ordered == sorted(ordered)
 

@@ -1,4 +1,4 @@
-"""What data workers hand over, and what is said when one of them dies."""
+"""Data workers: what they send, and the error when one of them dies."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""The shared-prefix path against the obvious one: the same numbers, over random batches, for a fraction of the work."""
+"""The shared-prefix path against the plain one: the same numbers, over random batches, with less computation."""
 
 import copy
 import gc
@@ -219,7 +219,7 @@ def flash_attn(monkeypatch):
     return calls
 
 
-def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, flash_attn):
+def test_flash_attention_prefills_and_sdpa_decodes(world, flash_attn):
     """FlashAttention takes no free mask: what is written and scored goes through SDPA, prompts and SFT through it."""
     models, encoder, samples = world
     examples = [encoder.encode(sample) for sample in samples[:3]]
@@ -287,7 +287,7 @@ def test_a_step_encodes_a_clip_once_and_prefills_a_prompt_once(world):
     assert counts["rows through the head"] == 2 * 2 * copies * 5
 
 
-def test_clips_are_encoded_anew_where_the_tower_learns(world):
+def test_clips_are_encoded_again_where_the_tower_is_trained(world):
     models, encoder, samples = world
     model = copy.deepcopy(models["full"])
     model.audio_tower.requires_grad_(True)
@@ -295,7 +295,7 @@ def test_clips_are_encoded_anew_where_the_tower_learns(world):
     assert HFEngine(model, encoder, Sampling(2)).encode_clips([example]) == [example]
 
 
-def test_prompts_read_in_parts_give_the_same_completions(world):
+def test_prompts_prefilled_in_parts_give_the_same_completions(world):
     models, encoder, samples = world
     examples = [encoder.encode(sample) for sample in samples]
     shortest = min(len(example.input_ids) for example in examples)
@@ -306,7 +306,7 @@ def test_prompts_read_in_parts_give_the_same_completions(world):
     assert found[0] == found[1] == found[2]
 
 
-def test_finished_rows_leave_the_batch(world):
+def test_finished_completions_are_removed_from_the_batch(world):
     """Each completion ends where it would have ended alone, and no token is computed for it behind its end."""
     models, encoder, samples = world
     engine = HFEngine(models["full"], encoder, Sampling(30, 3.0))

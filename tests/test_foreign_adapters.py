@@ -1,4 +1,4 @@
-"""LoRA adapters as other programs save them: applied in full, or one line that names what is missing or left over."""
+"""LoRA adapters of other programs: applied in full, or one line that names missing or unknown keys."""
 
 import json
 import shutil
@@ -155,7 +155,7 @@ def test_layers_of_towers_and_the_head(base, weights, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["", "modules_to_save.", "modules_to_save.default."])
-def test_weights_trained_as_a_whole_take_the_place_of_the_base(base, weights, tmp_path, place):
+def test_weights_trained_in_full_replace_the_base(base, weights, tmp_path, place):
     head = torch.randn_like(weights["lm_head.weight"])
     lora = lora_of(weights, LAYERS)
     folder = write_adapter(tmp_path / "a", base, lora, whole_key, LEAVES, modules_to_save=["lm_head"])
@@ -285,7 +285,7 @@ def check_refused(folder: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_adapter_files_that_are_not_whole(base, weights, tmp_path):
+def test_incomplete_adapter_files_are_refused(base, weights, tmp_path):
     folder = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

@@ -1,4 +1,4 @@
-"""Model folders as other programs save them: taken in full, or one line that names what is missing."""
+"""Model folders of other programs: loaded in full, or one line that names what is missing."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Odd audio files: how many samples at 16 kHz each gives, or the one line that refuses it."""
+"""Odd audio files: the number of samples at 16 kHz of each, or the one-line error."""
 
 from pathlib import Path
 from typing import NamedTuple

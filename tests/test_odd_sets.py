@@ -1,4 +1,4 @@
-"""Odd data sets: where a clip is found, what becomes of each file of a folder, the same rows from each container."""
+"""Odd data sets: where clips are found, which files of a folder are read, the same rows from every container."""
 
 import csv
 import datetime

@@ -315,7 +315,7 @@ HOLES = [
 
 
 @pytest.mark.parametrize(("missing", "problem"), HOLES, ids=[row[0] for row in HOLES])
-def test_benchmark_row_with_a_hole_is_nothing_to_learn_from(tmp_path, missing, problem):
+def test_incomplete_benchmark_row_is_not_trainable(tmp_path, missing, problem):
     """Benchmarks are read leniently; training is not."""
     path = write(tmp_path / "t.jsonl", BENCHMARK_ROW | {missing: None})
     assert message(path) == f"{path}:1: {problem}"

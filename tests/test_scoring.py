@@ -1,4 +1,4 @@
-"""The official score to the row, and where the strict one differs."""
+"""The official score, row by row, and where the strict one differs."""
 
 import json
 import re

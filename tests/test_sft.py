@@ -109,7 +109,7 @@ def test_run_killed_while_merging_only_merges_again(world, undisturbed, tmp_path
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
+def test_killed_run_resumes_like_an_uninterrupted_one(world, undisturbed):
     """Killed before the marker of the second checkpoint, inside the writing of it, and between two steps."""
     run_dir = world / "runs" / "killed"
     argv = arguments(world, "killed")
@@ -130,7 +130,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(world, tmp_path):
+def test_two_processes_train_like_one(world, tmp_path):
     """Five steps of four rows: two processes of two rows against one process that adds up two batches of two."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
@@ -147,7 +147,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
+def test_run_under_zero2_merges_the_same_as_plain_training(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
     settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
     run_driver("none", arguments(world, "zero2", **settings), processes=2)
