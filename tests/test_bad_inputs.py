@@ -73,7 +73,7 @@ def run(entry: str, world: Path, **changes: object) -> None:
 
 def unusable(reason: str, count: int = 1) -> str:
     """What is said of training rows whose clip or text cannot be used."""
-    remedy = "mend or remove them, or leave them out with --allow_missing_audio"
+    remedy = "repair or remove them, or leave them out with --allow_missing_audio"
     return f"{{w}}/train.jsonl: {count} of {ROWS} rows cannot be used ({reason}); {remedy}"
 
 

@@ -54,7 +54,7 @@ def test_training_finds_it_before_the_start_and_leaves_it_out(world, capsys, mai
     assert "training done" in out
 
 
-def test_inference_counts_it_as_wrong_and_answers_it_once_it_is_mended(world):
+def test_inference_counts_it_as_wrong_and_answers_it_once_it_is_repaired(world):
     argv = infer_arguments(world, "out")
     with pytest.raises(InputError, match=f"{TEST_CLIP}: {REASON}.*; --allow_missing_audio continues with the others"):
         infer.main(argv)

@@ -86,7 +86,7 @@ def append_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
         file.write(data)
 
 
-def mend_torn_tail(path: Path | str) -> None:
+def remove_incomplete_line(path: Path | str) -> None:
     """Remove an incomplete last line (of a process that was killed while appending) from an append-only file."""
     path = Path(path)
     if not path.exists():
@@ -100,7 +100,7 @@ def mend_torn_tail(path: Path | str) -> None:
 def read_appended(path: Path | str) -> Iterator[dict]:
     """Rows of an append-only file without an incomplete last line; none where there is no file."""
     if Path(path).exists():
-        mend_torn_tail(path)
+        remove_incomplete_line(path)
         yield from (row for _, row in read_jsonl(path))
 
 

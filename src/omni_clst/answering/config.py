@@ -45,7 +45,7 @@ class AnswerConfig(AnsweringConfig):
 
     samples: ExistingFile = Field(description="the sample file to answer")
     audio_root: AudioRoot = None
-    answers_dir: FilePath = Field(description="answers.jsonl goes there")
+    answers_dir: FilePath = Field(description="the folder for answers.jsonl")
     num_completions: int = Field(
         1, gt=0, description="k; 1 is greedy, above 1 the completions are sampled and pass rates have k + 1 values"
     )
@@ -62,7 +62,7 @@ class InferConfig(AnsweringConfig):
     benchmarks: list[Annotated[str, OneOf(BENCHMARKS)]] = Field(
         ["mmau-mini", "mmar"], description="mmau-test has no answers and writes a submission file"
     )
-    data_root: FilePath = Field("data", description="holds MMAU/ and MMAR/ as data/README.md lays them out")
+    data_root: FilePath = Field("data", description="folder with MMAU/ and MMAR/ as data/README.md describes them")
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
     limit: int | None = Field(None, gt=0, description="only the first rows, for a test; the folder's name then says so")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..files import append_jsonl, mend_torn_tail, read_json, read_jsonl, require_writable, write_json, write_jsonl
+from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, require_writable, write_json, write_jsonl
 from ..processes import process_rank, wait_for_all
 from ..runs import changed_settings
 
@@ -30,7 +30,7 @@ class AnswerFolder:
             shutil.rmtree(self.folder, ignore_errors=True)
         require_writable(self.parts)
         for path in self.parts.glob("*.jsonl"):
-            mend_torn_tail(path)
+            remove_incomplete_line(path)
         file = self.folder / "settings.json"
         if file.exists() and self.answered():
             changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)))

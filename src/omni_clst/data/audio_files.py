@@ -182,11 +182,11 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 def _chained_blocks(path: str | Path, links: list[int], rate: int) -> Iterator[np.ndarray]:
     """The streams of a chained Ogg file (joined with `cat`, or of a radio) in their order, at the first one's rate."""
-    with open(path, "rb") as whole:
+    with open(path, "rb") as file:
         for start, end in itertools.pairwise([*links, os.path.getsize(path)]):
-            whole.seek(start)
+            file.seek(start)
             try:
-                link = _SequentialFile(io.BytesIO(whole.read(end - start)))
+                link = _SequentialFile(io.BytesIO(file.read(end - start)))
             except soundfile.LibsndfileError:
                 continue
             with link:

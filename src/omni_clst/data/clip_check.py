@@ -56,7 +56,7 @@ def read_measured(
     """The samples of a training file with their lengths in tokens; with `allow_unreadable`, samples that cannot be read
     are left out and counted in the log. Raises `InputError`."""
     samples = read_samples(path, audio_root)
-    remedy = "mend or remove them, or leave them out with --allow_missing_audio"
+    remedy = "repair or remove them, or leave them out with --allow_missing_audio"
     lengths, unreadable = measure_lengths(samples, length_of, path, allow_unreadable, remedy, decode_up_to)
     if unreadable:
         say(f"{path}: {len(unreadable)} of {len(samples)} rows left out, which cannot be used: {_first(unreadable)}")

@@ -10,7 +10,7 @@ import torch
 
 from ..data.response import parse_response
 from ..data.samples import AudioQASample
-from ..files import append_jsonl, mend_torn_tail, read_jsonl, write_jsonl
+from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_jsonl
 from ..method.rewards import accuracy
 from ..processes import process_rank
 from .rollout import Group
@@ -26,7 +26,7 @@ class CompletionsLog:
         self.since = time.perf_counter()
         self.tokens = self.audio_seconds = 0.0
         if process_rank() == 0 and self.path.exists():  # steps after the resumed checkpoint are repeated
-            mend_torn_tail(self.path)
+            remove_incomplete_line(self.path)
             write_jsonl(self.path, [row for _, row in read_jsonl(self.path) if row["step"] <= resumed_step])
 
     def rows(self, groups: list[Group], advantages: list[float], step: int) -> list[dict]:

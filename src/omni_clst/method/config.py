@@ -16,7 +16,7 @@ class ContributionConfig(Settings):
     audio_root: AudioRoot = None
     silence_answers_dir: FilePath | None = Field(
         None,
-        description="holds an answers.jsonl made with --audio silence; samples are marked with its pass rates",
+        description="folder with an answers.jsonl made with --audio silence; samples are marked with its pass rates",
     )
     max_silence_pass_rate: float = Field(
         1.0, ge=0, le=1, description="samples above it are left out, being solvable without audio; 1 leaves out none"
@@ -41,7 +41,7 @@ class ThoughtDropoutConfig(ContributionConfig):
     """Guided thought dropout: which training samples keep their reference thought (arXiv 2509.12275, section 3.1)."""
 
     answers_dir: FilePath | None = Field(
-        None, description="holds the base model's answers.jsonl; not needed for keep_all and drop_all"
+        None, description="folder with the base model's answers.jsonl; not needed for keep_all and drop_all"
     )
     output: FilePath = Field(description="the folder for train.jsonl and valid.jsonl")
     mode: Literal["guided", "random", "keep_all", "drop_all"] = Field(
@@ -66,8 +66,8 @@ class ThoughtDropoutConfig(ContributionConfig):
 class CurriculumConfig(ContributionConfig):
     """The error-aware curriculum: which samples GRPO trains on, and in which order (arXiv 2509.12275, section 3.3)."""
 
-    base_answers_dir: FilePath = Field(description="holds the base model's answers.jsonl")
-    answers_dir: FilePath = Field(description="holds the SFT model's answers.jsonl")
+    base_answers_dir: FilePath = Field(description="folder with the base model's answers.jsonl")
+    answers_dir: FilePath = Field(description="folder with the SFT model's answers.jsonl")
     output: FilePath = Field(description="the training file (.jsonl); a table and a picture go beside it")
     size: int = Field(15000, gt=0, description="samples to draw; all of them where there are fewer")
     mix: dict[str, AnyFloat] = Field(

@@ -59,11 +59,11 @@ class GrowingCache(Cache):
         """The batches of several caches in one, padded on the left; the parts are emptied."""
         if len(parts) == 1:
             return parts[0]
-        whole = cls(len(parts[0].layers))
+        joined = cls(len(parts[0].layers))
         tokens = max(part.get_seq_length() for part in parts)
-        for layer, layers in zip(whole.layers, zip(*(part.layers for part in parts), strict=True), strict=True):
+        for layer, layers in zip(joined.layers, zip(*(part.layers for part in parts), strict=True), strict=True):
             layer.take(list(layers), tokens)
-        return whole
+        return joined
 
     def keep(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
         """As `GrowingLayer.keep`, in every layer."""

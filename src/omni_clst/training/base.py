@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainingArguments
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt, make_prompt
 from ..errors import InputError
-from ..files import append_jsonl, mend_torn_tail, read_jsonl, write_json, write_jsonl
+from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..model.checkpoints import (
     CHOSEN_FILE,
     Checkpoint,
@@ -107,7 +107,7 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Drop the lines of steps after the checkpoint that the run resumes from: these steps are repeated."""
         if state.is_world_process_zero and self.path.exists():
-            mend_torn_tail(self.path)
+            remove_incomplete_line(self.path)
             kept = [row for _, row in read_jsonl(self.path) if row["step"] <= self.resumed_step]
             write_jsonl(self.path, kept)
 

@@ -146,7 +146,7 @@ def require_disk_for(run) -> None:
 
 
 def print_sft_plan(run) -> None:
-    """Print samples by level, steps, tokens a step, bytes per device and disk of a supervised run."""
+    """Print samples by level, steps, tokens per step, bytes per device and disk of a supervised run."""
     config = run.config
     size, width = run.size, run.compute_dtype.itemsize
     batch = config.per_device_train_batch_size
@@ -164,7 +164,7 @@ def print_sft_plan(run) -> None:
 
 
 def print_grpo_plan(run, arguments) -> None:
-    """Print samples by level, steps, tokens a step, bytes per device and disk of a GRPO run."""
+    """Print samples by level, steps, tokens per step, bytes per device and disk of a GRPO run."""
     config = run.config
     size, width = run.size, run.compute_dtype.itemsize
     prompts, copies = run.prompts_per_generation(arguments), config.num_generations
