@@ -81,5 +81,5 @@ def test_empty_data_set_has_a_page():
     nothing = replace(
         SUMMARY, rows_in=0, rows_out={}, rules=(), clips=0, findings=(), formats={}, histograms=(), settings={}
     )
-    assert "0 of 0 rows stay" in audit_page(nothing)
+    assert "0 of 0 rows are kept" in audit_page(nothing)
     assert "0 rows out (none) + 0 dropped = 0 in" in audit_table(nothing)
