@@ -1,4 +1,4 @@
-"""How far copies of a clip are from other clips: landmarks in common, correlation of the waveforms, cost of the search.
+"""Measure how copies of a clip differ from other clips: shared landmarks, correlation of the waveforms, cost of the search.
 
 Takes the clips of a folder (real ones, else 40 that it makes), encodes each in several ways and cuts 5 s out of it, and
 prints for each way the least that a copy has in common with its original, and the most that other clips have. Then it
@@ -29,10 +29,10 @@ from omni_clst.preparation.agreement import Agreement, compare  # noqa: E402
 from omni_clst.preparation.landmarks import RATE, Landmarks, candidate_pairs, find_landmarks  # noqa: E402
 
 
-def encoded(wave: np.ndarray, rate: int, **how) -> np.ndarray:
-    """A clip through another encoding and rate, back at 16 kHz."""
+def encoded(wave: np.ndarray, rate: int, **options) -> np.ndarray:
+    """A clip encoded in another format and rate, and decoded at 16 kHz."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, soxr.resample(wave, SAMPLING_RATE, rate), rate, **how)
+    soundfile.write(buffer, soxr.resample(wave, SAMPLING_RATE, rate), rate, **options)
     buffer.seek(0)
     decoded, rate = soundfile.read(buffer, dtype="float32")
     return soxr.resample(decoded, rate, SAMPLING_RATE)
@@ -92,7 +92,7 @@ def landmarks_of(wave: np.ndarray) -> Landmarks:
 
 
 def in_common(first: Landmarks, second: Landmarks) -> int:
-    """Landmarks of two clips at their most frequent distance in time."""
+    """The number of landmarks that two clips share at their most frequent time offset."""
     times = dict(zip(first.values.tolist(), first.times.tolist(), strict=True))
     met = Counter(
         (time - times[value]) // 2
@@ -112,7 +112,7 @@ def figures(agreements: list[Agreement], extreme) -> str:
 
 
 def search(count: int) -> None:
-    """Time and memory of the search among clips whose landmarks meet by chance as often as those of 38 real ones: 7e-9."""
+    """Time and memory of the search among clips whose landmarks are equal by chance as often as in 38 real ones: 7e-9."""
     rng = np.random.default_rng(0)
     clips = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""What the benches share: a random thinker of any size and a clock by phase."""
+"""Shared by the benches: a random thinker of any size and a clock by phase."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ SIZES = {  # text: hidden, layers, heads, key-value heads, vocabulary; audio: wi
 
 
 def make_processor() -> Qwen2_5OmniProcessor:
-    """The released processor's parts, which pad a clip to 300 s, with a tokenizer of few words."""
+    """The released processor's parts, which pad a clip to 300 s, with a small tokenizer."""
     return Qwen2_5OmniProcessor(
         image_processor=Qwen2VLImageProcessor(),
         video_processor=Qwen2VLVideoProcessor(),
@@ -68,7 +68,7 @@ def make_clip(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 class Phases(Counter):
-    """Seconds by phase; the device has done its work when a phase ends."""
+    """Seconds by phase; a phase ends when the device has finished its work."""
 
     @contextmanager
     def of(self, name: str):
@@ -78,14 +78,14 @@ class Phases(Counter):
 
     @staticmethod
     def now() -> float:
-        """Seconds, once the device has done what it was given."""
+        """Seconds, after all pending work of the device."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()
 
 
 def describe_machine(device: str) -> str:
-    """The processor or card that a figure was measured on."""
+    """The processor or card of the measurement."""
     if device != "cpu":
         return torch.cuda.get_device_name()
     names = [

@@ -1,9 +1,9 @@
-"""One GRPO step, the obvious way and ours, in one run: seconds by phase and what went through the model.
+"""Measure one GRPO step, the plain way and ours, in one run: seconds by phase and counts of what the model computed.
 
 On a CPU also ours with torch's own linear layers, to tell what oneDNN does from what is not computed twice.
 
 python bench/grpo_step.py --copies 8
-python bench/grpo_step.py --table          # ours alone, over G and clip lengths: what a step grows with
+python bench/grpo_step.py --table          # ours alone, over G and clip lengths
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Bench:
         self.advantages = torch.linspace(-1, 1, self.copies, device=self.device)
 
     def plain(self, phases: Phases) -> None:
-        """Every copy goes through everything."""
+        """The plain way: every copy is computed completely."""
         with phases.of("features"):
             text = self.encoder.prompt_text(self.sample, 1)
             inputs = make_inputs(self.processor, text, self.clip, self.copies, self.device)
@@ -57,15 +57,15 @@ class Bench:
         self._update(phases)
 
     def fast(self, phases: Phases) -> None:
-        """What the copies share goes through once."""
+        """Our way: prompt and clip of the copies are computed once."""
         sampling = Sampling(self.new_tokens, TEMPERATURE)
         with phases.of("features"):
             example = self.encoder.encode_waveform(self.sample, self.clip)
         engine = HFEngine(self.model, self.encoder, sampling)
         engine.end_ids = [-1]  # none ends early, as above
         with phases.of("rollout"):
-            [written] = engine.generate([example], [0], self.copies)
-        ids = torch.tensor([completion.token_ids for completion in written], device=self.device)
+            [completions] = engine.generate([example], [0], self.copies)
+        ids = torch.tensor([completion.token_ids for completion in completions], device=self.device)
         mask = torch.ones_like(ids)
         prompts = {name: tensor.to(self.device) for name, tensor in collate([example], 0, "left").items()}
         scored = {"completion_ids": ids, "completion_mask": mask, "sampling": sampling, "suppressed": self.suppressed}
@@ -87,16 +87,16 @@ class Bench:
             self.optimizer.zero_grad()
 
     def measure(self, step, repeats: int) -> tuple[dict[str, float], Counts]:
-        """Median seconds by phase over `repeats` steps after one that is not counted, and what one step pushed through."""
-        found = []
+        """Median seconds by phase over `repeats` steps after a warm-up step, and the counts of one step."""
+        measured = []
         for number in range(repeats + 1):
             phases, counts = Phases(), [Counts(model) for model in (self.model, self.reference)]
             step(phases)
             for one in counts:
                 one.remove()
-            found += [phases] if number else []
-        names = found[0]
-        return {name: statistics.median(one[name] for one in found) for name in names}, counts[0] + counts[1]
+            measured += [phases] if number else []
+        names = measured[0]
+        return {name: statistics.median(one[name] for one in measured) for name in names}, counts[0] + counts[1]
 
 
 def compare(bench: Bench, repeats: int) -> None:
@@ -105,7 +105,7 @@ def compare(bench: Bench, repeats: int) -> None:
         ways["no oneDNN"] = bench.fast_without_onednn
     measured = {name: bench.measure(way, repeats) for name, way in ways.items()}
     print(f"{'':<28}" + "".join(f"{name:>12}{'' if name == 'plain' else '   ratio'}" for name in ways))
-    seconds = {name: found | {"a step": sum(found.values())} for name, (found, _) in measured.items()}
+    seconds = {name: phases | {"a step": sum(phases.values())} for name, (phases, _) in measured.items()}
     for phase in seconds["plain"]:
         print_row(f"{phase}, s", [seconds[name][phase] for name in ways], "12.3f")
     for what in measured["plain"][1]:
@@ -113,13 +113,13 @@ def compare(bench: Bench, repeats: int) -> None:
 
 
 def print_row(label: str, values: list[float], shape: str) -> None:
-    """The plain way's value, then every other way's with how many times smaller it is."""
+    """The plain way's value, then every other way's with its ratio."""
     plain, *others = values
     print(f"{label:<28}{plain:{shape}}" + "".join(f"{value:{shape}}{plain / value:8.1f}" for value in others), flush=True)
 
 
 def table(arguments) -> None:
-    """Seconds of our step over G and clip lengths, and prompt + sum of completions beside them."""
+    """Seconds of our step over G and clip lengths, with prompt + sum of completions."""
     print(f"{'clip':>6}{'G':>4}{'tokens':>8}{'G x row':>9}{'step, s':>9}{'ms a token':>12}")
     for seconds in (5.0, 10.0, 20.0, 30.0):
         for copies in (2, 4, 8, 16):
@@ -133,7 +133,7 @@ def table(arguments) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What says which model and which step."""
+    """The arguments that choose the model and the step."""
     parser.add_argument("--size", choices=SIZES, default="79m")
     parser.add_argument("--vocabulary", type=int, help="another one than the size's own")
     parser.add_argument("--copies", type=int, default=8, help="G: completions a prompt")

@@ -1,4 +1,4 @@
-"""Clips a second of greedy inference, the obvious way and ours, in one run.
+"""Measure greedy inference in clips per second, the plain way and ours, in one run.
 
 The obvious way: batches of eight in the file's order, the stock processor with its padding to 300 s, transformers'
 `generate`. Ours: the engine that `infer.py` uses, batches of like length, features made by a worker ahead. Both write
@@ -31,7 +31,7 @@ PLAIN_BATCH = 8
 
 def run_plain(model, encoder, samples, new_tokens: int) -> dict[str, list[int]]:
     """Token ids by sample, batch after batch."""
-    found = {}
+    ids_of = {}
     for start in range(0, len(samples), PLAIN_BATCH):
         part = samples[start : start + PLAIN_BATCH]
         texts = [encoder.prompt_text(sample, 1) for sample in part]
@@ -43,20 +43,20 @@ def run_plain(model, encoder, samples, new_tokens: int) -> dict[str, list[int]]:
         with as_released(model):
             output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False, eos_token_id=None, pad_token_id=0,
                                     suppress_tokens=placeholder_ids(model))  # fmt: skip
-        written = output[:, inputs["input_ids"].shape[1] :].tolist()
-        found |= {sample.id: ids for sample, ids in zip(part, written, strict=True)}
-    return found
+        generated = output[:, inputs["input_ids"].shape[1] :].tolist()
+        ids_of |= {sample.id: ids for sample, ids in zip(part, generated, strict=True)}
+    return ids_of
 
 
 def run_fast(model, encoder, samples, new_tokens: int, batch_tokens: int) -> dict[str, list[int]]:
     engine = HFEngine(model, encoder, Sampling(new_tokens))
     engine.end_ids = [-1]  # none ends early, as above
     batches = plan_batches(samples, [encoder.length(sample) for sample in samples], batch_tokens, new_tokens)
-    found = {}
+    ids_of = {}
     for batch, examples in encoded_batches(batches, encoder, AudioSource.plan("real", samples), num_workers=1):
-        written = engine.generate(examples, [0] * len(examples))
-        found |= {sample.id: list(done.token_ids) for sample, [done] in zip(batch.samples, written, strict=True)}
-    return found
+        generated = engine.generate(examples, [0] * len(examples))
+        ids_of |= {sample.id: list(done.token_ids) for sample, [done] in zip(batch.samples, generated, strict=True)}
+    return ids_of
 
 
 def main() -> None:

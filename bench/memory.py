@@ -1,4 +1,4 @@
-"""Peak memory of the policy's forward and backward, the obvious way and ours: what each adds to what was there before.
+"""Measure the peak memory of the policy's forward and backward, the plain way and ours, without what was allocated before.
 
 Each way in a process of its own: on a CPU its peak resident memory, on a GPU what was allocated.
 
@@ -22,7 +22,7 @@ GIB = 2**30
 
 
 def peak(device: str) -> int:
-    """Bytes at the most so far."""
+    """Peak bytes so far."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
@@ -61,12 +61,12 @@ def main() -> None:
     words = arguments.vocabulary or SIZES[arguments.size][4]
     what = f"{arguments.size}, G = {arguments.copies}, {arguments.new_tokens} new tokens, vocabulary {words}"
     print(f"{describe_machine(arguments.device)}; {what}")
-    found = {}
+    peaks = {}
     for way in ("plain", "fast"):
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
-        found[way] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        print(f"{way:<6}{found[way] / GIB:8.2f} GiB", flush=True)
-    print(f"ratio {found['plain'] / found['fast']:8.1f}")
+        peaks[way] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        print(f"{way:<6}{peaks[way] / GIB:8.2f} GiB", flush=True)
+    print(f"ratio {peaks['plain'] / peaks['fast']:8.1f}")
 
 
 if __name__ == "__main__":

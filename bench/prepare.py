@@ -1,4 +1,4 @@
-"""How fast sets are prepared, with how much memory, against a plain loop over librosa.load.
+"""Measure speed and memory of preparing data sets, against a plain loop over librosa.load.
 
 Makes AVQA (JSON and 44.1 kHz clips), AudSem (a webdataset tar with the audio inside) and AudioMCQ (JSON Lines) of --rows
 rows each, over --clips different clips of two seconds; prepares each in a process of its own, and then the plain loop
@@ -22,7 +22,7 @@ sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "src")]
 from foreign_sets import audiomcq_row, audsem_row, avqa_row, write_audsem_tar, write_clip  # noqa: E402
 
 SECONDS, RATE = 2.0, 44_100
-PLAIN_CLIPS = 400  # the loop's rate does not depend on how many
+PLAIN_CLIPS = 400  # enough for the loop's rate
 
 
 def main() -> None:
@@ -49,8 +49,9 @@ def main() -> None:
             )
         plain = plain_rate(sorted((root / "avqa" / "audio").glob("*.wav"))[:PLAIN_CLIPS])
         print(f"plain loop over librosa.load, first call not counted: {plain:.0f} clips/s")
-        whole, hearing = rates["avqa"]
-        print(f"avqa, hearing alone (hash, decode, peak, fingerprint): {hearing:.0f} clips/s, ratio {hearing / plain:.1f}")
+        whole, inspection = rates["avqa"]
+        ratio = inspection / plain
+        print(f"avqa, inspection alone (hash, decode, peak, fingerprint): {inspection:.0f} clips/s, ratio {ratio:.1f}")
         print(f"avqa, all of it (start, rows, splits and report included): {whole:.0f} clips/s, ratio {whole / plain:.1f}")
 
 
@@ -74,7 +75,7 @@ def make_audiomcq(folder: Path, rows: int, clips: int) -> Path:
     return folder / "data.jsonl"
 
 
-# A process's peak counts what its parent held when it was started, hence one that holds little in between.
+# A process's peak includes its parent's memory when it was started, hence a small process in between.
 MEASURE = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -93,7 +94,7 @@ def prepare(source: str, path: Path, output: Path) -> tuple[float, float]:
 
 
 def plain_rate(paths: list[Path]) -> float:
-    """Clips a second of what people write: load one after the other, at the model's rate."""
+    """Clips per second of the usual loop: load one after the other, at the model's rate."""
     import librosa
 
     librosa.load(paths[0], sr=16_000)  # imports and compiles

@@ -1,4 +1,4 @@
-"""Preparing a batch of clips: this project's code beside the stock one, in one run on one machine.
+"""Measure the preprocessing of a batch of clips, with this project's code and with the stock one, in one run.
 
     python bench/preprocess.py --clips 8 --seconds 10 --sampling_rate 44100 --repeats 7
 
@@ -41,7 +41,7 @@ PACKAGES = ("torch", "transformers", "numpy", "librosa", "soundfile", "soxr", "q
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the preparation in both ways; the calls take nothing, so that only the work is timed."""
+    """One step of preprocessing in both ways; the calls take no arguments, so that only the work is timed."""
 
     name: str
     ours: Callable[[], object]
@@ -78,7 +78,7 @@ def load_stock(paths: list[Path]) -> list[np.ndarray]:
 
 
 def features_stock(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Features and mask as `Qwen2_5OmniProcessor` has its feature extractor make them."""
+    """Features and mask as `Qwen2_5OmniProcessor` computes them."""
     made = extractor(waveforms, sampling_rate=16000, padding="max_length", return_attention_mask=True, return_tensors="np")
     return made["input_features"], made["attention_mask"]
 
@@ -107,7 +107,7 @@ def batch_stock(encoder: OmniEncoder, samples: list[AudioQASample], waveforms: l
 
 
 def make_steps(paths: list[Path], encoder: OmniEncoder) -> list[Step]:
-    """The steps to compare; a step is added here."""
+    """The steps to compare; add further ones here."""
     extractor = encoder.processor.feature_extractor
     samples = [ask(path) for path in paths]
     waveforms = [load_audio(path) for path in paths]

@@ -1,7 +1,7 @@
-"""Where the time of our GRPO step goes, and the least that this machine could take for it.
+"""Measure our GRPO step by phase, and compute the lower limit of its time on this machine.
 
-Counts the operations of the matrix products and the bytes of weights that a step has to read, measures what the machine
-does of both at best, and sets each phase's time beside the larger of the two limits.
+Counts the operations of the matrix products and the bytes of weights that a step has to read, measures the machine's
+highest rates for both, and compares each phase's time with the larger of the two limits.
 
     python bench/profile_step.py --copies 8
 """
@@ -21,7 +21,7 @@ from omni_clst.model.onednn import OneDNNLinear
 from omni_clst.model.sampling import Sampling
 
 aten = torch.ops.aten
-ON_CPU = {  # what the counter does not list; formulas over shapes
+ON_CPU = {  # operations that the counter does not know; formulas over shapes
     aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: sdpa_backward_flop_count(
         g, q, k, v
@@ -30,7 +30,7 @@ ON_CPU = {  # what the counter does not list; formulas over shapes
 
 
 def best_rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
-    """Operations a second of a large product, and bytes a second of reading a tensor that no cache holds."""
+    """Operations per second of a large product, and bytes per second of reading a tensor larger than the caches."""
     layer = OneDNNLinear(4096, 4096, bias=False).to(device, dtype)
     rows, large = torch.randn(2048, 4096, device=device, dtype=dtype), torch.ones(2**28, device=device, dtype=torch.uint8)
 
@@ -49,7 +49,7 @@ def best_rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
 
 
 class Steps:
-    """The parts of one step, each a function to call; made in order, since one needs what the one before it made."""
+    """The phases of one step, each a method; called in order, since they use each other's results."""
 
     def __init__(self, bench: Bench):
         self.bench = bench
@@ -67,8 +67,8 @@ class Steps:
             self.bench.model.prefill(embeddings, mask)
 
     def rollout(self) -> None:
-        [written] = self.engine.generate([self.example], [0], self.bench.copies)
-        self.ids = torch.tensor([completion.token_ids for completion in written], device=self.bench.device)
+        [completions] = self.engine.generate([self.example], [0], self.bench.copies)
+        self.ids = torch.tensor([completion.token_ids for completion in completions], device=self.bench.device)
 
     def _log_probs(self, model) -> torch.Tensor:
         prompts = {name: tensor.to(self.bench.device) for name, tensor in collate([self.example], 0, "left").items()}
@@ -97,20 +97,20 @@ def weights_read(bench: Bench) -> dict[str, float]:
         return size * sum(parameter.numel() for parameter in module.parameters())
 
     language = of(model.model.layers) + of(model.lm_head)
-    learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {
         "encode": of(model.audio_tower),
         "prefill": language,
         "decode": (bench.new_tokens - 1) * language,
         "reference": language,
         "policy": 3 * language,  # forward, gradients of states, gradients of weights
-        "optimiser": 7 * size * learnt,  # weight, gradient and two moments in, weight and moments out
+        "optimiser": 7 * size * trained,  # weight, gradient and two moments in, weight and moments out
     }
 
 
 def profile(bench: Bench, repeats: int) -> dict[str, tuple[float, float]]:
-    """Seconds and operations by phase, the best of `repeats`; decoding is what the rollout takes beyond the others."""
-    steps, found = Steps(bench), {}
+    """Seconds and operations by phase, the best of `repeats`; decoding is the rollout without encoding and prefill."""
+    steps, measured = Steps(bench), {}
     for name in ("encode", "prefill", "rollout", "reference", "policy", "optimiser"):
         work = getattr(steps, name)
         with (
@@ -126,10 +126,11 @@ def profile(bench: Bench, repeats: int) -> dict[str, tuple[float, float]]:
             start = Phases.now()
             work()
             taken.append(Phases.now() - start)
-        found[name] = (min(taken), counter.get_total_flops())
-    seconds, operations = (found["rollout"][part] - found["prefill"][part] for part in (0, 1))
-    del found["rollout"]
-    return {"encode": found.pop("encode"), "prefill": found.pop("prefill"), "decode": (seconds, operations)} | found
+        measured[name] = (min(taken), counter.get_total_flops())
+    seconds, operations = (measured["rollout"][part] - measured["prefill"][part] for part in (0, 1))
+    del measured["rollout"]
+    decode = (seconds, operations)
+    return {"encode": measured.pop("encode"), "prefill": measured.pop("prefill"), "decode": decode} | measured
 
 
 def main() -> None:
@@ -140,8 +141,8 @@ def main() -> None:
     bench = Bench(arguments)
     products, reading = best_rates(bench.device, bench.model.dtype)
     print(f"{describe_machine(bench.device)}: at best {products / 1e9:,.0f} GFLOP/s, reading {reading / 1e9:,.0f} GB/s")
-    what = f"G = {bench.copies}, a clip of {arguments.seconds:g} s, {bench.new_tokens} new tokens"
-    print(f"{arguments.size}, {arguments.dtype}, {what}")
+    workload = f"G = {bench.copies}, a clip of {arguments.seconds:g} s, {bench.new_tokens} new tokens"
+    print(f"{arguments.size}, {arguments.dtype}, {workload}")
     print(f"{'':<12}{'s':>9}{'GFLOP':>9}{'weights, GB':>13}{'limit, s':>10}{'of limit':>10}")
     totals = [0.0, 0.0]
     read = weights_read(bench)

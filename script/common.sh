@@ -1,5 +1,5 @@
 # Sourced by every launcher: finds the repository and its Python environment (REPO, PYTHON_BIN), defines `launch`.
-# The caller's directory stays what it is: relative paths on the command line count from there.
+# The caller's directory is kept: relative paths on the command line count from there.
 set -euo pipefail
 
 REPO=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
@@ -15,8 +15,8 @@ asks_for_cpu() {
     [[ " $* " == *" --device cpu "* || " $* " == *" --device=cpu "* ]]
 }
 
-# The GPUs that torch can use. torch counts them, because only torch knows what CUDA_VISIBLE_DEVICES, MIG and an old driver
-# leave of those that nvidia-smi lists; that takes seconds, so it is asked only where a driver is installed.
+# The number of GPUs that torch can use. torch counts them, since only torch knows which of those listed by nvidia-smi remain
+# with CUDA_VISIBLE_DEVICES, MIG and an old driver; that takes seconds, so it is called only where a driver is installed.
 count_gpus() {
     if ! command -v nvidia-smi >/dev/null && ! compgen -G '/dev/nvidia[0-9]*' >/dev/null; then
         echo 0
@@ -26,8 +26,8 @@ count_gpus() {
         echo 0
 }
 
-# Processes on this node for the given arguments: NPROC_PER_NODE, or one per GPU, or one. Where torch cannot use the GPU
-# that is there, the one process ends with the entry point's error.
+# Processes on this node for the given arguments: NPROC_PER_NODE, or one per GPU, or one. Where torch cannot use an existing
+# GPU, the one process ends with the entry point's error.
 processes_per_node() {
     local gpus
     if [[ -n ${NPROC_PER_NODE:-} ]]; then
@@ -40,14 +40,14 @@ processes_per_node() {
     fi
 }
 
-# split_at_dashes ARGS...: what stands before a lone -- into BEFORE, what stands behind it into BEHIND.
+# split_at_dashes ARGS...: the arguments before a lone -- into BEFORE, those after it into AFTER.
 split_at_dashes() {
-    BEFORE=() BEHIND=()
+    BEFORE=() AFTER=()
     while [[ $# -gt 0 && $1 != -- ]]; do
         BEFORE+=("$1")
         shift
     done
-    BEHIND=("${@:2}")
+    AFTER=("${@:2}")
 }
 
 # launch ENTRY ARGS...: run src/ENTRY, once or in as many processes as this machine has GPUs.
@@ -66,7 +66,7 @@ launch() {
         return
     fi
     if [[ $nodes == 1 && -z ${MASTER_PORT:-} ]]; then
-        # torchrun finds a free port; the address because a container's own name may lead nowhere
+        # torchrun finds a free port; the address is given because a container's name may not resolve
         rendezvous=(--standalone --local_addr 127.0.0.1)
     else
         rendezvous=(--nnodes "$nodes" --node_rank "${NODE_RANK:-0}"

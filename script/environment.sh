@@ -3,7 +3,7 @@
 # The interpreter that PYTHON names, or else the active virtual or conda environment, is used as it is if it has the
 # main packages. Otherwise .venv is used, which is made from requirements.txt and kept up to date with it.
 # STAMP is a copy of requirements.txt, written last. Where it differs, .venv is out of date; where it reads UNFINISHED,
-# an installation was interrupted; where there is none, somebody else made .venv, and its packages are compared.
+# an installation was interrupted; where it is missing, .venv was made otherwise, and its packages are compared.
 
 VENV=$REPO/.venv
 REQUIREMENTS=$REPO/requirements.txt
@@ -13,11 +13,11 @@ LOG=$VENV/install.log
 NEEDED_GB=10 # the environment takes 6 GB, pip's downloads 3 GB
 MAIN_PACKAGES=(torch transformers trl peft accelerate datasets numpy librosa soundfile pydantic yaml) # module names
 
-# What `examine` asks an interpreter: fails outside the range of pyproject.toml. No imports: torch takes seconds.
+# Run by `examine` in an interpreter: fails outside the range of pyproject.toml. No imports: torch takes seconds.
 QUESTIONS='
 import importlib.metadata, importlib.util, re, sys
 
-sys.path[:] = [path for path in sys.path if path]  # the folder of the caller may hold a folder named like a package
+sys.path[:] = [path for path in sys.path if path]  # the folder of the caller may contain one named like a package
 repository, main_packages = sys.argv[1], sys.argv[2:]
 project = open(repository + "/pyproject.toml", encoding="utf-8").read()
 lowest, above = re.search(r"^requires-python = \">=3\.(\d+),<3\.(\d+)\"", project, re.MULTILINE).groups()
@@ -31,7 +31,7 @@ for name, pinned in re.findall(r"^([\w.-]+)\s*={2,3}\s*([^\s;#]+)", requirements
     except importlib.metadata.PackageNotFoundError:
         unmet.append(name + " is missing")
         continue
-    if version.partition("+")[0] != pinned.partition("+")[0]:  # a label such as +cu126 tells builds of one version apart
+    if version.partition("+")[0] != pinned.partition("+")[0]:  # a label such as +cu126 distinguishes builds of one version
         unmet.append(name + " is " + version + ", not " + pinned)
 missing = [name for name in main_packages if importlib.util.find_spec(name) is None]
 version = "%d.%d" % sys.version_info[:2]
@@ -59,7 +59,7 @@ try_environment() {
     if ! examine "$1"; then
         REJECTED+="${REJECTED:+; }$2 is not used: it has no Python in the range $(python_range)"
     elif [[ ${EXECUTABLE%/bin/*} -ef $VENV ]]; then
-        return 1 # the project's .venv is judged by its stamp, also where it is active
+        return 1 # the project's .venv is checked by its stamp, also if it is active
     elif [[ -n $MISSING ]]; then
         REJECTED+="${REJECTED:+; }$2 is not used: it has no $MISSING"
     else
@@ -70,7 +70,7 @@ try_environment() {
     return 1
 }
 
-# .venv as it is now: ready; behind, where requirements.txt can be installed over it; or broken, to be made anew.
+# The state of .venv: ready; behind, if requirements.txt can be installed over it; or broken, to be made again.
 venv_state() {
     if [[ ! -x $VENV/bin/python || (-n $WANTED_VERSION && ! -d $VENV/lib/python$WANTED_VERSION) ]]; then
         echo broken
@@ -102,7 +102,7 @@ require_disk() {
     if ((free < NEEDED_GB)); then fail "$VENV: the installation needs $NEEDED_GB GB of disk, $free GB are free"; fi
 }
 
-# run_logged WHAT COMMAND...: runs it with its output in the log, or ends with the line of the log that says why it failed.
+# run_logged WHAT COMMAND...: runs it with its output in the log, or ends with the line of the log that has the reason.
 run_logged() {
     local line hint=""
     if "${@:2}" >>"$LOG" 2>&1; then return; fi
@@ -146,7 +146,7 @@ install_requirements() {
     mv "$STAMP.new" "$STAMP"
 }
 
-# In a subshell, whose end gives the lock back.
+# In a subshell, whose end releases the lock.
 install_environment() (
     [[ -w $REPO ]] || fail "$REPO is not writable: activate an environment that has the packages, or name one with PYTHON="
     exec 9>"$REPO/.venv.lock"

@@ -1,7 +1,7 @@
-"""What guided dropout and the curriculum's order are worth, on the embedded world.
+"""Run the ablation of thought dropout and of the curriculum's order, on the embedded world.
 
 Reads configs/demo/ablation.yaml and the stages' YAMLs beside it; runs every stage for every seed, arm and order under
-`out`, writes ablation.md, ablation.json and ablation.png into `results`. A second start does what is missing.
+`out`, writes ablation.md, ablation.json and ablation.png to `results`. A second start resumes.
 
     python src/ablation.py --config configs/demo/ablation.yaml
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omni_clst.demo.config import AblationConfig
 from omni_clst.errors import run_main
-from omni_clst.report.ablation import figures_of, write_results
+from omni_clst.report.ablation import metrics_of, write_results
 from omni_clst.runs import describe_environment
 from omni_clst.settings import REPOSITORY, load_config
 
@@ -28,13 +28,13 @@ def main(argv: list[str]) -> None:
             for order in config.orders:
                 models[f"SFT {arm}, GRPO {order}"] = world.reinforced(arm, sft, order)
         for name, model in models.items():
-            runs.setdefault(name, {})[seed] = figures_of(model)
+            runs.setdefault(name, {})[seed] = metrics_of(model)
         command = " ".join(["bash script/ablation.sh", *argv[2:]])
         print(write_results(Path(config.results), runs, command, environment), flush=True)
 
 
 class World:
-    """One seed's world: its data, its base model, and what is trained from it."""
+    """One seed's world: its data, its base model, and the models trained from it."""
 
     def __init__(self, folder: Path, seed: str):
         self.folder = folder
@@ -43,14 +43,14 @@ class World:
         run("demo", ["--out", str(folder), "--seed", seed])
 
     def base(self) -> Path:
-        """The base, scored, and its answers to the training questions."""
+        """Score the base, and make its answers to the training questions."""
         base = self.folder / "base"
         self._infer(base)
         run("answer", [*stage("build_sft"), "--model", base, *self.source, "--answers_dir", self.folder / "answers"])
         return base
 
     def supervised(self, arm: str) -> Path:
-        """SFT on the thoughts that the arm keeps, scored; then its answers and its curriculum."""
+        """Run SFT on the thoughts that the arm keeps, score it, and make its answers and its curriculum."""
         folder = self.folder / arm
         data = folder / "sft_data"
         if not (folder / "sft" / "merged").exists():
@@ -70,7 +70,7 @@ class World:
         return model
 
     def reinforced(self, arm: str, sft: Path, order: str) -> Path:
-        """GRPO on the arm's curriculum in an order, scored."""
+        """Run GRPO on the arm's curriculum in this order, and score it."""
         folder = self.folder / arm
         run("grpo", [*stage("clst"), "--model", sft, "--train_file", folder / "CLST.jsonl", "--valid_file",
                      folder / "valid.jsonl", "--audio_root", self.folder / "data", "--runs_dir", folder,
@@ -89,7 +89,7 @@ def stage(name: str) -> list[str]:
 
 
 def run(entry: str, argv: list) -> None:
-    """Run another entry point in this process: nine arms would pay a minute each for loading the libraries again."""
+    """Run another entry point in this process, since loading the libraries again takes a minute per model."""
     words = [str(word) for word in argv]
     words += {"sft": ["--dataloader_num_workers", "0"], "answer": ["--num_workers", "0"]}.get(entry, [])
     words += {"grpo": ["--dataloader_num_workers", "0"], "infer": ["--num_workers", "0"]}.get(entry, [])

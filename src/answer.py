@@ -1,6 +1,6 @@
-"""A model answers every sample of a file, once (greedy) or k times (sampled): the difficulty passes.
+"""Answer every sample of a file with a model, once (greedy) or k times (sampled): the difficulty passes.
 
-Reads a sample file and a checkpoint; writes answers.jsonl into --answers_dir. A second start answers what is missing.
+Reads a sample file and a checkpoint; writes answers.jsonl to --answers_dir. A second start resumes.
 
     python src/answer.py runs/demo/base --samples runs/demo/data/train.jsonl --answers_dir runs/demo/answers/base
 """
@@ -10,11 +10,11 @@ from omni_clst.errors import run_main
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.settings import load_config
 
-STAGES_BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # subcommands of curriculum.py, which share a YAML
+OTHER_STAGES = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # subcommands of curriculum.py, which share a YAML
 
 
 def main(argv: list[str]) -> None:
-    config = load_config(AnswerConfig, argv, stages_beside=STAGES_BESIDE, about=__doc__, first_word="model")
+    config = load_config(AnswerConfig, argv, other_stages=OTHER_STAGES, about=__doc__, first_word="model")
 
     from omni_clst.answering.run import AnsweringRun
     from omni_clst.answering.sample_file import answer_samples, open_sample_file

@@ -1,6 +1,6 @@
 """Make the embedded default: the synthesised world's files and its tiny pretrained base model.
 
-Writes data/ and base/ under --out (default runs/demo); what is there with the same settings is kept.
+Writes data/ and base/ under --out (default runs/demo); folders made with the same settings are kept.
 
     python src/demo.py --out runs/demo
 """
@@ -28,12 +28,12 @@ def main(argv: list[str]) -> None:
     from omni_clst.demo.dataset import WorldConfig, write_world
 
     world = WorldConfig(seed=settings.seed)
-    made_of = _recipe(world, WORLD_CODE)
-    if not _is_made(out / "data" / "made.json", made_of):
+    recipe = _recipe(world, WORLD_CODE)
+    if not _is_made(out / "data" / "made.json", recipe):
         shutil.rmtree(out / "data", ignore_errors=True)
         print("synthesising the world's clips and questions", flush=True)
         write_world(out / "data", world)
-        write_json(out / "data" / "made.json", made_of)
+        write_json(out / "data" / "made.json", recipe)
 
     from omni_clst.demo.pretrain import PretrainConfig, pretrain, save_base
     from omni_clst.model.checkpoints import save_whole
@@ -43,27 +43,27 @@ def main(argv: list[str]) -> None:
 
     steps = {"steps": settings.pretrain_steps} if settings.pretrain_steps else {}
     config = PretrainConfig(seed=settings.seed, **steps)
-    made_of = _recipe(config, WORLD_CODE + BASE_CODE)
-    if not _is_made(out / "base" / "made.json", made_of):
+    recipe = _recipe(config, WORLD_CODE + BASE_CODE)
+    if not _is_made(out / "base" / "made.json", recipe):
         print(f"pretraining the base model: {config.steps} steps, about 3 minutes on two cores", flush=True)
-        made = pretrain(config)
+        base = pretrain(config)
 
         def write(folder: Path) -> None:
-            save_base(folder, *made)
-            write_json(folder / "made.json", made_of)
+            save_base(folder, *base)
+            write_json(folder / "made.json", recipe)
 
         save_whole(out / "base", write)
     print(f"the world is in {out / 'data'}, the base model in {out / 'base'}", flush=True)
 
 
 def _recipe(config: object, code: tuple[str, ...]) -> dict:
-    """What a folder is made of: settings, and the code that reads them."""
+    """The settings that a folder is made with, and a hash of the code that makes it."""
     sources = "".join((REPOSITORY / "src" / "omni_clst" / name).read_text(encoding="utf-8") for name in code)
     return json.loads(json.dumps(asdict(config))) | {"code_sha256": sha256_of_text(sources)}
 
 
 def _is_made(file: Path, recipe: dict) -> bool:
-    """True if `file` says that its folder was made by this recipe."""
+    """True if `file` has this recipe, that is, its folder need not be made again."""
     return file.exists() and read_json(file) == recipe
 
 

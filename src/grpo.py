@@ -1,7 +1,7 @@
-"""Stage 2: GRPO over a curriculum of audio questions, in the order of its file.
+"""Run stage 2: GRPO over a curriculum of audio questions, in the order of its file.
 
-Reads the curriculum and the SFT model that the config names; writes runs/<run_name>/ with checkpoints that infer.py takes
-as they are, metrics.jsonl and completions.jsonl. A second start goes on where the first stopped.
+Reads the curriculum and the SFT model of the config; writes runs/<run_name>/ with checkpoints for infer.py, metrics.jsonl
+and completions.jsonl. A second start resumes.
 
     python src/grpo.py --config configs/clst_15k.yaml --model runs/sft_lora/merged
 """
@@ -20,13 +20,13 @@ def main(argv: list[str]) -> None:
     from omni_clst.grpo.run import GRPORun
     from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
     from omni_clst.processes import process_rank, quiet_libraries, say
-    from omni_clst.runs import open_run, tell_launcher
+    from omni_clst.runs import notify_launcher, open_run
     from omni_clst.training.base import newest_checkpoint, write_chosen
     from omni_clst.training.plan import print_grpo_plan, require_disk_for
 
     quiet_libraries()
     run = GRPORun(config, find_checkpoint(config.model), choose_device(config.device))
-    run.load_samples()  # every clip's header is read: an unreadable one ends the run here
+    run.load_samples()  # reads every clip's header: an unreadable one ends the run here
     arguments = run.training_arguments()
     if config.dry_run:
         print_grpo_plan(run, arguments)
@@ -39,19 +39,19 @@ def main(argv: list[str]) -> None:
     run_dir = open_run(config)
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
-        tell_launcher(run_dir)
+        notify_launcher(run_dir)
         return
     newest = newest_checkpoint(run_dir)
     trainer = run.build_trainer(arguments, newest)
     if newest:
-        say(f"going on from {newest}, {trainer.feed.cursor} samples into the curriculum")
+        say(f"resuming from {newest}, {trainer.feed.cursor} samples into the curriculum")
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
     chosen = Path(trainer.state.best_model_checkpoint or newest_checkpoint(run_dir))
     if process_rank() == 0:
         write_chosen(run_dir, chosen)
     say(f"training done; chosen checkpoint: {chosen}")
-    tell_launcher(run_dir)
+    notify_launcher(run_dir)
 
 
 if __name__ == "__main__":

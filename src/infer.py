@@ -1,7 +1,7 @@
 """Answer MMAU-mini and MMAR with a checkpoint and score the answers.
 
 Reads a merged model, a full Omni folder, a Hub id or an adapter folder, and the benchmarks under `data_root`; writes
-predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A second start answers what is missing.
+predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A second start resumes.
 
     python src/infer.py runs/sft_lora/merged --config configs/infer.yaml
 """

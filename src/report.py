@@ -1,7 +1,7 @@
-"""Put the scores under a folder into one table and one picture, and show how its GRPO runs went, finished or not.
+"""Put the scores under a folder into one table and one picture, and plot its GRPO runs, finished or not.
 
-Reads every infer/<benchmark>/ and every run's completions.jsonl below the folder; writes report/report.md and the pictures
-beside it, and prints the table.
+Reads every infer/<benchmark>/ and every run's completions.jsonl below the folder; writes report/report.md and pictures, and
+prints the table.
 
     python src/report.py runs/demo
 """

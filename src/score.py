@@ -1,8 +1,8 @@
 """Score a predictions file against MMAU-mini or MMAR by the official rule and by a strict one.
 
 Reads the benchmark's metadata and a predictions file, a JSON array or JSON Lines of {"id", "model_output"}; MMAR's
-`answer_prediction` and the older `model_prediction` are read too, the benchmark's own key first. Prints a table, or with
---json one JSON object; writes that object to --output and per-row verdicts to --verdicts.
+`answer_prediction` and the older `model_prediction` are read too, the key of its official script first. Prints a table, or
+with --json one JSON object; writes that object to --output and per-row verdicts to --verdicts.
 
     python src/score.py --benchmark mmar --meta data/MMAR/MMAR-meta.jsonl --predictions predictions.jsonl
 """

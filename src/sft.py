@@ -1,7 +1,7 @@
-"""Stage 1: supervised fine-tuning on samples whose thoughts were kept or dropped.
+"""Run stage 1: supervised fine-tuning on samples whose thoughts were kept or dropped.
 
-Reads the sample files that the config names; writes runs/<run_name>/ with checkpoints, metrics and `merged/`, a model
-that transformers and vLLM load. A second start goes on where the first stopped.
+Reads the sample files of the config; writes runs/<run_name>/ with checkpoints, metrics and `merged/`, a model that
+transformers and vLLM load. A second start resumes.
 
     python src/sft.py --config configs/sft_lora.yaml --model Qwen/Qwen2.5-Omni-7B
 """
@@ -40,11 +40,11 @@ def main(argv: list[str]) -> None:
     arguments = run.training_arguments()
     run_dir = open_run(config)
     if is_finished:
-        say(f"{merged} is there already: nothing to do (--overwrite starts anew)")
+        say(f"{merged} exists: nothing to do (--overwrite starts anew)")
         return
     newest = newest_checkpoint(run_dir)
     if newest:
-        say(f"going on from {newest}")
+        say(f"resuming from {newest}")
     trainer = run.build_trainer(arguments, step_of(newest))
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 

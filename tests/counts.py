@@ -1,4 +1,4 @@
-"""What goes through a model, counted by hooks."""
+"""Count with hooks what a model computes."""
 
 from collections import Counter
 

@@ -1,9 +1,9 @@
-"""Runs an entry point in a process of its own, with a death or a look inside built in.
+"""Run an entry point in a separate process with hooks: kill it at some point, or log what it computes.
 
     python tests/driver.py sft|grpo|infer|prepare HOOK[+HOOK...] [entry point arguments]
 
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
-kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | hear:FILE | spell |
+kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | log_clips:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
 kill_last_rank:N | keep_vllm_weights | stand_in_device
 """
@@ -22,7 +22,7 @@ def die() -> None:
 
 
 def call_then(function, count: int, before: bool):
-    """`function`, with a death before or after its call number `count`."""
+    """`function`, which kills the process before or after its call number `count`."""
     calls = [0]
 
     def wrapped(*arguments, **keywords):
@@ -38,12 +38,12 @@ def call_then(function, count: int, before: bool):
 
 
 def spelling(sample, text: str) -> float:
-    """A reward that a random model's noise earns now and then, so that there is something to learn."""
+    """A reward that random text earns now and then, so that rewards differ within groups."""
     return sum(text.encode()) % 5 / 4
 
 
 def seldom(sample, text: str) -> float:
-    """A reward that all completions of a group often fail to earn: the group teaches nothing."""
+    """A reward that often is 0 for all completions of a group, which is then uninformative."""
     return float(sum(text.encode()) % 4 == 0)
 
 
@@ -54,18 +54,18 @@ def reward_spelling() -> None:
 
 
 def hash_clips(input_features, feature_attention_mask) -> list[str]:
-    """One hash a clip, of its valid mel frames."""
+    """One hash per clip, of its valid mel frames."""
     import hashlib
 
     clips = zip(input_features, feature_attention_mask.bool(), strict=True)
     return [hashlib.sha256(clip[:, valid].numpy().tobytes()).hexdigest()[:12] for clip, valid in clips]
 
 
-def write_what_is_heard(file: Path) -> None:
-    """Append to `file`, one line a call, which clips the audio tower is given, and whose encodings reach the model.
+def log_clips(file: Path) -> None:
+    """Append to `file`, one line per call, which clips the audio tower encodes, and whose encodings the model gets.
 
-    In the phase `tower` the clips' hashes; in `rollout`, `score` and `policy` those of the clips that the encodings in
-    the model's input were made of: they are told by their own bytes.
+    In the phase `tower` these are the clips' hashes; in `rollout`, `score` and `policy` the hashes of the clips whose
+    encodings are in the model's input, identified by the encodings' bytes.
     """
     import hashlib
 
@@ -73,7 +73,7 @@ def write_what_is_heard(file: Path) -> None:
     from omni_clst.model.thinker import OmniThinker
 
     encode, embed = OmniThinker.get_audio_features, OmniThinker.embed
-    write, score = HFEngine._generate_copies, OmniThinker.score_completions
+    generate, score = HFEngine._generate_copies, OmniThinker.score_completions
     phases: list[str] = []
     clip_of: dict[str, str] = {}
 
@@ -88,8 +88,8 @@ def write_what_is_heard(file: Path) -> None:
         finally:
             phases.pop()
 
-    def written(self, *arguments):
-        return during("rollout", write, self, *arguments)
+    def generated(self, *arguments):
+        return during("rollout", generate, self, *arguments)
 
     def scored(self, *arguments, **keywords):
         import torch
@@ -100,7 +100,7 @@ def write_what_is_heard(file: Path) -> None:
     def digest(encoding) -> str:
         return hashlib.sha256(encoding.float().numpy().tobytes()).hexdigest()
 
-    def heard(self, input_features, feature_attention_mask=None, *arguments, **keywords):
+    def encoded(self, input_features, feature_attention_mask=None, *arguments, **keywords):
         from omni_clst.data.audio import audio_token_count
 
         clips = hash_clips(input_features, feature_attention_mask)
@@ -113,15 +113,16 @@ def write_what_is_heard(file: Path) -> None:
     def embedded(self, input_ids, input_features=None, feature_attention_mask=None, audio_embeddings=None):
         embeddings = embed(self, input_ids, input_features, feature_attention_mask, audio_embeddings)
         is_audio = input_ids == self.config.audio_token_id
-        note(phases[-1], [clip_of[digest(row[own].detach())] for row, own in zip(embeddings, is_audio, strict=True)])
+        pairs = zip(embeddings, is_audio, strict=True)
+        note(phases[-1], [clip_of[digest(row[mask].detach())] for row, mask in pairs])
         return embeddings
 
-    OmniThinker.get_audio_features, OmniThinker.embed = heard, embedded
-    HFEngine._generate_copies, OmniThinker.score_completions = written, scored
+    OmniThinker.get_audio_features, OmniThinker.embed = encoded, embedded
+    HFEngine._generate_copies, OmniThinker.score_completions = generated, scored
 
 
 def record_completions(file: Path) -> None:
-    """Append to `file` what is written for each prompt, under the prompt's seed, which is the same in every launch."""
+    """Append the completions of every prompt to `file`, with the prompt's seed, which is the same in every launch."""
     from dataclasses import asdict
 
     from omni_clst.model.engine import HFEngine
@@ -129,35 +130,35 @@ def record_completions(file: Path) -> None:
     generate = HFEngine.generate
 
     def recorded(self, examples, seeds, n=1):
-        written = generate(self, examples, seeds, n)
+        groups = generate(self, examples, seeds, n)
         with open(file, "a") as log:
-            for seed, group in zip(seeds, written, strict=True):
+            for seed, group in zip(seeds, groups, strict=True):
                 log.write(json.dumps({"seed": seed, "group": [asdict(completion) for completion in group]}) + "\n")
-        return written
+        return groups
 
     HFEngine.generate = recorded
 
 
 def replay_completions(file: Path) -> None:
-    """Let the engine return what another run wrote: rounding cannot make two runs sample different tokens."""
+    """Make the engine return the recorded completions of another run, so that rounding cannot change the tokens."""
     from omni_clst.model.engine import Completion, HFEngine
 
     rows = map(json.loads, file.read_text().splitlines())
-    held = {row["seed"]: [Completion(**completion) for completion in row["group"]] for row in rows}
+    group_of = {row["seed"]: [Completion(**completion) for completion in row["group"]] for row in rows}
     generate = HFEngine.generate
 
     def replayed(self, examples, seeds, n=1):
-        generate(self, examples, seeds, n)  # the forwards, and with them the collectives, stay
-        return [held[seed] for seed in seeds]
+        generate(self, examples, seeds, n)  # the forwards, and with them the collectives, are still needed
+        return [group_of[seed] for seed in seeds]
 
     HFEngine.generate = replayed
 
 
 def run_out_of_memory(count: int) -> None:
-    """Let the last process of the launch run out of memory in its rollout number `count`."""
+    """Make the last process of the launch run out of memory in its rollout number `count`."""
     from omni_clst.model.engine import HFEngine
 
-    write, calls = HFEngine._generate_copies, [0]
+    generate, calls = HFEngine._generate_copies, [0]
 
     def failing(self, *arguments):
         import torch
@@ -166,7 +167,7 @@ def run_out_of_memory(count: int) -> None:
         is_last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
         if is_last and calls[0] == count:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return write(self, *arguments)
+        return generate(self, *arguments)
 
     HFEngine._generate_copies = failing
 
@@ -194,8 +195,8 @@ def install(hook: str) -> None:
             self.end_ids = list(range(0, 700, 5))
 
         HFEngine.__init__ = with_many_ends
-    elif name == "hear":
-        write_what_is_heard(Path(value))
+    elif name == "log_clips":
+        log_clips(Path(value))
     elif name == "stand_in_device":
         import stand_in_device
 
@@ -257,8 +258,8 @@ def install(hook: str) -> None:
         def on_train_end(self, args, state, control, model=None, **kwargs):
             import torch
 
-            learnt = {key: p.detach().clone() for key, p in model.named_parameters() if p.requires_grad}
-            torch.save(learnt, Path(value) / f"rank{os.environ.get('RANK', '0')}.pt")
+            trained = {key: p.detach().clone() for key, p in model.named_parameters() if p.requires_grad}
+            torch.save(trained, Path(value) / f"rank{os.environ.get('RANK', '0')}.pt")
 
         training.MetricsLog.on_train_end = on_train_end
     else:

@@ -1,4 +1,4 @@
-"""Data sets as people have them, in the outside world's schemas, with clips of our own."""
+"""Small data sets in the layouts of the published ones, with synthesised clips."""
 
 import csv
 import io

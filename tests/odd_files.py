@@ -1,4 +1,4 @@
-"""Makers of audio files as people have them: every container, headers that lie, files that are none. Each writes `path`."""
+"""Functions that write odd audio files to `path`: every container, wrong headers, files that are not audio."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""One GRPO step the obvious way: what the fast path is held against.
+"""One GRPO step in the plain way, as a reference for the fast path.
 
 The stock processor pads every clip to its full length and is called with one copy a completion; each copy is encoded,
 prefilled and pushed through every forward, with logits at every position.

@@ -1,4 +1,4 @@
-"""A second device on a machine that has none: `cpu:0` stands for the GPU, and plain `cpu` for the machine's memory.
+"""A stand-in for a GPU: `cpu:0` is the device, and plain `cpu` the machine's memory.
 
 Tensors of both lie in the same memory, so torch never complains; `StandInDevice` keeps account of which tensor is where,
 as torch does for a GPU, and raises where a module's forward would compute over both.
@@ -113,7 +113,7 @@ def start() -> StandInDevice:
     # a backward computes forwards again outside of the mode, where a tensor says that it is on the machine
     torch.utils.checkpoint._allowed_determinism_checks_to_fns["default"] = lambda tensor: None
     # DeepSpeed's own reductions are not followed, and their sums are none
-    training.FiniteSteps._get_grad_norm = lambda self, model, grad_norm=None: None
+    training.FiniteGradients._get_grad_norm = lambda self, model, grad_norm=None: None
     mode.__enter__()
     return mode
 

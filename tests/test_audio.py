@@ -93,7 +93,7 @@ def write_aac(path: Path, signal: np.ndarray, rate: int) -> Path:
     return path
 
 
-def test_what_libsndfile_does_not_take_is_decoded_by_ffmpeg(tmp_path):
+def test_files_that_libsndfile_cannot_read_are_decoded_by_ffmpeg(tmp_path):
     path = write_aac(tmp_path / "clip.m4a", tone(1.0, 48000), 48000)
     info, waveform = probe_audio(path), load_audio(path)
     assert (info.format, info.channels, info.sampling_rate, info.estimated) == ("aac", 1, 48000, True)
@@ -170,7 +170,7 @@ def test_unusable_content_is_refused_with_the_reason(tmp_path, call):
     assert refused(call, short) == "320 samples at 16 kHz are too short, one audio token takes 321"
 
 
-def test_header_alone_is_known_to_hold_nothing(tmp_path):
+def test_header_alone_shows_that_a_file_is_empty(tmp_path):
     assert probe_audio(write(tmp_path / "header.wav", np.zeros((0, 1)))).frames == 0
 
 
@@ -252,7 +252,7 @@ def test_real_clips_have_no_problems(real_data):
 # --- lengths and tokens
 
 
-def test_header_tells_the_exact_length_of_real_clips(real_data):
+def test_header_states_the_exact_length_of_real_clips(real_data):
     for clip in real_clips(real_data):
         info, samples = probe_audio(clip), len(load_audio(clip))
         if info.estimated:
@@ -283,7 +283,7 @@ def test_token_count(samples, mel_frames, tokens):
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("max_audio_seconds", [None, 0.7, 30.0])
-def test_header_tells_the_token_count_of_what_is_loaded(tmp_path, rate, max_audio_seconds):
+def test_header_gives_the_token_count_of_the_loaded_clip(tmp_path, rate, max_audio_seconds):
     path = write(tmp_path / "clip.wav", tone(1.1233, rate), rate)
     loaded = load_audio(path, max_audio_seconds)
     assert probe_audio(path).samples(max_audio_seconds) == len(loaded)

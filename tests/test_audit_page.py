@@ -1,4 +1,4 @@
-"""The audit's page and table: everything adds up, nothing comes from elsewhere, no text becomes markup."""
+"""The audit's page and table: numbers add up, the page is self-contained, texts are escaped."""
 
 import re
 from dataclasses import replace
@@ -44,11 +44,11 @@ def test_page_needs_nothing_but_itself():
 
 
 def test_rows_that_do_not_add_up_are_an_error():
-    with pytest.raises(ValueError, match="3 dropped and 7 kept are not 11 rows"):
+    with pytest.raises(ValueError, match="3 dropped and 7 kept rows do not add up to 11"):
         replace(SUMMARY, rows_in=11)
 
 
-def test_table_has_a_line_a_rule_and_the_sum():
+def test_table_has_a_line_per_rule_and_the_sum():
     lines = audit_table(SUMMARY).splitlines()
     assert lines[0] == "      10 rows in"
     assert lines[1].startswith("       3 dropped  no clip ")
@@ -81,5 +81,5 @@ def test_empty_data_set_has_a_page():
     nothing = replace(
         SUMMARY, rows_in=0, rows_out={}, rules=(), clips=0, findings=(), formats={}, histograms=(), settings={}
     )
-    assert "0 of 0 rows stay" in audit_page(nothing)
+    assert "0 of 0 rows are kept" in audit_page(nothing)
     assert "0 rows out (none) + 0 dropped = 0 in" in audit_table(nothing)

@@ -1,4 +1,4 @@
-"""Bad input through the real entry points: one line that names place and value, before anything is written or lost."""
+"""Bad input through the real entry points: one line with place and value, before anything is written or deleted."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ def run(entry: str, world: Path, **changes: object) -> None:
 
 def unusable(reason: str, count: int = 1) -> str:
     """What is said of training rows whose clip or text cannot be used."""
-    remedy = "mend or remove them, or leave them out with --allow_missing_audio"
+    remedy = "repair or remove them, or leave them out with --allow_missing_audio"
     return f"{{w}}/train.jsonl: {count} of {ROWS} rows cannot be used ({reason}); {remedy}"
 
 
@@ -173,7 +173,7 @@ CASES = [
     Case("answer is no choice", "sft", change_row("train.jsonl", 2, answer="Dog"), {},
          "{w}/train.jsonl:3: answer 'Dog' is not one of ['hiss', 'drum', 'click', 'beep']"),
     Case("id stands twice", "sft", change_row("train.jsonl", 3, id="row1"), {},
-         "{w}/train.jsonl:4: id 'row1' stands already at {w}/train.jsonl:2"),
+         "{w}/train.jsonl:4: id 'row1' is used already at {w}/train.jsonl:2"),
     Case("unknown layout", "sft", put("train.jsonl", '{{"text": "x"}}'), {},
          "{w}/train.jsonl:1: unknown layout with the keys ['text']"),
     Case("empty train file", "sft", put("train.jsonl", ""), {}, "{w}/train.jsonl: holds no samples"),
@@ -188,7 +188,7 @@ CASES = [
     Case("special token in a thought", "sft", change_row("train.jsonl", 0, think="it is <|AUDIO|>"), {},
          unusable("sample 'row0': the text holds the special token '<|AUDIO|>'")),
     Case("all rows too long", "sft", None, {"max_length": 5},
-         "{w}/train.jsonl: all 4 rows are longer than max_length 5"),
+         "{w}/train.jsonl: all 4 rows are longer than max_length 5; raise it"),
     # clips
     Case("no such clip", "sft", remove(CLIP), {}, unusable("{w}/" + CLIP + ": No such file or directory")),
     Case("clip of no bytes", "sft", put(CLIP, b""), {}, unusable("{w}/" + CLIP + ": is empty (0 bytes)")),
@@ -228,9 +228,10 @@ CASES = [
          "'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', "
          "'reduce_lr_on_plateau', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'greedy']"),
     # checkpoints
-    Case("no such checkpoint", "infer", None, {"model": "{w}/gone"}, "{w}/gone: no such checkpoint"),
+    Case("no such checkpoint", "infer", None, {"model": "{w}/gone"},
+         "{w}/gone: no such checkpoint; give a folder or a Hub id"),
     Case("checkpoint is a file", "infer", None, {"model": "{w}/base/model.safetensors"},
-         "{w}/base/model.safetensors: a checkpoint is a folder, this is a file"),
+         "{w}/base/model.safetensors: is a file; give the checkpoint's folder"),
     Case("folder without config", "sft", remove("base/config.json"), {},
          "{w}/base: neither config.json nor adapter_config.json in it"),
     Case("folder without weights", "sft", remove("base/model.safetensors"), {},
@@ -244,9 +245,10 @@ CASES = [
          "base_model_name_or_path"),
     Case("broken adapter config", "infer", put("adapter/adapter_config.json", "{{"), {"model": "{w}/adapter"},
          "{w}/adapter/adapter_config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
-    Case("torn checkpoint", "infer", all_of(copy_base("runs/x/checkpoint-3", "COMPLETE"), put("runs/x/config.yaml", "a: 1"),
-         put("runs/x/environment.json", "{{}}")), {"model": "{w}/runs/x/checkpoint-3"},
-         "{w}/runs/x/checkpoint-3: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
+    Case("incomplete checkpoint", "infer", all_of(copy_base("runs/x/checkpoint-3", "COMPLETE"),
+         put("runs/x/config.yaml", "a: 1"), put("runs/x/environment.json", "{{}}")), {"model": "{w}/runs/x/checkpoint-3"},
+         "{w}/runs/x/checkpoint-3: incomplete checkpoint (no file COMPLETE: the run ended while writing it); give an "
+         "earlier one"),
     Case("model of another kind, training", "sft", config_of_another_kind, {},
          "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
     Case("model of another kind, inference", "infer", config_of_another_kind, {},
@@ -256,12 +258,13 @@ CASES = [
     Case("broken prompt.json", "infer", put("base/prompt.json", "{{"), {},
          "{w}/base/prompt.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("weights cut off", "infer", cut_weights, {},
-         "{w}/base/model.safetensors: not whole (Error while deserializing header: incomplete metadata, file not fully "
+         "{w}/base/model.safetensors: incomplete (Error while deserializing header: incomplete metadata, file not fully "
          "covered); copy or download it again"),
     Case("weights of something else", "infer", replace_weights, {},
          "{w}/base: 73 weights are missing "
          "(audio_tower.audio_bos_eos_token.weight, audio_tower.conv1.bias, audio_tower.conv1.weight, ...)", OPENED),
-    Case("base without a talker", "sft", None, {"keep_talker": "true"}, "keep_talker: {w}/base has no talker weights"),
+    Case("base without a talker", "sft", None, {"keep_talker": "true"},
+         "keep_talker: {w}/base has no talker weights; set keep_talker false"),
     # places to write to
     Case("file in the run directory's place", "sft", put("runs", "x"), {},
          "{w}/runs/x: cannot write there (Not a directory)"),
@@ -272,17 +275,17 @@ CASES = [
          "{w}/runs/x/config.yaml:1: not YAML (expected ',' or ']', but got '<stream end>')"),
     Case("run with other settings", "sft", started_with_other_settings, {},
          "{w}/runs/x: was started with other settings (learning_rate: 0.5 -> 0.0001); "
-         "give another --run_name, or --overwrite to lose it"),
+         "give another --run_name, or --overwrite to delete it"),
     Case("answers with other settings", "infer", answered_with_other_settings, {"max_new_tokens": 3},
-         "{w}/out/mmau-mini: holds answers made with other settings (max_new_tokens: 2 -> 3); "
-         "--overwrite loses them and starts anew"),
+         "{w}/out/mmau-mini: has answers with other settings (max_new_tokens: 2 -> 3); "
+         "--overwrite deletes them and starts anew"),
     # benchmarks and predictions
     Case("no benchmark there", "infer", None, {"data_root": "{w}/nothing", "benchmarks": "mmau-mini,mmar"},
          "no benchmark to answer: mmau-mini: no {w}/nothing/MMAU/mmau-test-mini.json "
          "(from https://github.com/Sakshi113/MMAU); mmar: no {w}/nothing/MMAR/MMAR-meta.jsonl "
          "(from https://huggingface.co/datasets/BoJack/MMAR)"),
     Case("benchmark id stands twice", "infer", change_row(META, 2, id="q000"), {},
-         "{w}/" + META + ": row 3: id 'q000' stands already at {w}/" + META + ": row 1"),
+         "{w}/" + META + ": row 3: id 'q000' is used already at {w}/" + META + ": row 1"),
     Case("benchmark that is no JSON", "score", put(META, "[1,"), {}, "{w}/" + META + ":1: not JSON (Expecting value)"),
     Case("no such metadata", "score", None, {"meta": "{w}/gone.json"}, "meta {w}/gone.json: no such file"),
     Case("torn predictions", "score", append("predictions.jsonl", '{"id": "q0'), {},
@@ -329,7 +332,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, case):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
-    """Headers are checked first; a NaN shows when the clip is heard, in a data worker or not."""
+    """Headers are checked first; a NaN shows when the clip is decoded, in a data worker or not."""
     waveform = np.zeros(16000)
     waveform[[7, 8000]] = np.nan
     for clip in (CLIP, TEST_CLIP):
@@ -337,11 +340,11 @@ def test_clip_that_only_decoding_shows_to_be_bad_is_one_line(world, workers):
     reason = ": 2 sample values are not finite (NaN or infinity)"
     written = {"runs/x/config.yaml", "runs/x/environment.json"}
     finish = (
-        "; its header is whole: start again with --check_audio true --allow_missing_audio true, which decodes every clip "
+        "; its header is intact: start again with --check_audio true --allow_missing_audio true, which decodes every clip "
         "first and leaves such rows out"
     )
     check(world, "sft", {"dataloader_num_workers": workers}, "{w}/" + CLIP + reason + finish, written)
-    finish = "; --allow_missing_audio answers the rest and goes on from here"
+    finish = "; --allow_missing_audio continues with the others"
     check(world, "infer", {"num_workers": workers, "batch_tokens": 100_000}, "{w}/" + TEST_CLIP + reason + finish, OPENED)
 
 
@@ -374,7 +377,7 @@ def test_entry_point_prints_the_line_and_ends_with_status_2(world, monkeypatch, 
     with pytest.raises(SystemExit) as caught:
         run_main(infer.main)
     assert caught.value.code == 2
-    assert capsys.readouterr().err == f"error: {world}/gone: no such checkpoint\n"
+    assert capsys.readouterr().err == f"error: {world}/gone: no such checkpoint; give a folder or a Hub id\n"
 
 
 def test_the_good_arguments_are_good(world):

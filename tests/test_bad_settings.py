@@ -1,4 +1,4 @@
-"""Bad settings: one line that names the place, the value and the remedy, before a model or a row is looked at."""
+"""Bad settings: one line with the place, the value and the remedy, before a model or a row is read."""
 
 import json
 
@@ -31,7 +31,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("sft", "lora_rank: .inf\n", "c.yaml: lora_rank inf is not a whole number"),
     ("sft", "lora_rank: .nan\n", "c.yaml: lora_rank nan is not a whole number"),
     ("sft", "--lora_rank=8.7", "command line: lora_rank '8.7' is not a whole number"),
-    ("sft", "lora_rank: 8\nseed: 1\nlora_rank: 16\n", "{yaml}:3: not YAML (the key 'lora_rank' stands twice)"),
+    ("sft", "lora_rank: 8\nseed: 1\nlora_rank: 16\n", "{yaml}:3: not YAML (the key 'lora_rank' is repeated)"),
     ("sft", "rewards_: {a: 1}\n", "c.yaml: unknown key 'rewards_'"),
     ("sft", "true: 1\n", "{yaml}: expected `key: value` lines"),
     ("sft", "1: 2\n", "{yaml}: expected `key: value` lines"),
@@ -47,7 +47,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("sft", "run_name: 2026-01-01\n", "c.yaml: run_name datetime.date(2026, 1, 1) is not a text"),
     ("sft", "run_name: [a]\n", "c.yaml: run_name ['a'] is not a text"),
     ("sft", "prompt: {a: 1}\n", "c.yaml: prompt {{'a': 1}} is not a text"),
-    ("sft", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; bfloat16 or float32"),
+    ("sft", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; use bfloat16 or float32"),
     ("sft", "--dtype=fp16", "dtype 'fp16' is not one of auto, float32, bfloat16, float16"),
     ("sft", "--attn_implementation=flash_attention_2",
      "attn_implementation flash_attention_2 needs a package that is not installed: pip install flash-attn "
@@ -64,12 +64,12 @@ ROWS = [  # stage, an argument or a YAML's content, the line
      "report_to 'swanlab' needs a package that is not installed: pip install swanlab"),
     ("sft", "report_to: 3\n", "c.yaml: report_to 3 is not a list of names"),
     ("sft", "--warmup_ratio=0.05",
-     "command line: warmup_ratio is no setting here: warmup_steps below 1 is a share of all steps"),
+     "command line: warmup_ratio is not a setting here: warmup_steps below 1 is a share of all steps"),
     ("sft", "--evaluation_strategy=steps",
-     "command line: evaluation_strategy is no setting here: eval_steps, with valid_file"),
-    ("sft", "--lora_r=8", "command line: lora_r is no setting here: lora_rank"),
+     "command line: evaluation_strategy is not a setting here: eval_steps, with valid_file"),
+    ("sft", "--lora_r=8", "command line: lora_r is not a setting here: lora_rank"),
     ("sft", "--resume_from_checkpoint=latest",
-     "command line: resume_from_checkpoint cannot be set: a second start goes on from the newest whole "
+     "command line: resume_from_checkpoint cannot be set: a second start resumes from the newest complete "
      "checkpoint; overwrite starts anew"),
     ("sft", "--bf16", "command line: bf16 cannot be set: dtype decides"),
     ("sft", "--weight_decay=heavy", "command line: weight_decay 'heavy' is not a number"),
@@ -114,14 +114,14 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("clst", "rewards: [accuracy]\n", "c.yaml: rewards ['accuracy'] is not names with numbers (a: 0.5, b: 1)"),
     ("clst", "rewards: {accuracy: much}\n",
      "c.yaml: rewards {{'accuracy': 'much'}} is not names with numbers (a: 0.5, b: 1)"),
-    ("clst", "rewards: {accuracy: .nan}\n", "rewards accuracy nan is no number"),
+    ("clst", "rewards: {accuracy: .nan}\n", "rewards accuracy nan is not a finite number"),
     ("clst", "--scale_rewards=all", "scale_rewards 'all' is not one of group, batch, none"),
     ("clst", "--reward_weights=1", "command line: reward_weights cannot be set: rewards names them with their weights"),
     ("clst", "--epsilon=small", "command line: epsilon 'small' is not a number"),
-    ("clst", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; bfloat16 or float32"),
+    ("clst", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; use bfloat16 or float32"),
     ("clst", "--data_seed=3", "data_seed 3 is not supported: seed decides the order"),
     ("infer", "--benchmarks=", "benchmarks '' is not one of mmar, mmau-mini, mmau-test"),
-    ("infer", "benchmarks: []\n", "benchmarks names none"),
+    ("infer", "benchmarks: []\n", "benchmarks is empty: name at least one"),
     ("infer", "benchmarks: {mmar: 1}\n", "c.yaml: benchmarks {{'mmar': 1}} is not a list of names"),
     ("infer", "benchmarks: [1]\n", "benchmarks '1' is not one of mmar, mmau-mini, mmau-test"),
     ("infer", "--temperature=inf", "temperature inf is not at least 0"),

@@ -161,9 +161,9 @@ def test_benchmark_without_answers_is_not_odd_for_it(tmp_path):
 
 
 BAD_META = [
-    ([ROW, ROW], "{path}: row 2: id 'a' stands already at {path}: row 1"),
+    ([ROW, ROW], "{path}: row 2: id 'a' is used already at {path}: row 1"),
     ([ROW | {"id": 3.5}], "{path}: row 1: id 3.5 is not a text"),
-    ([ROW | {"id": 3}, ROW | {"id": "3"}], "{path}: row 2: id '3' stands already at {path}: row 1"),
+    ([ROW | {"id": 3}, ROW | {"id": "3"}], "{path}: row 2: id '3' is used already at {path}: row 1"),
     ([ROW, ROW | {"id": ""}], "{path}: row 2: id '' is not a text"),
     ([{key: value for key, value in ROW.items() if key != "id"}], "{path}: row 1: id None is not a text"),
     ([{"id": "a", "x": 1}], "{path}: no row has a task: is it the metadata of mmau-mini?"),
@@ -202,7 +202,7 @@ def test_benchmark_is_found(tmp_path, name, there, meta, audio, reason):
     assert find_benchmark(tmp_path, name) == (tmp_path / there[meta], tmp_path / there[audio]), reason
 
 
-def test_missing_clips_are_left_to_the_one_who_reads_them(tmp_path):
+def test_missing_clips_are_left_to_the_reader(tmp_path):
     write(tmp_path / "MMAU" / "mmau-test-mini.json", [ROW])
     meta, audio = find_benchmark(tmp_path, "mmau-mini")
     assert audio == tmp_path / "MMAU" / "test-mini-audios"

@@ -1,4 +1,4 @@
-"""A clip whose header is whole and whose sound is not: found first where that is asked for, and any run can be finished."""
+"""A clip with an intact header that fails to decode: `check_audio` finds it first, and any run can be finished."""
 
 import json
 from pathlib import Path
@@ -54,9 +54,9 @@ def test_training_finds_it_before_the_start_and_leaves_it_out(world, capsys, mai
     assert "training done" in out
 
 
-def test_inference_counts_it_as_wrong_and_answers_it_once_it_is_mended(world):
+def test_inference_counts_it_as_wrong_and_answers_it_once_it_is_repaired(world):
     argv = infer_arguments(world, "out")
-    with pytest.raises(InputError, match=f"{TEST_CLIP}: {REASON}.*; --allow_missing_audio answers the rest"):
+    with pytest.raises(InputError, match=f"{TEST_CLIP}: {REASON}.*; --allow_missing_audio continues with the others"):
         infer.main(argv)
     infer.main([*argv, "--allow_missing_audio"])
     file = world / "out" / "mmau-mini" / "predictions.jsonl"
@@ -79,4 +79,4 @@ def test_answering_leaves_it_unanswered(world, capsys):
     assert [row["id"] for row in rows_of(world / "answers" / "answers.jsonl")] == [
         f"row{number}" for number in range(12) if number != 5
     ]
-    assert "1 samples are left unanswered" in capsys.readouterr().out
+    assert "1 samples are not answered" in capsys.readouterr().out

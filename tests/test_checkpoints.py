@@ -1,4 +1,4 @@
-"""Checkpoints: what counts as one, what loads it, and that merging changes nothing."""
+"""Checkpoints: which folders are one, what loads them, and merging keeps the model's outputs."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from omni_clst.model.checkpoints import (
     add_lora,
     complete_checkpoints,
     find_checkpoint,
-    load_config,
+    load_model_config,
     load_thinker,
     make_lora,
     save_omni,
@@ -111,7 +111,7 @@ def test_keep_talker_copies_speech_weights_from_the_base(base, tmp_path):
     shutil.copytree(base, speaking)
     save_file({"talker.x": torch.ones(2), "token2wav.y": torch.zeros(3)}, speaking / "speech.safetensors")
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
-    save_omni(tmp_path / "out", model.state_dict(), load_config(str(base)), str(speaking), keep_talker=True)
+    save_omni(tmp_path / "out", model.state_dict(), load_model_config(str(base)), str(speaking), keep_talker=True)
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert torch.equal(weights["talker.x"], torch.ones(2))
     assert torch.equal(weights["token2wav.y"], torch.zeros(3))
@@ -122,7 +122,7 @@ def test_keep_talker_copies_speech_weights_from_the_base(base, tmp_path):
 def test_keep_talker_without_speech_weights_is_an_error(base, tmp_path):
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
     with pytest.raises(InputError, match="keep_talker: .* has no talker weights"):
-        save_omni(tmp_path / "out", model.state_dict(), load_config(str(base)), str(base), keep_talker=True)
+        save_omni(tmp_path / "out", model.state_dict(), load_model_config(str(base)), str(base), keep_talker=True)
 
 
 def test_merging_brings_the_base_processor_files(base, adapter, tmp_path):
@@ -141,7 +141,7 @@ def test_half_written_merge_leaves_nothing_behind(base, adapter, tmp_path, monke
     assert not (tmp_path / "merged").exists()
 
 
-def test_torn_checkpoints_are_left_out(tmp_path):
+def test_incomplete_checkpoints_are_left_out(tmp_path):
     for step, whole in ((2, True), (10, True), (30, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:

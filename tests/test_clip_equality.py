@@ -1,4 +1,4 @@
-"""Which clips are the same: every copy is found, nothing else is taken for one, pieces of others are listed."""
+"""Equal clips: every copy is found, different clips are not taken for copies, parts of others are listed."""
 
 import io
 import json
@@ -174,7 +174,7 @@ BEEP[: 7 * SAMPLING_RATE] = BEEP[8 * SAMPLING_RATE :] = 0.0  # one second long
 TAIL = np.concatenate([WAVE[: 9 * SAMPLING_RATE], ELSE[:SAMPLING_RATE]])
 RELATIONS = [
     (0.1 * WAVE, "same", "quieter"),
-    (-WAVE, "same", "polarity turned over: nobody hears it"),
+    (-WAVE, "same", "inverted polarity: not audible"),
     (np.concatenate([np.zeros(4_777, np.float32), WAVE]), "same", "an encoder's delay of 0.3 s"),
     (WAVE[3_000:], "same", "0.2 s of its beginning cut off"),
     (WAVE[32_000:112_000], "contained", "5 s out of its middle"),

@@ -7,7 +7,7 @@ import pytest
 from test_grpo import arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
-from omni_clst.runs import FINISHED_RUN_VARIABLE, tell_launcher
+from omni_clst.runs import FINISHED_RUN_VARIABLE, notify_launcher
 from omni_clst.settings import REPOSITORY
 
 
@@ -62,12 +62,12 @@ def test_dry_run_is_not_followed_by_inference(world):
 
 
 @pytest.mark.parametrize(("rank", "told"), [(None, True), ("0", True), ("1", False)])
-def test_one_process_a_node_tells_the_launcher_where_the_run_is(tmp_path, monkeypatch, rank, told):
+def test_one_process_per_node_notifies_the_launcher(tmp_path, monkeypatch, rank, told):
     monkeypatch.setenv(FINISHED_RUN_VARIABLE, str(tmp_path / "told"))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    tell_launcher(tmp_path / "run")
+    notify_launcher(tmp_path / "run")
     assert (tmp_path / "told").exists() is told
     monkeypatch.delenv(FINISHED_RUN_VARIABLE)
-    tell_launcher(tmp_path / "run")  # started without a launcher: nobody to tell
+    notify_launcher(tmp_path / "run")  # started without a launcher: nothing to write

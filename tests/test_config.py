@@ -112,7 +112,11 @@ BAD_TRAINING = [
     ("lora_dropout", "2", "lora_dropout 2.0 is not between 0 and 1"),
     ("dataloader_num_workers", "-1", "dataloader_num_workers -1 is not at least 0"),
     ("per_device_eval_batch_size", "0", "per_device_eval_batch_size 0 is not positive"),
-    ("lora_targets", "(q", "lora_targets '(q' is no regular expression (missing ), unterminated subpattern at position 0)"),
+    (
+        "lora_targets",
+        "(q",
+        "lora_targets '(q' is not a regular expression (missing ), unterminated subpattern at position 0)",
+    ),
     ("run_name", "", "run_name '' does not name a folder below runs_dir"),
     ("run_name", "..", "run_name '..' does not name a folder below runs_dir"),
     ("run_name", "/etc", "run_name '/etc' does not name a folder below runs_dir"),
@@ -134,15 +138,15 @@ def test_bad_setting_is_named(argv, message):
 
 
 ANSWER = ["--model", "a/b", "--answers_dir", "x"]
-BESIDE = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}
+OTHER_STAGES = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}
 
 
 def test_keys_of_the_stage_named_by_also_for_are_left_to_it(train_file):
     (train_file.parent / "answers.jsonl").write_text("{}\n")
     argv = ["--model", "a/b", "--answers_dir", str(train_file.parent), "--samples", str(train_file), "--also_for", "sft"]
     argv += ["--output", "y", "--mode", "keep_all"]
-    assert load_config(AnswerConfig, argv, stages_beside=BESIDE).model == "a/b"
-    assert load_config(ThoughtDropoutConfig, [*argv, "--also_for=answer"], stages_beside={"answer": AnswerConfig})
+    assert load_config(AnswerConfig, argv, other_stages=OTHER_STAGES).model == "a/b"
+    assert load_config(ThoughtDropoutConfig, [*argv, "--also_for=answer"], other_stages={"answer": AnswerConfig})
 
 
 OF_ANOTHER_STAGE = [  # further words, the line
@@ -156,7 +160,7 @@ OF_ANOTHER_STAGE = [  # further words, the line
 @pytest.mark.parametrize(("words", "message"), OF_ANOTHER_STAGE, ids=[row[1][14:60] for row in OF_ANOTHER_STAGE])
 def test_key_of_another_stage_on_the_command_line_is_an_error(train_file, words, message):
     with pytest.raises(InputError) as caught:
-        load_config(AnswerConfig, [*ANSWER, "--samples", str(train_file), *words], stages_beside=BESIDE)
+        load_config(AnswerConfig, [*ANSWER, "--samples", str(train_file), *words], other_stages=OTHER_STAGES)
     assert str(caught.value) == message
 
 
@@ -164,9 +168,9 @@ def test_key_of_another_stage_in_a_shared_yaml_is_left_to_it(tmp_path, train_fil
     file = tmp_path / "c.yaml"
     file.write_text("mix: {hard: 1}\nsize: 3\nmode: guided\n")
     argv = [*ANSWER, "--samples", str(train_file), "--config", str(file)]
-    assert load_config(AnswerConfig, argv, stages_beside=BESIDE).model == "a/b"
+    assert load_config(AnswerConfig, argv, other_stages=OTHER_STAGES).model == "a/b"
     with pytest.raises(InputError, match=r"^c\.yaml: mode is a setting of the stage sft, not of this command$"):
-        load_config(AnswerConfig, [*argv, "--also_for", "clst"], stages_beside=BESIDE)
+        load_config(AnswerConfig, [*argv, "--also_for", "clst"], other_stages=OTHER_STAGES)
 
 
 def test_all_problems_are_reported_together():
@@ -199,7 +203,7 @@ def test_problems_of_every_kind_come_in_one_error(tmp_path):
     ]
 
 
-def test_rule_that_reads_an_unusable_setting_says_nothing():
+def test_rule_that_reads_an_invalid_setting_is_skipped():
     with pytest.raises(InputError) as caught:
         load_config(SFTConfig, ["--model", "a/b", "--train_towers", "--tuning", "half"])
     assert str(caught.value).splitlines() == [
@@ -250,8 +254,8 @@ FOR_ANSWER = {"answer": AnswerConfig}
 SHIPPED_FOR = {
     "sft_lora": [(SFTConfig, None, [])],
     "infer": [(InferConfig, None, ["--model", "a/b"])],
-    "build_sft": [(AnswerConfig, BESIDE, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
-    "build_clst": [(AnswerConfig, BESIDE, ["--also_for=clst"]), (CurriculumConfig, FOR_ANSWER, [])],
+    "build_sft": [(AnswerConfig, OTHER_STAGES, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
+    "build_clst": [(AnswerConfig, OTHER_STAGES, ["--also_for=clst"]), (CurriculumConfig, FOR_ANSWER, [])],
     "clst": [(CLSTConfig, None, [])],
     "clst_15k": [(CLSTConfig, None, [])],
     "clst_15k_lora": [(CLSTConfig, None, [])],
@@ -265,9 +269,9 @@ def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     """Missing data files are no fault of the YAML: only its keys and values are checked here."""
     monkeypatch.setattr("omni_clst.fields.missing_file", lambda name, value: [])
     monkeypatch.setattr("omni_clst.method.config.missing_file", lambda name, value: [])
-    for config_class, stages_beside, more in SHIPPED_FOR[path.stem]:
+    for config_class, other_stages, more in SHIPPED_FOR[path.stem]:
         library_keys = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
-        load_config(config_class, ["--config", str(path), *more], library_keys, stages_beside)
+        load_config(config_class, ["--config", str(path), *more], library_keys, other_stages)
 
 
 class SettingsRead(ast.NodeVisitor):

@@ -1,4 +1,4 @@
-"""The error-aware curriculum: who fails decides the level, the mix decides how many, and no clip is in both files."""
+"""The error-aware curriculum: levels by which models fail, numbers of samples by the mix, no clip in both files."""
 
 import json
 import os
@@ -16,7 +16,15 @@ from omni_clst.data.layouts import read_samples
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.method.config import CurriculumConfig
-from omni_clst.method.curriculum import draw, hold_out, make_curriculum, put_in_order, quotas, share_out, why_left_out
+from omni_clst.method.curriculum import (
+    draw_samples,
+    hold_out,
+    make_curriculum,
+    put_in_order,
+    quotas,
+    share_out,
+    why_left_out,
+)
 from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
 from omni_clst.method.order import ORDERS, arrange
 from omni_clst.method.silence import note_silence
@@ -70,7 +78,7 @@ def levels_in(samples: list[AudioQASample]) -> dict[str, int]:
         (0.25, 0.0, 0.25, "easy", "a low one for few"),
     ],
 )
-def test_who_is_right_decides_the_level(base, sft, right_from, level, reason):
+def test_level_follows_which_models_are_right(base, sft, right_from, level, reason):
     assert level_of(base, sft, right_from) == level, reason
 
 
@@ -107,21 +115,21 @@ def test_samples_without_an_answer_are_counted_for_each_model():
         ("a", 0.9, (0.1, 0.9), None, "both of them"),
     ],
 )
-def test_what_teaches_nothing_is_left_out_with_its_reason(answer, sft, window, why, reason):
+def test_uninformative_samples_are_left_out_with_their_reason(answer, sft, window, why, reason):
     sample = make_sample(0, extra={"base_pass_rate": 0.0, "sft_pass_rate": sft})
     assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, 1.0) == why, reason
 
 
-UNHEARD = "solvable without audio: silence pass rate above 0.5"
+WITHOUT_AUDIO = "solvable without audio: silence pass rate above 0.5"
 
 
 @pytest.mark.parametrize(
     ("answer", "sft", "silence", "why", "reason"),
     [
-        ("a", 0.5, 0.75, UNHEARD, "right three times out of four with nothing to hear"),
+        ("a", 0.5, 0.75, WITHOUT_AUDIO, "right three times out of four without audio"),
         ("a", 0.5, 0.5, None, "the limit itself stays"),
         ("a", 0.5, 0.0, None, "wrong without the clip"),
-        ("a", 1.0, 1.0, UNHEARD, "said before what the SFT model makes of it"),
+        ("a", 1.0, 1.0, WITHOUT_AUDIO, "checked before the SFT model's pass rate"),
         ("", 0.5, 1.0, "no answer to compare with", "without an answer nothing is right"),
     ],
 )
@@ -214,26 +222,26 @@ def test_as_many_are_taken_as_asked_for_or_as_there_are(available, mix, size):
 # drawing and ordering
 
 
-def test_larger_draw_holds_the_smaller_one():
+def test_larger_draw_contains_the_smaller_one():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
-    small, large = (set(ids(draw(graded, size, MIX, seed=1))) for size in (10, 30))
+    small, large = (set(ids(draw_samples(graded, size, MIX, seed=1))) for size in (10, 30))
     assert small < large
 
 
-def test_seed_decides_who_is_drawn():
+def test_seed_decides_which_samples_are_drawn():
     graded = make_graded([level for level in EASY_TO_HARD for _ in range(20)])
-    drawn = [frozenset(ids(draw(graded, 10, MIX, seed))) for seed in range(10)]
+    drawn = [frozenset(ids(draw_samples(graded, 10, MIX, seed))) for seed in range(10)]
     assert len(set(drawn)) == 10
-    assert drawn[3] == frozenset(ids(draw(graded, 10, MIX, 3)))
+    assert drawn[3] == frozenset(ids(draw_samples(graded, 10, MIX, 3)))
 
 
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(InputError) as caught:
-        draw(make_graded(["easy", "easy"]), 5, {"hard": 1.0}, 0)
-    assert str(caught.value) == "nothing to draw: 2 samples are left, none of a level in the mix {'hard': 1.0}"
+        draw_samples(make_graded(["easy", "easy"]), 5, {"hard": 1.0}, 0)
+    assert str(caught.value) == "nothing to draw: none of 2 samples has a level of the mix {'hard': 1.0}; change mix"
 
 
-def test_easy_stands_before_medium_before_hard_and_falls_inside():
+def test_order_is_easy_medium_hard_and_by_falling_pass_rate_within():
     rates = [(0.0, 0.25), (0.5, 1.0), (0.25, 0.75), (1.0, 1.0), (0.0, 0.5), (0.25, 0.25), (0.75, 0.0)]
     samples = [make_sample(number) for number in range(7)]
     base, sft = ({f"s{n:03d}": pair[side] for n, pair in enumerate(rates)} for side in (0, 1))
@@ -259,7 +267,7 @@ def test_ties_are_mixed_by_the_seed():
 # holding out
 
 
-def test_held_out_clips_leave_training_whole():
+def test_held_out_clips_are_not_trained_on():
     """4 clips of 3 questions, 2 held out: of one clip, as both its places are open, or of two."""
     graded = make_graded(["easy", "medium", "hard"] * 4, questions_per_clip=3)
     held_out, rest = hold_out(graded, 2, 4, {"medium": 1, "hard": 1}, seed=0)
@@ -285,7 +293,7 @@ def test_nothing_is_held_out_by_default():
 def test_holding_out_everything_is_an_error():
     with pytest.raises(InputError) as caught:
         hold_out(make_graded(["easy"] * 3), 3, 5, MIX, 0)
-    assert str(caught.value) == "valid_size 3 leaves nothing to train on: 3 samples are there"
+    assert str(caught.value) == "valid_size 3 leaves nothing to train on: there are 3 samples"
 
 
 # the whole
@@ -307,7 +315,7 @@ def make_world(rows: list[tuple[float, float, int]]) -> tuple[list[AudioQASample
 
 @settings(deadline=None)
 @given(WORLDS, st.integers(1, 70), st.integers(0, 5), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_curriculum_adds_up_parts_clips_and_forgets_the_input_order(rows, size, valid_size, seed, random):
+def test_curriculum_adds_up_splits_by_clip_and_ignores_the_input_order(rows, size, valid_size, seed, random):
     samples, base, sft = make_world(rows)
     config = make_config(size=size, valid_size=valid_size, seed=seed, max_sft_pass_rate=0.75)
     try:
@@ -350,7 +358,7 @@ def test_every_order_is_a_permutation_that_the_seed_decides(levels, order, seed,
 
 
 @given(LEVEL_LISTS, st.integers(0, 1000))
-def test_levels_follow_each_other_where_they_are_shuffled_inside(levels, seed):
+def test_levels_stay_in_order_when_shuffled_within(levels, seed):
     ordered = [EASY_TO_HARD.index(levels[place]) for place in arrange(levels, "shuffled_within_level", seed, 0.0)]
     assert ordered == sorted(ordered)
 
@@ -410,7 +418,7 @@ def test_nothing_depends_on_the_hash_seed():
         "from test_curriculum import *\n"
         "graded = make_graded(['easy', 'medium', 'hard'] * 20, 4)\n"
         "held_out, rest = hold_out(graded, 6, 20, MIX, 0)\n"
-        "print(ids(held_out), ids(put_in_order(draw(rest, 20, MIX, 0), 0)))\n"
+        "print(ids(held_out), ids(put_in_order(draw_samples(rest, 20, MIX, 0), 0)))\n"
         "print([arrange(['easy', 'hard'] * 9, order, 0, 0.3) for order in ORDERS])\n"
     )
     path = os.pathsep.join(str(REPOSITORY / name) for name in ("src", "tests"))
@@ -591,7 +599,7 @@ BAD = [
     ({"answers_dir": "{w}/gone"},
      "answers_dir {w}/gone/answers.jsonl: no such file; "
      "`bash script/build_clst.sh` makes it: the SFT model answers the samples"),
-    ({"answers_dir": "{w}/base"}, "base_answers_dir and answers_dir are one folder, {w}/base"),
+    ({"answers_dir": "{w}/base"}, "base_answers_dir and answers_dir are one folder, {w}/base; give one of each model"),
     ({"samples": "{w}/gone.jsonl"}, "samples {w}/gone.jsonl: no such file"),
     ({"output": None}, "output is not set (--output VALUE, or in the YAML)"),
     ({"output": "{w}/out/CLST.txt"}, "output {w}/out/CLST.txt does not end in .jsonl"),
@@ -602,14 +610,14 @@ BAD = [
     ({"valid_size": 3, "valid_output": "{w}/source.jsonl/v.jsonl"}, "{w}/source.jsonl: cannot write there (File exists)"),
     ({"valid_size": -1}, "valid_size -1 is not at least 0"),
     ({"valid_size": 3, "valid_output": "{w}/out/CLST.jsonl"}, "samples, output and valid_output are not different files"),
-    ({"valid_size": 30, "valid_output": "{w}/v.jsonl"}, "valid_size 30 leaves nothing to train on: 30 samples are there"),
+    ({"valid_size": 30, "valid_output": "{w}/v.jsonl"}, "valid_size 30 leaves nothing to train on: there are 30 samples"),
     ({"size": 0}, "size 0 is not positive"),
     ({"right_from": 0}, "right_from 0.0 is not positive"),
     ({"right_from": 2}, "right_from 2.0 is not between 0 and 1"),
     ({"min_sft_pass_rate": 0.9, "max_sft_pass_rate": 0.1},
-     "min_sft_pass_rate, max_sft_pass_rate: [0.9, 0.1] is no window in [0, 1]"),
+     "min_sft_pass_rate, max_sft_pass_rate: [0.9, 0.1] is not an interval within [0, 1]"),
     ({"min_sft_pass_rate": 0.5, "max_sft_pass_rate": 0.6},
-     "nothing to draw: 0 samples are left, none of a level in the mix {{'easy': 0.2, 'medium': 0.4, 'hard': 0.4}}"),
+     "nothing to draw: none of 0 samples has a level of the mix {{'easy': 0.2, 'medium': 0.4, 'hard': 0.4}}; change mix"),
     ({"max_silence_pass_rate": 0.5}, "max_silence_pass_rate 0.5 needs silence_answers_dir"),
     ({"max_silence_pass_rate": 1.5}, "max_silence_pass_rate 1.5 is not between 0 and 1"),
     ({"max_silence_pass_rate": -0.5, "silence_answers_dir": "{w}/silence"},
@@ -667,7 +675,7 @@ def test_all_problems_of_the_settings_are_reported_together(world):
         ("{easy: 0.5, hard: 1}", {"easy": 0.5, "hard": 1.0}, "braces as in a YAML"),
         (" easy: 1e-1 ", {"easy": 0.1}, "a text that is a number"),
         ("easy:1", None, "no space behind the colon: one name without a number"),
-        ("easy: yes", None, "a truth is no number"),
+        ("easy: yes", None, "a boolean is not a number"),
         ("easy: ", None, "nothing neither"),
         ("easy: [1]", None, "nor a list"),
         ("0.2,0.4,0.4", None, "nor numbers without names"),

@@ -1,4 +1,4 @@
-"""What data workers hand over, and what is said when one of them dies."""
+"""Data workers: what they send, and the error when one of them dies."""
 
 import resource
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
     result = fork_server.run([DRIVER, entry, "spell+kill_worker:3", *argv])
     assert result.returncode == 2, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio was lost (")
+    assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio died (")
     assert "lower dataloader_num_workers" in result.stderr
 
 

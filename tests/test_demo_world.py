@@ -62,7 +62,7 @@ def test_depth_does_not_always_show_in_the_wording():
         assert found["what sound comes right after the last hiss ?"] == depth
 
 
-def test_thought_tallies_what_is_asked_about():
+def test_thought_counts_the_sound_of_the_question():
     rng = np.random.default_rng(0)
     scene = Scene(("hiss", "drum", "hiss", "bell"))
     thoughts = {}
@@ -77,7 +77,7 @@ def test_thought_tallies_what_is_asked_about():
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_sounds_are_drawn_afresh_and_stay_in_range(sound):
+def test_sounds_vary_and_stay_in_range(sound):
     rng = np.random.default_rng(0)
     first, second = synthesise_event(rng, sound), synthesise_event(rng, sound)
     assert np.abs(first).max() <= 1.0
@@ -108,7 +108,7 @@ def test_same_seed_writes_the_same_bytes(world, tmp_path):
     assert (tmp_path / "other" / "source.jsonl").read_bytes() != (world / "source.jsonl").read_bytes()
 
 
-def test_no_clip_stands_in_two_splits(world):
+def test_no_clip_is_in_two_splits(world):
     contents = [soundfile.read(path)[0].tobytes() for path in world.rglob("*.wav")]
     assert len(set(contents)) == len(contents) == 14
 

@@ -1,4 +1,4 @@
-"""`choose_device`: what is used, and that a GPU that cannot be used is an error."""
+"""`choose_device`: the chosen device, and an error for a GPU that cannot be used."""
 
 import re
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_gpu_that_torch_cannot_use_is_an_error_with_the_remedy(monkeypatch, mach
         choose_device(setting)
 
 
-def test_device_node_alone_tells_of_a_gpu(monkeypatch, machine_without_gpu):
+def test_device_node_alone_shows_a_gpu(monkeypatch, machine_without_gpu):
     broken_torch(monkeypatch)
     (machine_without_gpu / "nvidia0").touch()
     with pytest.raises(InputError, match=f"^{REMEDY}$"):

@@ -19,7 +19,7 @@ def held_for(cache: EncodingCache, *paths: str) -> list[bool]:
     return [one.example.audio_embeddings is not None for one in draws]
 
 
-def test_a_clip_gets_back_what_it_was_encoded_to():
+def test_cached_encoding_is_returned_for_its_clip():
     cache, encoding = EncodingCache(1000), torch.randn(5, 4)
     cache.keep([draw("a", encoding), draw("b")])
     again, other = cache.encoded([draw("a"), draw("b")], CPU)
@@ -27,7 +27,7 @@ def test_a_clip_gets_back_what_it_was_encoded_to():
     assert other.example.audio_embeddings is None
 
 
-def test_what_was_not_used_for_longest_goes_first():
+def test_least_recently_used_encoding_is_removed_first():
     """Three of 80 bytes where 200 are allowed; `a` was used after `b`."""
     cache = EncodingCache(200)
     cache.keep([draw("a", torch.zeros(5, 4)), draw("b", torch.zeros(5, 4))])
@@ -43,7 +43,7 @@ def test_a_clip_over_the_limit_is_not_kept():
     assert held_for(cache, "a") == [False] and cache.bytes == 0
 
 
-def test_a_part_of_a_batch_does_not_hold_the_batch():
+def test_part_of_a_batch_does_not_keep_the_batch_in_memory():
     cache, batch = EncodingCache(1000), torch.randn(50, 4)
     cache.keep([draw("a", batch[:5])])
     assert cache.encoding_of["a"].untyped_storage().nbytes() == 80

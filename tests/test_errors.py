@@ -31,7 +31,7 @@ run_main(main)
 
 
 @pytest.mark.parametrize(("word", "status", "error"), [("good", 0, ""), ("bad", 2, "error: x.jsonl:1: no good\n")])
-def test_distributed_process_ends_without_tearing_the_interpreter_down(word, status, error):
+def test_distributed_process_ends_without_the_interpreters_teardown(word, status, error):
     """While gloo's threads live, the teardown now and then aborts a process whose run is finished."""
     command = [sys.executable, "-W", "ignore", "-c", ENTRY % free_port(), word]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
@@ -40,7 +40,7 @@ def test_distributed_process_ends_without_tearing_the_interpreter_down(word, sta
     assert result.stdout == f"done {word}\nexit function\n"
 
 
-def test_reader_of_the_output_may_leave_early():
+def test_reader_of_the_output_may_end_early():
     command = f"{sys.executable} {REPOSITORY}/src/infer.py --help | head -1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert result.stdout == "Answer MMAU-mini and MMAR with a checkpoint and score the answers.\n"

@@ -1,4 +1,4 @@
-"""The shared-prefix path against the obvious one: the same numbers, over random batches, for a fraction of the work."""
+"""The shared-prefix path against the plain one: the same numbers, over random batches, with less computation."""
 
 import copy
 import gc
@@ -20,7 +20,7 @@ from omni_clst.data.encoder import OmniEncoder, collate
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.prompts import make_prompt
 from omni_clst.errors import InputError
-from omni_clst.model.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, free_mask
+from omni_clst.model.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, explicit_mask
 from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
 from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.model.engine import HFEngine, placeholder_ids
@@ -98,10 +98,10 @@ def batches(draw):
 @given(
     batch=batches(),
     kind=st.sampled_from(["full", "lora"]),
-    rows_at_once=st.sampled_from([None, 1, 3]),
+    completions_at_once=st.sampled_from([None, 1, 3]),
     unrelated=st.booleans(),
 )
-def test_log_probs_loss_and_gradients_equal_the_plain_path(world, batch, kind, rows_at_once, unrelated):
+def test_log_probs_loss_and_gradients_equal_the_plain_path(world, batch, kind, completions_at_once, unrelated):
     models, encoder, samples = world
     chosen, lengths, copies = batch
     model, samples = models[kind], [samples[number] for number in chosen]
@@ -117,7 +117,7 @@ def test_log_probs_loss_and_gradients_equal_the_plain_path(world, batch, kind, r
     if unrelated:  # leaves rotary state behind on the module
         engine = HFEngine(model, encoder, Sampling(3))
         engine.generate([encoder.encode(samples[0])], [0])
-    fast = fast_log_probs(model, encoder, samples, ids, mask, rows_at_once=rows_at_once)
+    fast = fast_log_probs(model, encoder, samples, ids, mask, completions_at_once=completions_at_once)
     assert torch.allclose(fast, plain, atol=1e-5)
     loss = grpo_loss(fast, reference, mask, advantages, 0.04)
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-4, abs=1e-6)
@@ -219,7 +219,7 @@ def flash_attn(monkeypatch):
     return calls
 
 
-def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, flash_attn):
+def test_flash_attention_prefills_and_sdpa_decodes(world, flash_attn):
     """FlashAttention takes no free mask: what is written and scored goes through SDPA, prompts and SFT through it."""
     models, encoder, samples = world
     examples = [encoder.encode(sample) for sample in samples[:3]]
@@ -240,11 +240,11 @@ def test_flash_attention_reads_prompts_and_sdpa_writes_on(world, flash_attn):
 
 
 def test_attention_that_takes_no_mask_is_refused():
-    with pytest.raises(InputError, match="'flash_attention_2' takes no mask of one's own"):
-        free_mask(torch.ones(1, 2, 2, dtype=torch.bool), "flash_attention_2", torch.float32)
+    with pytest.raises(InputError, match="'flash_attention_2' takes no explicit mask"):
+        explicit_mask(torch.ones(1, 2, 2, dtype=torch.bool), "flash_attention_2", torch.float32)
 
 
-def test_who_sees_whom_by_hand():
+def test_positions_and_mask_of_a_packed_row_by_hand():
     """Prompt p q, completions a b and c: positions 0 1 | 2 3 | 2."""
     prefix = SharedPrefix(torch.tensor([[0, 1, 1]]), torch.tensor([[1, 1], [1, 0]]), torch.tensor([0, 0]))
     assert prefix.positions.tolist() == [[0, 1, 2, 3, 2]]
@@ -287,7 +287,7 @@ def test_a_step_encodes_a_clip_once_and_prefills_a_prompt_once(world):
     assert counts["rows through the head"] == 2 * 2 * copies * 5
 
 
-def test_clips_are_encoded_anew_where_the_tower_learns(world):
+def test_clips_are_encoded_again_where_the_tower_is_trained(world):
     models, encoder, samples = world
     model = copy.deepcopy(models["full"])
     model.audio_tower.requires_grad_(True)
@@ -295,7 +295,7 @@ def test_clips_are_encoded_anew_where_the_tower_learns(world):
     assert HFEngine(model, encoder, Sampling(2)).encode_clips([example]) == [example]
 
 
-def test_prompts_read_in_parts_give_the_same_completions(world):
+def test_prompts_prefilled_in_parts_give_the_same_completions(world):
     models, encoder, samples = world
     examples = [encoder.encode(sample) for sample in samples]
     shortest = min(len(example.input_ids) for example in examples)
@@ -306,7 +306,7 @@ def test_prompts_read_in_parts_give_the_same_completions(world):
     assert found[0] == found[1] == found[2]
 
 
-def test_finished_rows_leave_the_batch(world):
+def test_finished_completions_are_removed_from_the_batch(world):
     """Each completion ends where it would have ended alone, and no token is computed for it behind its end."""
     models, encoder, samples = world
     engine = HFEngine(models["full"], encoder, Sampling(30, 3.0))

@@ -1,4 +1,4 @@
-"""LoRA adapters as other programs save them: applied in full, or one line that names what is missing or left over."""
+"""LoRA adapters of other programs: applied in full, or one line that names missing or unknown keys."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tiny_world import make_base
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from omni_clst.errors import InputError
-from omni_clst.model.checkpoints import find_checkpoint, load_config, load_processor, load_thinker
+from omni_clst.model.checkpoints import find_checkpoint, load_model_config, load_processor, load_thinker
 
 LEAVES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LAYERS = [
@@ -155,7 +155,7 @@ def test_layers_of_towers_and_the_head(base, weights, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["", "modules_to_save.", "modules_to_save.default."])
-def test_weights_trained_as_a_whole_take_the_place_of_the_base(base, weights, tmp_path, place):
+def test_weights_trained_in_full_replace_the_base(base, weights, tmp_path, place):
     head = torch.randn_like(weights["lm_head.weight"])
     lora = lora_of(weights, LAYERS)
     folder = write_adapter(tmp_path / "a", base, lora, whole_key, LEAVES, modules_to_save=["lm_head"])
@@ -246,15 +246,15 @@ BAD_ADAPTERS = [
      "{a}: init_lora_weights 'pissa_niter_16' changes the base's weights too; merge the adapter with the program that "
      "trained it and give the merged folder"),
     ("a variant", lambda lora: lora, {"use_qalora": True},
-     "{a}: adapter_config.json has use_qalora True, which cannot be merged here"),
+     "{a}: adapter_config.json has use_qalora True, which cannot be merged here; merge it with its trainer"),
     ("a variant of the future", lambda lora: lora, {"use_xlora2": {"k": 1}},
-     "{a}: adapter_config.json has use_xlora2 {{'k': 1}}, which cannot be merged here"),
+     "{a}: adapter_config.json has use_xlora2 {{'k': 1}}, which cannot be merged here; merge it with its trainer"),
     ("biases trained beside the LoRA", lambda lora: lora, {"lora_bias": True},
-     "{a}: adapter_config.json has lora_bias True, which cannot be merged here"),
+     "{a}: adapter_config.json has lora_bias True, which cannot be merged here; merge it with its trainer"),
     ("layers copied", lambda lora: lora, {"layer_replication": [[0, 2]]},
-     "{a}: adapter_config.json has layer_replication [[0, 2]], which cannot be merged here"),
+     "{a}: adapter_config.json has layer_replication [[0, 2]], which cannot be merged here; merge it with its trainer"),
     ("tokens trained", lambda lora: lora, {"trainable_token_indices": [3]},
-     "{a}: adapter_config.json has trainable_token_indices [3], which cannot be merged here"),
+     "{a}: adapter_config.json has trainable_token_indices [3], which cannot be merged here; merge it with its trainer"),
     ("base not on this machine", lambda lora: lora, {"base_model_name_or_path": "/gone/Qwen2___5-Omni-7B"},
      "{a}: the adapter's base model /gone/Qwen2___5-Omni-7B is not on this machine; write its folder or Hub id into "
      "{a}/adapter_config.json as base_model_name_or_path"),
@@ -278,14 +278,14 @@ def test_adapter_that_cannot_be_applied_in_full_is_one_line(base, weights, tmp_p
 def check_refused(folder: Path, message: str) -> None:
     with pytest.raises(InputError) as caught:
         checkpoint = find_checkpoint(str(folder))
-        load_config(checkpoint.full_model)
+        load_model_config(checkpoint.full_model)
         load_processor(checkpoint)
         load_thinker(checkpoint, torch.float32)
     assert str(caught.value) == message
     assert "\n" not in str(caught.value)
 
 
-def test_adapter_files_that_are_not_whole(base, weights, tmp_path):
+def test_incomplete_adapter_files_are_refused(base, weights, tmp_path):
     folder = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -309,7 +309,7 @@ def test_adapter_on_an_adapter_is_refused(base, weights, tmp_path):
 def test_adapter_under_zero_3_is_refused(base, weights, tmp_path, monkeypatch):
     folder = write_adapter(tmp_path / "a", base, lora_of(weights, LAYERS), peft_key, LEAVES)
     monkeypatch.setattr("omni_clst.model.checkpoints.is_deepspeed_zero3_enabled", lambda: True)
-    check_refused(folder, f"{folder}: ZeRO-3 loads a model in parts, which no adapter goes into; merge it first")
+    check_refused(folder, f"{folder}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
 
 def test_adapter_in_a_folder_below_is_named(base, weights, tmp_path):

@@ -1,4 +1,4 @@
-"""Model folders as other programs save them: taken in full, or one line that names what is missing."""
+"""Model folders of other programs: loaded in full, or one line that names what is missing."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ import grpo
 import infer
 import sft
 from omni_clst.errors import InputError
-from omni_clst.model.checkpoints import find_checkpoint, load_config, load_processor, load_thinker, read_prompt
+from omni_clst.model.checkpoints import find_checkpoint, load_model_config, load_processor, load_thinker, read_prompt
 from omni_clst.model.model_files import PROCESSOR_FILES
 
 
@@ -106,7 +106,7 @@ GOOD_FOLDERS = {
 def test_folder_of_another_program_is_taken(base, weights, tmp_path, reason):
     folder = GOOD_FOLDERS[reason](tmp_path / "f", base)
     checkpoint = find_checkpoint(str(folder))
-    config, expected = load_config(checkpoint.full_model), load_config(str(base))
+    config, expected = load_model_config(checkpoint.full_model), load_model_config(str(base))
     assert config.model_type == "qwen2_5_omni"
     for part in ("text_config", "audio_config", "vision_config"):
         assert getattr(config.thinker_config, part).to_dict() == getattr(expected.thinker_config, part).to_dict()
@@ -132,7 +132,7 @@ def test_what_a_folder_lacks_is_said_in_one_line(base, tmp_path, capsys):
     folder = change_config(thinker_alone(tmp_path / "f", base, *PROCESSOR_FILES), _name_or_path=str(base))
     load_processor(find_checkpoint(str(folder)))
     assert capsys.readouterr().out == (
-        f"{folder}: the thinker alone; what is trained from it is saved in the full Omni layout; "
+        f"{folder}: the thinker alone; checkpoints trained from it are saved in the full Omni layout; "
         f"tokenizer and processor are taken from {base}\n"
     )
     load_processor(find_checkpoint(str(base)))
@@ -166,10 +166,10 @@ BAD_FOLDERS = {
         or f, "{f}: neither model.safetensors nor model.safetensors.index.json in it, only "
         "model-00001-of-00003.safetensors, model-00002-of-00003.safetensors, model-00003-of-00003.safetensors"),
     "pytorch_model.bin": (lambda f, base: beside(copy_of(f, base, "model.safetensors"), pytorch_model__bin="x"),
-        "{f}: its weights are pytorch_model.bin, only *.safetensors is read; transformers' from_pretrained and "
-        "save_pretrained turn one into the other"),
+        "{f}: its weights are pytorch_model.bin, only *.safetensors is read; convert them with transformers' "
+        "from_pretrained and save_pretrained"),
     "DeepSpeed's shards": (lambda f, base: beside(copy_of(f, base, "model.safetensors"), zero_to_fp32__py=""),
-        "{f}: DeepSpeed's shards and no weights; `python zero_to_fp32.py . . --safe_serialization`"),
+        "{f}: DeepSpeed's shards instead of weights; run `python zero_to_fp32.py . . --safe_serialization` there"),
     "a Git LFS pointer": (lambda f, base: beside(
         copy_of(f, base), model__safetensors="version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         "{f}/model.safetensors: a Git LFS pointer, not the weights; `git lfs pull` fetches them"),
@@ -180,7 +180,7 @@ BAD_FOLDERS = {
         "Transformers does not recognize this architecture. This could be because of an issue with the checkpoint, or "
         "because your version of Transformers is out of date.)"),
     "quantised weights": (lambda f, base: change_config(copy_of(f, base), quantization_config={"quant_method": "gptq"}),
-        "{f}: its weights are quantised (gptq); start from those that are not"),
+        "{f}: its weights are quantised (gptq); start from weights that are not"),
     "a list as config.json": (lambda f, base: beside(copy_of(f, base), config__json="[1]"),
         "{f}/config.json: expected an object, got '[1]'"),
     "weights missing": (lambda f, base: rename_weights(copy_of(f, base), lambda name: name.replace("lm_head", "head")),
@@ -190,9 +190,9 @@ BAD_FOLDERS = {
     "a chosen.json of another program": (lambda f, base: beside(copy_of(f, base), chosen__json='{"x": 1}'),
         "{f}/chosen.json: names no checkpoint"),
     "nothing": (lambda f, base: f.mkdir() or f, "{f}: neither config.json nor adapter_config.json in it"),
-    "a torn checkpoint of a run": (lambda f, base: beside(
+    "an incomplete checkpoint of a run": (lambda f, base: beside(
         copy_of(f / "checkpoint-500", base).parent, config__yaml="x: 1", environment__json="{}") / "checkpoint-500",
-        "{f}: torn checkpoint (no COMPLETE in it: the run died while it was written)"),
+        "{f}: incomplete checkpoint (no file COMPLETE: the run ended while writing it); give an earlier one"),
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_folder_that_cannot_be_taken_is_one_line(base, tmp_path, reason):
     folder = make(tmp_path / "f", base)
     with pytest.raises(InputError) as caught:
         checkpoint = find_checkpoint(str(folder))
-        load_config(checkpoint.full_model)
+        load_model_config(checkpoint.full_model)
         load_processor(checkpoint)
         read_prompt(checkpoint)
         load_thinker(checkpoint, torch.float32)
@@ -258,5 +258,5 @@ def test_every_stage_takes_a_thinker_alone(base, tmp_path):
     }  # fmt: skip
     grpo.main([f"--{key}={value}" for key, value in (shared | training).items()])
     saved = find_checkpoint(str(tmp_path / "clst_15k"))
-    assert load_config(saved.source).to_dict()["architectures"] == ["Qwen2_5OmniModel"]
+    assert load_model_config(saved.source).to_dict()["architectures"] == ["Qwen2_5OmniModel"]
     assert (Path(saved.source) / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()

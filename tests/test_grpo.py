@@ -1,4 +1,4 @@
-"""GRPO: the curriculum's order is what the model hears, one process or two, killed or not; the numbers are GRPO's."""
+"""GRPO: clips are trained on in the curriculum's order, on one process or two, killed or not; the numbers are GRPO's."""
 
 import json
 import math
@@ -28,7 +28,7 @@ ROWS = 36
 
 @pytest.fixture(scope="module", autouse=True)
 def spelling_earns():
-    """A reward that a random model's noise earns now and then."""
+    """A reward that random text earns now and then."""
     reward_spelling()
     yield
     REWARDS.pop("spelling")
@@ -44,7 +44,7 @@ def world(tmp_path_factory):
 
 
 def arguments(world: Path, run_name: str, **changes) -> list[str]:
-    """Two prompts of two completions a step, one process; two steps a checkpoint."""
+    """Two prompts of two completions per step, one process; a checkpoint every two steps."""
     settings = {
         "model": world / "base",
         "train_file": world / "train.jsonl",
@@ -105,15 +105,15 @@ def completions(run_dir: Path) -> list[tuple]:
 def hashes_of_the_file(world: Path) -> list[str]:
     """The hash of every row's clip, in the file's order."""
     encoder = OmniEncoder(load_processor(find_checkpoint(str(world / "base"))), make_prompt("demo_selective", ""), 30.0)
-    found = []
+    hashes = []
     for sample in read_samples(str(world / "train.jsonl"), None):
         batch = collate([encoder.encode(sample)], 0, "left")
-        found += hash_clips(batch["input_features"], batch["feature_attention_mask"])
-    assert len(set(found)) == ROWS
-    return found
+        hashes += hash_clips(batch["input_features"], batch["feature_attention_mask"])
+    assert len(set(hashes)) == ROWS
+    return hashes
 
 
-def heard(file: Path, phase: str, rank: int = 0) -> list[str]:
+def logged_clips(file: Path, phase: str, rank: int = 0) -> list[str]:
     """Hashes of the clips that reached the model in a phase, in the order in which they did."""
     rows = rows_of(file.with_suffix(f".rank{rank}"))
     return [hash_ for row in rows if row["phase"] == phase for hash_ in row["clips"]]
@@ -129,12 +129,12 @@ def undisturbed(world):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_model_gets_the_file_in_its_order(world, workers):
+def test_model_is_trained_on_the_file_in_its_order(world, workers):
     log = world / f"order {workers}"
-    succeeds(f"hear:{log}", arguments(world, log.name, max_steps=5, dataloader_num_workers=workers))
+    succeeds(f"log_clips:{log}", arguments(world, log.name, max_steps=5, dataloader_num_workers=workers))
     expected = hashes_of_the_file(world)[:10]
-    for phase in ("tower", "rollout", "score", "policy"):  # the tower hears each clip once
-        assert heard(log, phase) == expected, phase
+    for phase in ("tower", "rollout", "score", "policy"):  # the tower encodes each clip once
+        assert logged_clips(log, phase) == expected, phase
     by_row = [row["id"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")]
     assert by_row == [f"row{number}" for number in range(10) for _ in range(2)]
 
@@ -142,33 +142,33 @@ def test_model_gets_the_file_in_its_order(world, workers):
 def test_accumulation_keeps_the_order(world):
     log = world / "accumulated"
     argv = arguments(world, log.name, max_steps=2, gradient_accumulation_steps=3, per_device_train_batch_size=2)
-    succeeds(f"hear:{log}", argv)
+    succeeds(f"log_clips:{log}", argv)
     expected = hashes_of_the_file(world)[:6]
-    assert heard(log, "rollout") == heard(log, "policy") == expected
+    assert logged_clips(log, "rollout") == logged_clips(log, "policy") == expected
 
 
 def test_two_processes_share_the_file_in_its_order(world):
     """Two micro-batches of two prompts a process: rows 0 1 | 4 5 on the first, 2 3 | 6 7 on the second, then 8 9 ..."""
     log = world / "two in order"
     argv = arguments(world, log.name, max_steps=2, gradient_accumulation_steps=2, per_device_train_batch_size=4)
-    succeeds(f"hear:{log}", argv, processes=2)
+    succeeds(f"log_clips:{log}", argv, processes=2)
     file = hashes_of_the_file(world)
     for rank, places in enumerate(([0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15])):
         for phase in ("rollout", "score", "policy"):
-            assert heard(log, phase, rank) == [file[place] for place in places], (rank, phase)
+            assert logged_clips(log, phase, rank) == [file[place] for place in places], (rank, phase)
     assert [row["position"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")] == [
         position for position in range(16) for _ in range(2)
     ]
 
 
-def test_killed_run_goes_on_where_the_file_was(world):
+def test_killed_run_resumes_at_its_position_in_the_file(world):
     log = world / "killed in order"
     argv = arguments(world, log.name, max_steps=6)
-    is_killed(f"hear:{log}+kill_after_step:5", argv)
-    assert heard(log, "rollout") == hashes_of_the_file(world)[:10]
+    is_killed(f"log_clips:{log}+kill_after_step:5", argv)
+    assert logged_clips(log, "rollout") == hashes_of_the_file(world)[:10]
     log.with_suffix(".rank0").unlink()
-    succeeds(f"hear:{log}", argv)
-    assert heard(log, "rollout") == hashes_of_the_file(world)[8:12]  # from the checkpoint of step 4 on
+    succeeds(f"log_clips:{log}", argv)
+    assert logged_clips(log, "rollout") == hashes_of_the_file(world)[8:12]  # from the checkpoint of step 4 on
     assert [row["position"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")][::2] == list(range(12))
 
 
@@ -176,25 +176,25 @@ def test_dynamic_sampling_replaces_uninformative_groups_by_the_next_rows(world):
     """The format reward is 0 for a random model's noise, so that every group must be drawn again, in order."""
     log = world / "dynamic"
     argv = arguments(world, log.name, rewards="format: 1.0", dynamic_sampling="true", max_redraws=2, max_steps=2)
-    succeeds(f"hear:{log}", argv)
+    succeeds(f"log_clips:{log}", argv)
     expected = hashes_of_the_file(world)
-    assert heard(log, "rollout") == expected[:12]
-    assert heard(log, "policy") == [*expected[4:6], *expected[10:12]]
+    assert logged_clips(log, "rollout") == expected[:12]
+    assert logged_clips(log, "policy") == [*expected[4:6], *expected[10:12]]
     assert metric(world / "runs" / log.name, "groups/uninformative") == [6, 6]
     assert metric(world / "runs" / log.name, "groups/drawn") == [6, 6]
 
 
 def test_dynamic_sampling_trains_on_informative_groups_on_one_process_or_two(world):
-    """Some groups differ in reward and some do not; both launches hear the same rows and learn from the same."""
+    """Some groups differ in reward and some do not; both launches generate for and train on the same rows."""
     settings = {"dynamic_sampling": "true", "max_redraws": 9, "max_steps": 4}
     one, two = world / "dynamic one", world / "dynamic two"
-    succeeds(f"hear:{one}", arguments(world, one.name, **settings))
-    succeeds(f"hear:{two}", arguments(world, two.name, per_device_train_batch_size=2, **settings), processes=2)
+    succeeds(f"log_clips:{one}", arguments(world, one.name, **settings))
+    succeeds(f"log_clips:{two}", arguments(world, two.name, per_device_train_batch_size=2, **settings), processes=2)
     file = hashes_of_the_file(world)
     drawn = int(sum(metric(world / "runs" / one.name, "groups/drawn")))
     assert drawn > 8  # something was replaced
-    assert heard(one, "rollout") == file[:drawn]
-    assert sorted(heard(two, "rollout") + heard(two, "rollout", 1)) == sorted(file[:drawn])
+    assert logged_clips(one, "rollout") == file[:drawn]
+    assert sorted(logged_clips(two, "rollout") + logged_clips(two, "rollout", 1)) == sorted(file[:drawn])
     assert completions(world / "runs" / one.name) == completions(world / "runs" / two.name)
     trained = rows_of(world / "runs" / one.name / "completions.jsonl")
     assert len(trained) == 16
@@ -227,7 +227,7 @@ def test_learning_rate_of_dynamic_sampling_falls_with_the_curriculum(world):
 
 
 @pytest.mark.parametrize("order", ["shuffled", "shuffled_within_level", "overlapping"])
-def test_other_orders_are_permutations_that_keep_what_they_promise(world, order):
+def test_other_orders_are_permutations(world, order):
     grpo.main(arguments(world, order, order=order, max_steps=-1, num_train_epochs=1))
     rows = rows_of(world / "runs" / order / "completions.jsonl")[::2]
     assert sorted(row["id"] for row in rows) == sorted(f"row{number}" for number in range(ROWS))
@@ -260,7 +260,7 @@ def test_advantages_kl_and_loss_equal_a_plain_computation(world, monkeypatch):
         mask = inputs["completion_mask"]
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         full = torch.cat([inputs["prompt_mask"], mask], dim=1)
-        with torch.no_grad(), self.asking_about([inputs["micro_batch"]]):
+        with torch.no_grad(), self.computing_on([inputs["micro_batch"]]):
             policy = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
             with model.disable_adapter():
                 reference = self._get_per_token_logps_and_entropies(model, ids, full, mask.shape[1])[0]
@@ -297,7 +297,7 @@ def test_unweighted_rewards_are_logged_and_weights_apply(world):
     assert metric(world / "runs" / "weights", "reward") == [pytest.approx(3.0 * mean)]
 
 
-def test_log_tells_by_level_what_the_model_does(undisturbed):
+def test_log_has_metrics_by_level(undisturbed):
     row = rows_of(undisturbed / "metrics.jsonl")[0]
     for name in ("think_rate/easy", "accuracy/easy", "think_words/easy", "kl", "entropy", "completions/clipped_ratio",
                  "time/rollout", "time/score", "time/update", "speed/tokens_per_second", "memory/peak_gib",
@@ -346,7 +346,7 @@ def test_settings_of_trl_stay_usable(world, settings):
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_lora_holds_no_second_model_for_the_reference(world, monkeypatch):
+def test_lora_has_no_second_model_for_the_reference(world, monkeypatch):
     from omni_clst.grpo.trainer import AudioGRPOTrainer
 
     found = {}
@@ -374,7 +374,7 @@ def test_lora_holds_no_second_model_for_the_reference(world, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
+def test_killed_run_resumes_like_an_uninterrupted_one(world, undisturbed):
     """Killed before a marker, inside the saving of a checkpoint, and between two steps."""
     argv = arguments(world, "killed")
     is_killed("kill_before_marker:1", argv, forked=False)
@@ -389,7 +389,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
 
 
 @pytest.mark.slow
-def test_killed_run_with_several_inner_steps_goes_on_as_if_nothing_had_happened(world):
+def test_killed_run_with_several_inner_steps_resumes_like_an_uninterrupted_one(world):
     """Two generations of two micro-batches, each used twice: a checkpoint due inside one waits for its end."""
     settings = {"num_iterations": 2, "steps_per_generation": 2, "max_steps": 8, "save_steps": 3, "dynamic_sampling": "true"}
     succeeds("none", arguments(world, "inner", **settings))
@@ -405,7 +405,7 @@ def test_killed_run_with_several_inner_steps_goes_on_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 3])
-def test_killed_run_goes_on_with_the_reference_that_followed_the_policy(world, stage):
+def test_killed_run_resumes_with_the_synced_reference(world, stage):
     settings = {"tuning": "full", "sync_ref_model": "true", "ref_model_sync_steps": 1, "learning_rate": 0.001}
     if stage:
         settings |= {"deepspeed": write_zero_settings(world, stage), "per_device_train_batch_size": 2}
@@ -420,7 +420,7 @@ def test_killed_run_goes_on_with_the_reference_that_followed_the_policy(world, s
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(world, tmp_path):
+def test_two_processes_train_like_one(world, tmp_path):
     """Five steps of four prompts: two processes of two against one that adds up two batches of two."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, processes, accumulated in zip(folders, (1, 2), (2, 1), strict=True):
@@ -440,7 +440,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
-def test_zero_run_that_was_killed_learns_what_plain_training_does(world, stage):
+def test_killed_zero_run_trains_like_plain_training(world, stage):
     """Two gloo processes through DeepSpeed against one plain process, with a reference; ZeRO-3 is killed once.
 
     Completions differ in length, and logits are made for three tokens at a time: processes with fewer tokens must still
@@ -478,7 +478,7 @@ def test_out_of_memory_on_one_process_ends_all_and_says_what_to_lower(world):
 # What comes out
 
 
-def test_finished_run_has_nothing_to_do_and_stands_for_its_checkpoint(world, undisturbed, capsys):
+def test_finished_run_has_nothing_to_do_and_resolves_to_its_checkpoint(world, undisturbed, capsys):
     grpo.main(arguments(world, "undisturbed"))
     assert "is finished: nothing to do" in capsys.readouterr().out
     assert find_checkpoint(str(undisturbed)).source.endswith("checkpoint-4")
@@ -521,8 +521,8 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
     ("change", "message"),
     [
         ({"per_device_train_batch_size": 3}, "per_device_train_batch_size 3 is not a multiple of num_generations 2"),
-        ({"use_vllm": "true"}, "use_vllm True is not supported: it is handed token ids without audio"),
-        ({"use_transformers_continuous_batching": "true"}, "is handed token ids without audio"),
+        ({"use_vllm": "true"}, "use_vllm True is not supported: it gets token ids without audio"),
+        ({"use_transformers_continuous_batching": "true"}, "it gets token ids without audio"),
         ({"vllm_mode": "server"}, "vllm_mode 'server': vLLM is not used for rollouts"),
         ({"repetition_penalty": 1.1}, "repetition_penalty 1.1 is not supported"),
         ({"shuffle_dataset": "true"}, "shuffle_dataset cannot be set: order decides"),
@@ -530,17 +530,17 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"log_completions_hub_repo": "a/b"}, "log_completions_hub_repo 'a/b' is not supported"),
         ({"num_generation": 2}, "unknown key 'num_generation' (did you mean 'num_generations'?)"),
         ({"rewards": "acuracy: 1.0"}, "rewards 'acuracy' is not one of"),
-        ({"rewards": "accuracy: 0"}, "weigh nothing"),
+        ({"rewards": "accuracy: 0"}, "at least one weight must not be 0"),
         ({"order": "random"}, "order 'random' is not one of"),
-        ({"prompt": "demo_direct"}, "asks for no tags"),
-        ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps a generation"),
+        ({"prompt": "demo_direct"}, "asks for no thought"),
+        ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps per generation"),
         ({"gradient_accumulation_steps": 4, "steps_per_generation": 2}, "a generation would end inside a step"),
         ({"loss_type": "nothing"}, "loss_type 'nothing' is not one of grpo, dr_grpo"),
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
         ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
-        ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU: sdpa"),
+        ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU; use sdpa"),
         ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"sync_ref_model": True, "tuning": "full", "beta": 0}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"offload_reference": True}, "offload_reference needs tuning full and a beta above 0"),
@@ -570,20 +570,22 @@ def test_reference_off_the_device_gives_the_same_losses(world):
     assert metric(here, "kl")[1] > 0
 
 
-def test_clip_that_comes_again_is_not_encoded_again(world):
+def test_repeated_clip_is_encoded_once(world):
     """Two rows, three epochs of one step each."""
     file = world / "two rows.jsonl"
     file.write_text("".join((world / "train.jsonl").read_text().splitlines(keepends=True)[:2]))
     expected = hashes_of_the_file(world)[:2]
     for gib, encoded in ((0, 3 * expected), (1, expected)):
         log = world / f"cache of {gib}"
-        succeeds(f"hear:{log}", arguments(world, log.name, train_file=file, max_steps=3, save_steps=3, audio_cache_gib=gib))
-        assert heard(log, "tower") == encoded
-        assert heard(log, "rollout") == heard(log, "policy") == 3 * expected
+        succeeds(
+            f"log_clips:{log}", arguments(world, log.name, train_file=file, max_steps=3, save_steps=3, audio_cache_gib=gib)
+        )
+        assert logged_clips(log, "tower") == encoded
+        assert logged_clips(log, "rollout") == logged_clips(log, "policy") == 3 * expected
 
 
 def test_lora_on_an_adapter_is_refused(world, undisturbed):
-    with pytest.raises(InputError, match="an adapter; LoRA starts from a whole model"):
+    with pytest.raises(InputError, match="an adapter; LoRA starts from a full model"):
         grpo.main(arguments(world, "refused", model=undisturbed))
 
 

@@ -74,7 +74,7 @@ def test_every_question_is_answered_in_the_benchmarks_order(undisturbed):
     assert len(rows(undisturbed / "verdicts.jsonl")) == QUESTIONS
 
 
-def test_random_model_does_not_answer_everything_alike(undisturbed):
+def test_random_model_gives_different_answers(undisturbed):
     """Else the equalities below would hold for any mix-up of rows."""
     assert len({row["model_output_raw"] for row in rows(undisturbed / "predictions.jsonl")}) > 5
 
@@ -93,7 +93,7 @@ def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
 
 
 @pytest.mark.slow
-def test_killed_inference_goes_on_and_does_nothing_twice(world, undisturbed):
+def test_killed_inference_resumes_and_answers_nothing_twice(world, undisturbed):
     argv = arguments(world, "killed")
     parts = world / "killed" / "mmau-mini" / "parts"
     assert run_driver("kill_before_append:2", argv) == -signal.SIGKILL
@@ -109,7 +109,7 @@ def test_killed_inference_goes_on_and_does_nothing_twice(world, undisturbed):
 
 
 @pytest.mark.slow
-def test_two_processes_answer_what_one_does(world, undisturbed):
+def test_two_processes_answer_like_one(world, undisturbed):
     run_driver("none", arguments(world, "two"), processes=2)
     folder = world / "two" / "mmau-mini"
     assert {path.name for path in (folder / "parts").iterdir()} == {"rank0.jsonl", "rank1.jsonl"}
@@ -147,12 +147,12 @@ def test_prompt_of_the_checkpoint_is_used(world, undisturbed):
 
 
 def test_other_audio_changes_answers_and_goes_to_its_own_folder(world, undisturbed):
-    heard = rows(undisturbed / "predictions.jsonl")
+    with_clips = rows(undisturbed / "predictions.jsonl")
     for audio in ("silence", "other"):
         infer.main(arguments(world, "undisturbed", audio=audio))
         deaf = rows(world / "undisturbed" / f"mmau-mini.{audio}" / "predictions.jsonl")
-        assert [row["id"] for row in deaf] == [row["id"] for row in heard]
-        assert [row["model_output_raw"] for row in deaf] != [row["model_output_raw"] for row in heard]
+        assert [row["id"] for row in deaf] == [row["id"] for row in with_clips]
+        assert [row["model_output_raw"] for row in deaf] != [row["model_output_raw"] for row in with_clips]
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def thoughtless(world):
     return world / "thoughtless" / "mmau-mini.empty_thought"
 
 
-def test_answers_with_the_thought_forced_empty_begin_with_it_and_go_on_from_there(world, thoughtless):
+def test_answers_with_the_thought_forced_empty_begin_with_it(world, thoughtless):
     infer.main(arguments(world, "thoughtless", prompt="demo_selective"))
     free = rows(world / "thoughtless" / "mmau-mini" / "predictions.jsonl")
     forced = rows(thoughtless / "predictions.jsonl")
@@ -176,7 +176,7 @@ def test_answers_with_the_thought_forced_empty_begin_with_it_and_go_on_from_ther
     assert json.loads((thoughtless / "scores.json").read_text())["answered"] == QUESTIONS
 
 
-def test_forced_answer_is_what_the_model_writes_behind_that_beginning(world, thoughtless):
+def test_forced_answer_is_the_models_continuation_of_the_opening(world, thoughtless):
     """Against the plain way: one sample, the whole text's tokens without a cache, the likeliest token each time."""
     checkpoint = find_checkpoint(str(world / "base"))
     model = load_thinker(checkpoint, torch.float32)
@@ -219,7 +219,7 @@ def test_free_and_forced_answers_do_not_mix(world, undisturbed, thoughtless, tmp
     assert "thought" not in json.loads((undisturbed / "settings.json").read_text())
 
 
-def test_forced_answers_go_on_where_they_stopped(world, thoughtless, tmp_path):
+def test_forced_answers_resume(world, thoughtless, tmp_path):
     folder = tmp_path / "out" / "mmau-mini.empty_thought"
     shutil.copytree(thoughtless, folder)
     part = folder / "parts" / "rank0.jsonl"
@@ -277,7 +277,7 @@ def test_tokens_of_the_opening_begin_a_response_with_any_answer(encoders, answer
     assert is_true_beginning(encoders, answer)
 
 
-def test_closed_answer_tag_would_not_do(encoders):
+def test_complete_answer_tag_changes_the_tokens(encoders):
     """Why the opening stops before it: this tokenizer joins its last character with some answers."""
     plain, _ = encoders
     closed = plain.token_ids(EMPTY_THOUGHT_OPENING + ">")

@@ -1,4 +1,4 @@
-"""The floor plan: packages stand on floors, and no module imports from a floor above, also not inside a function."""
+"""The layers of packages: no module imports from a layer above, not even inside a function."""
 
 import ast
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_every_package_has_its_floor():
     assert len(list(PACKAGE.glob("*.py"))) <= 8
 
 
-def test_nobody_imports_upward_or_from_a_neighbour_of_the_same_floor():
+def test_no_module_imports_upward_or_from_a_neighbour_of_the_same_floor():
     wrong = [
         f"{module} -> {target}"
         for module, targets in IMPORTS.items()
@@ -57,7 +57,7 @@ def test_nobody_imports_upward_or_from_a_neighbour_of_the_same_floor():
     assert wrong == []
 
 
-def test_no_import_goes_in_a_circle():
+def test_imports_have_no_cycle():
     def below(module: str, seen: set[str]) -> set[str]:
         for target in IMPORTS.get(module, set()) - seen:
             seen.add(target)
@@ -87,6 +87,6 @@ def test_packages_open_with_one_docstring():
         assert isinstance(body[0], ast.Expr) and isinstance(body[0].value.value, str), path
 
 
-def test_no_file_is_longer_than_one_idea():
+def test_no_file_is_too_long():
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {name: length for name, length in lengths.items() if length > 350} == {}

@@ -1,4 +1,4 @@
-"""Which choice a text names: the strict rule, row by row, and against the simpler rule that it grew out of."""
+"""The choice that a text names: the strict rule, case by case, and against a simpler rule."""
 
 import re
 import unicodedata
@@ -178,7 +178,7 @@ DRESSES = [
 
 
 @pytest.mark.parametrize(("name", "file"), METADATA)
-def test_every_answer_is_right_in_every_dress_and_no_other_choice_is(real_data, name, file):
+def test_every_answer_is_right_in_every_form_and_no_other_choice_is(real_data, name, file):
     for sample in load_benchmark(name, real_data / file).samples:
         for place, choice in enumerate(sample.choices):
             is_answer = fold(choice) == fold(sample.answer)

@@ -1,4 +1,4 @@
-"""Odd data sets: where a clip is found, what becomes of each file of a folder, the same rows from each container."""
+"""Odd data sets: where clips are found, which files of a folder are read, the same rows from every container."""
 
 import csv
 import datetime
@@ -114,10 +114,10 @@ def test_row_offers_every_name_of_its_clip(keys, expected, why):
 ROW = json.dumps(QUESTION)
 SKIPPED = [
     ("sizes.json", '{"0000.tar": 4}', "its rows have no question (keys 0000.tar)", "a writer's own notes"),
-    ("sizes.json", '{\n  "a": 1,\n  "b": 2\n}', "is no list of rows but an object (keys a, b)", "over several lines"),
-    ("names.json", '["a", "b"]', "is no list of rows but a list of other values", "a list of texts"),
-    ("mixed.json", f"[3, {ROW}]", "is no list of rows but a list of other values", "its first is none"),
-    ("number.json", "3", "is no list of rows but 3", "a number"),
+    ("sizes.json", '{\n  "a": 1,\n  "b": 2\n}', "is not a list of rows but an object (keys a, b)", "over several lines"),
+    ("names.json", '["a", "b"]', "is not a list of rows but a list of other values", "a list of texts"),
+    ("mixed.json", f"[3, {ROW}]", "is not a list of rows but a list of other values", "its first is none"),
+    ("number.json", "3", "is not a list of rows but 3", "a number"),
     ("none.json", "[]", "holds no rows", "an empty list"),
     ("none.jsonl", "", "holds no rows", "an empty file"),
     ("sizes.jsonl", '{"a": 1}\n{"a": 2}', "its rows have no question (keys a)", "rows of something else"),
@@ -144,9 +144,9 @@ BROKEN = [
     ("a.json", f"[{ROW}, 3]", "row 2: expected an object", "a row that is none"),
     ("a.jsonl", f"{ROW}\n{{", "a.jsonl:2: not JSON", "a torn line"),
     ("a.jsonl", "not rows", "a.jsonl:1: not JSON", "no JSON"),
-    ("a.csv", "question,answer\nx\n", "has not the 2 fields of the header", "a short row"),
-    ("a.parquet", "PAR1", "not a whole parquet file", "a torn parquet"),
-    ("a.tar", "x" * 600, "not a whole tar file", "a torn tar"),
+    ("a.csv", "question,answer\nx\n", "does not have the 2 fields of the header", "a short row"),
+    ("a.parquet", "PAR1", "not a complete parquet file", "a torn parquet"),
+    ("a.tar", "x" * 600, "not a complete tar file", "a torn tar"),
     *[(f"a.{suffix}", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer", f"{suffix}")
       for suffix in ("json", "jsonl", "csv", "parquet", "tar")],
 ]  # fmt: skip
@@ -328,7 +328,7 @@ def test_usual_run_says_which_set_is_empty_and_joins_the_others(tmp_path, capsys
     out = run(tmp_path, capsys, "--data_root", str(tmp_path))
     assert "skipped  AudioMCQ/sizes.json: its rows have no question (keys a)" in out
     assert f"{tmp_path / 'AudSem'}: no data file below it" in out
-    assert "no row is left of avqa, audsem" in out
+    assert "no row remains of avqa, audsem" in out
     assert len((tmp_path / "source.jsonl").read_text().splitlines()) == 1
 
 
@@ -338,9 +338,9 @@ def test_usual_run_joins_a_clip_that_two_sets_have_in_two_encodings_and_compares
     write_audiomcq(tmp_path / "AudioMCQ", [audiomcq_row(0, question="Which?", answer="dog bark"), audiomcq_row(1)])
     soundfile.write(tmp_path / "AudioMCQ" / "audios" / "mcq00000.wav", waveform(0), 16_000, format="MP3")
     out = run(tmp_path, capsys, "--data_root", str(tmp_path))
-    assert "1 of 4 samples stood in two sets and were taken once" in out
+    assert "1 of 4 samples were in two sets and are taken once" in out
     monkeypatch.setattr("omni_clst.preparation.workers.make_pool", None)  # nothing is left for workers
-    assert "1 of 4 samples stood in two sets" in run(tmp_path, capsys, "--data_root", str(tmp_path))
+    assert "1 of 4 samples were in two sets" in run(tmp_path, capsys, "--data_root", str(tmp_path))
 
 
 def test_usual_run_without_any_row_is_an_error_after_all_sets_were_looked_at(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What a run will take, on numbers worked out by hand."""
+"""The plan of a run, on numbers worked out by hand."""
 
 from dataclasses import replace
 
@@ -87,10 +87,10 @@ def test_memory_is_shared_out_as_the_stage_says(monkeypatch, trainable, width, s
     assert memory_table(SIZE, trainable, width, stage, compute_width=2) == expected
 
 
-def test_what_comes_by_turns_counts_once(capsys):
+def test_peaks_at_different_times_count_once(capsys):
     print_memory({"weights": 20 * GIB}, {"activations": 1 * GIB, "rollout": 2 * GIB})
     assert capsys.readouterr().out == (
-        "memory       22.00 GiB a device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
+        "memory       22.00 GiB per device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
         "fits 24 GB no, 48 GB yes, 80 GB yes\n"
     )
 

@@ -1,4 +1,4 @@
-"""Data sets as people have them become samples: every row accounted for, every clip looked at, the same bytes again."""
+"""Downloaded data sets become samples: every row is accounted for, every clip inspected, the same bytes again."""
 
 import json
 import os
@@ -129,10 +129,10 @@ def test_name_that_two_files_have_is_no_clip(tmp_path):
     [
         ("a.json", b'[{"id": 1},\n{"id"', "a.json:2: not JSON"),
         ("a.jsonl", b'{"question": 1}\n[]\n', "a.jsonl:2: expected an object"),
-        ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: has not the 2 fields of the header"),
+        ("a.csv", b"question,answer\na,b\nc\n", "a.csv:3: does not have the 2 fields of the header"),
         ("a.csv", b"question\n\xff\n", "a.csv: not UTF-8"),
-        ("a.parquet", b"PAR1", "a.parquet: not a whole parquet file"),
-        ("a.tar", b"\0" * 100, "a.tar: not a whole tar file"),
+        ("a.parquet", b"PAR1", "a.parquet: not a complete parquet file"),
+        ("a.tar", b"\0" * 100, "a.tar: not a complete tar file"),
         ("a.txt", b"", "a.txt: is none of"),
         ("a.json", b"[]", "a.json: holds no rows"),
     ],
@@ -147,7 +147,7 @@ def test_file_that_cannot_be_read_is_named_with_its_line(tmp_path, name, content
 def test_torn_tar_is_named(tmp_path):
     path = write_audsem_tar(tmp_path / "a.tar", [audsem_row(number) for number in range(3)])
     path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(InputError, match=r"a\.tar: not a whole tar file"):
+    with pytest.raises(InputError, match=r"a\.tar: not a complete tar file"):
         run("audsem", path, tmp_path / "out")
 
 
@@ -176,7 +176,7 @@ def spoilt(tmp_path_factory):
     return folder, path, settings, run("audiomcq", path, folder / "out", **settings)
 
 
-def test_every_faulty_clip_ends_its_row_by_its_rule(spoilt):
+def test_every_faulty_clip_drops_its_row_by_its_rule(spoilt):
     folder, _, _, report = spoilt
     assert adds_up(report)
     found = {row["place"].rpartition(":")[2]: row["rule"] for row in rows_of(folder / "out" / "dropped.jsonl")}
@@ -191,7 +191,7 @@ def test_every_faulty_clip_ends_its_row_by_its_rule(spoilt):
     assert by_rule(report) == {rule: 1 for rule in found.values()}
 
 
-def test_what_is_odd_but_can_be_heard_is_found(spoilt):
+def test_oddities_of_usable_clips_are_found(spoilt):
     folder = spoilt[0]
     audit = {Path(row["path"]).name[3:8].lstrip("0") or "0": row for row in rows_of(folder / "out" / "audit.jsonl")}
     assert audit["6"]["findings"] == ["codec is not what the name says"]
@@ -255,7 +255,7 @@ def waveform_at(number: int, rate: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("samples", "rate"), [(np.zeros(32_000), 16_000), (waveform(0)[:8_000], 16_000), (waveform(0), 4_000)]
 )
-def test_too_little_to_tell_a_clip_by_has_no_fingerprint(samples, rate):
+def test_short_silent_or_low_rate_clip_has_no_fingerprint(samples, rate):
     assert fingerprint(samples.astype(np.float32), rate) is None
 
 
@@ -302,7 +302,7 @@ def test_overlap_with_a_benchmark_is_dropped_and_listed_unless_it_is_to_be_kept(
 # Splits
 
 
-def test_question_key_forgets_case_punctuation_and_the_order_of_choices():
+def test_question_key_ignores_case_punctuation_and_the_order_of_choices():
     assert question_key("What's that?", ["A dog", "a cat."]) == question_key("what s THAT", ["A cat", "a  dog"])
     assert question_key("What?", ["a", "b"]) != question_key("What?", ["a", "c"])
 
@@ -363,7 +363,7 @@ def two_layouts(tmp_path_factory):
     ("audiomcq", "a", "kill_before_write:2"),
     ("audsem", "b", "kill_in_audit:2"),  # clips inside
 ])  # fmt: skip
-def test_killed_preparation_goes_on_and_writes_the_same_bytes(two_layouts, source, part, hook):
+def test_killed_preparation_resumes_and_writes_the_same_bytes(two_layouts, source, part, hook):
     folder, mcq, sem = two_layouts
     output = folder / part / "out"
     whole = tree(output)
@@ -385,7 +385,7 @@ def test_second_start_decodes_nothing_and_writes_the_same_bytes(two_layouts, mon
     assert tree(folder / "a" / "out") == whole
 
 
-def test_clip_that_changed_is_heard_again(tmp_path):
+def test_changed_clip_is_inspected_again(tmp_path):
     path = write_audiomcq(tmp_path / "mcq", [audiomcq_row(0), audiomcq_row(1)])
     run("audiomcq", path, tmp_path / "out")
     clip = write_clip(tmp_path / "mcq" / "audios" / "mcq00000.wav", 77, seconds=3.0)
@@ -473,7 +473,7 @@ def test_usual_sets_are_joined_and_what_two_of_them_have_is_taken_once(tmp_path,
 
 
 def test_data_folder_without_any_set_says_what_goes_there(tmp_path):
-    with pytest.raises(InputError, match="holds none of AVQA/, AudSem/, AudioMCQ/, MMAR/, MMAU/"):
+    with pytest.raises(InputError, match="has none of AVQA/, AudSem/, AudioMCQ/, MMAR/, MMAU/"):
         prepare.main(["--data_root", str(tmp_path)])
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a row, before its clip is looked at."""
+"""The rules for rows, before their clips are inspected."""
 
 import pytest
 from foreign_sets import CHOICES, audiomcq_row, audsem_row, avqa_row, lettered
@@ -29,7 +29,7 @@ DROPPED_ROWS = [
 
 
 @pytest.mark.parametrize(("source", "row", "rule", "why"), DROPPED_ROWS, ids=[f"{r[2]}: {r[3]}" for r in DROPPED_ROWS])
-def test_row_that_cannot_be_learnt_from_is_dropped_by_its_rule(source, row, rule, why):
+def test_row_that_cannot_be_trained_on_is_dropped_by_its_rule(source, row, rule, why):
     with pytest.raises(Dropped) as caught:
         convert(source, row)
     assert caught.value.rule == rule

@@ -1,4 +1,4 @@
-"""What prepare.py writes runs through every stage as it is, under the shipped settings, with a tiny model."""
+"""The output of prepare.py goes through every stage unchanged, with the shipped settings and a tiny model."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Model inputs: the stock processor's ids and features, labels where the assistant speaks, lengths known beforehand."""
+"""Model inputs: the stock processor's ids and features, labels on the assistant's turn, lengths from headers."""
 
 import copy
 import json
@@ -114,7 +114,7 @@ def test_inputs_of_real_clips_equal_the_stock_processor(encoder, real_data):
         check_against_stock(encoder, samples[start : start + 8], "left")
 
 
-def test_labels_stand_on_the_assistants_turn_and_its_end_alone(encoder, tmp_path):
+def test_labels_are_only_on_the_assistants_turn_and_its_end(encoder, tmp_path):
     sample = sample_of(write_clip(tmp_path / "a.wav", 16000))
     for response in (format_response("hiss drum 1", "a drum"), format_response("", "a drum")):
         example = encoder.encode(sample, response)
@@ -283,7 +283,7 @@ def test_long_clip_is_cropped_at_its_end(processor, tmp_path):
     np.testing.assert_array_equal(encoder.load(sample_of(long)), load_audio(long)[:16000])
 
 
-def test_other_waveform_can_be_heard_in_a_clips_place(encoder, tmp_path):
+def test_other_waveform_can_replace_a_clip(encoder, tmp_path):
     sample = sample_of(write_clip(tmp_path / "a.wav", 16000))
     silence = encoder.encode_waveform(sample, np.zeros(16000, np.float32))
     assert silence.input_ids == encoder.encode(sample).input_ids
@@ -332,7 +332,7 @@ def test_encoder_can_be_sent_to_a_data_worker(encoder, tmp_path):
     assert sent.encode(sample).input_ids == encoder.encode(sample).input_ids
 
 
-def test_clips_that_are_not_heard_as_a_whole_are_counted(tmp_path):
+def test_cropped_and_truncated_clips_are_counted(tmp_path):
     short, long, cut = (tmp_path / f"{name}.wav" for name in ("short", "long", "cut"))
     for path, seconds in ((short, 1), (long, 3), (cut, 1)):
         soundfile.write(path, np.full(16000 * seconds, 0.1), 16000)

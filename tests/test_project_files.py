@@ -1,4 +1,4 @@
-"""What the project's own files say of each other: CI, the commit hook, the citation, the package's metadata."""
+"""The project's files agree with each other: CI, the commit hook, the citation, the package's metadata."""
 
 import re
 import tomllib

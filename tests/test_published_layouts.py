@@ -1,4 +1,4 @@
-"""Both training files of the published code run through SFT and GRPO as they are."""
+"""Both training files of the published code go through SFT and GRPO unchanged."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The report: a row a scored benchmark, accuracy and thinking by depth of the question, and a picture of them."""
+"""The report: a row per scored benchmark, accuracy and think rate by depth of the question, and pictures."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
 from omni_clst.report.course_picture import make_figure
-from omni_clst.report.pictures import draw, make_groups
+from omni_clst.report.pictures import make_groups, plot_scores
 from omni_clst.report.scores import accuracy, collect, compare, pool
 from omni_clst.report.style import MODEL_COLOURS, model_colour
 from omni_clst.report.tables import depth_table, results_table, summary_lines
@@ -78,7 +78,7 @@ def test_every_table_has_as_many_cells_in_every_row(tmp_path):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_models_stand_in_the_order_in_which_they_were_scored_with_their_results_together(tmp_path):
+def test_models_are_in_the_order_of_scoring_with_their_results_together(tmp_path):
     for model in ("base", "sft", "clst"):
         write_result(tmp_path / model, "r")
     for model in ("clst", "sft"):
@@ -120,7 +120,7 @@ def test_forced_and_free_are_compared_on_the_questions_that_both_answered(tmp_pa
     assert (accuracy(ways["free"]), accuracy(ways["empty"]), len(ways["free"])) == (100.0, 50.0, 2)
 
 
-def test_models_measured_in_one_way_alone_are_not_compared(tmp_path):
+def test_models_measured_under_one_condition_are_not_compared(tmp_path):
     write_result(tmp_path / "base", "rw", asks=False)
     write_result(tmp_path / "sft", "rw", audio="silence")
     write_result(tmp_path / "sft", "rw", audio="silence", thought="empty")
@@ -149,14 +149,14 @@ def test_same_id_in_two_benchmarks_is_two_questions(tmp_path):
     assert [len(answers) for answers in pool(collect(tmp_path)).values()] == [4]
 
 
-def test_question_without_a_readable_clip_is_wrong_and_thoughtless(tmp_path):
+def test_question_without_a_readable_clip_is_wrong_and_without_thought(tmp_path):
     folder = write_result(tmp_path / "sft", "r")
     with open(folder / "predictions.jsonl", "a") as predictions, open(folder / "verdicts.jsonl", "a") as verdicts:
         predictions.write('{"id": "gone", "model_output": "", "model_output_raw": "", "error": "no clip"}\n')
         verdicts.write('{"id": "gone", "official": 0, "strict": 0}\n')
     (result,) = collect(tmp_path)
     assert results_table([result]).splitlines()[2] == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 0 | 2.0 |"
-    draw([result], tmp_path / "x.png")
+    plot_scores([result], tmp_path / "x.png")
 
 
 def test_verdict_without_a_prediction_is_an_error_that_names_it(tmp_path):
@@ -171,7 +171,7 @@ def test_report_of_a_models_own_folder_names_the_model(tmp_path):
     assert collect(tmp_path / "sft")[0].condition.model == "sft"
 
 
-def test_kinds_stand_from_shallow_to_deep_and_sums_behind_them(tmp_path):
+def test_kinds_are_ordered_from_shallow_to_deep_with_sums_after_them(tmp_path):
     write_result(tmp_path / "sft", "rr", DEEP)
     write_result(tmp_path / "sft", "Rw", {"sub-category": "after", "depth": "shallow"}, first=2)
     write_result(tmp_path / "sft", "RR", {"sub-category": "after", "depth": "deep"}, first=4)
@@ -193,7 +193,7 @@ def test_picture_takes_any_number_of_models(tmp_path, count):
         write_result(tmp_path / f"model{number}", "rRww", DEEP)
     write_result(tmp_path / "model0", "wwww", DEEP, thought="empty")
     write_result(tmp_path / "model0", "wwww", DEEP, audio="other")
-    draw(collect(tmp_path), tmp_path / "picture.png")
+    plot_scores(collect(tmp_path), tmp_path / "picture.png")
     width, height = Image.open(tmp_path / "picture.png").size
     assert 500 < width < 3300
     assert 500 < height < 1200

@@ -1,4 +1,4 @@
-"""Every decision of the parser is a row here."""
+"""The parser of completions, case by case."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a completion earns: one row a rule, each ending in its reason."""
+"""Rewards: one case per rule, each with its reason."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_reward(name, text, earned, reason):
     assert REWARDS[name](SAMPLE, text) == pytest.approx(earned), reason
 
 
-def test_every_reward_stands_in_the_table():
+def test_every_reward_is_in_the_table():
     assert {row[0] for row in TABLE} == set(REWARDS)
 
 

@@ -266,13 +266,13 @@ def test_five_problems_are_all_shown(tmp_path):
 
 def test_duplicate_id_names_both_lines(tmp_path):
     path = write(tmp_path / "t.jsonl", ROW, ROW | {"id": "b"}, ROW)
-    assert message(path) == f"{path}:3: id 'a' stands already at {path}:1"
+    assert message(path) == f"{path}:3: id 'a' is used already at {path}:1"
 
 
 def test_equal_rows_without_ids_are_duplicates(tmp_path):
     bare = {key: value for key, value in ROW.items() if key != "id"}
     path = write(tmp_path / "t.jsonl", bare, bare)
-    assert message(path) == f"{path}:2: id 'a246cebe7485d4e0' stands already at {path}:1"
+    assert message(path) == f"{path}:2: id 'a246cebe7485d4e0' is used already at {path}:1"
 
 
 BAD_FILES = [
@@ -315,7 +315,7 @@ HOLES = [
 
 
 @pytest.mark.parametrize(("missing", "problem"), HOLES, ids=[row[0] for row in HOLES])
-def test_benchmark_row_with_a_hole_is_nothing_to_learn_from(tmp_path, missing, problem):
+def test_incomplete_benchmark_row_is_not_trainable(tmp_path, missing, problem):
     """Benchmarks are read leniently; training is not."""
     path = write(tmp_path / "t.jsonl", BENCHMARK_ROW | {missing: None})
     assert message(path) == f"{path}:1: {problem}"

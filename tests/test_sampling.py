@@ -1,4 +1,4 @@
-"""Tokens and the log-probability of tokens come from one distribution, and from nothing else."""
+"""Tokens and their log-probabilities come from the same distribution."""
 
 from collections import Counter
 

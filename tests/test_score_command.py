@@ -1,4 +1,4 @@
-"""`src/score.py` as its users call it: what it prints, writes and refuses."""
+"""`src/score.py` from the command line: its output, files and errors."""
 
 import ast
 import json
@@ -137,7 +137,7 @@ def test_not_a_file_and_not_a_benchmark_end_with_status_2(meta, tmp_path):
     assert result.stderr == "error: benchmark 'mmau-test' is not one of mmar, mmau-mini\n"
 
 
-def test_all_that_is_wrong_with_a_command_is_said_at_once(meta, tmp_path):
+def test_all_problems_of_a_command_are_reported_together(meta, tmp_path):
     result = run_score(tmp_path / "gone.json", meta, "--benchmark", "mmmu", "--prediction", "x", "--json")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [

@@ -1,4 +1,4 @@
-"""The official score to the row, and where the strict one differs."""
+"""The official score, row by row, and where the strict one differs."""
 
 import json
 import re
@@ -169,7 +169,7 @@ BAD_PREDICTIONS = [
     ('{"id": "a", "text": "x"}\n', "{path}:1: none of model_output, model_prediction, answer_prediction in it"),
     (
         '{"id": "a", "model_output": "x"}\n{"id": "a", "model_output": "y"}\n',
-        "{path}:2: id 'a' stands already at {path}:1 with another answer",
+        "{path}:2: id 'a' is used already at {path}:1 with another answer",
     ),
     ('{"model_output": "x"}\n', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
     ('{"a": "x", "b": "y"}', "{path}:1: no id in it; a row is {{'id': ..., 'model_output': ...}}"),
@@ -213,7 +213,7 @@ def test_table_and_json_name_the_keys(rows):
     mixed = Predictions(scores.predictions.outputs, {"model_prediction": 3, "model_output": 1}, 0, repeated=2)
     table = format_table(score(rows, mixed)).splitlines()
     assert table[0].endswith("; answers read from model_prediction (3 rows), model_output (1 row)")
-    assert "2 predictions stand again with the same answer and count once" in table
+    assert "2 predictions are repeated with the same answer and count once" in table
     assert score(rows, mixed).to_json()["output_keys"] == {"model_prediction": 3, "model_output": 1}
 
 

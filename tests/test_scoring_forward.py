@@ -1,4 +1,4 @@
-"""The policy's forward: log-probabilities of completions as a plain, independent forward finds them, row by row."""
+"""The policy's forward: log-probabilities of completions equal those of a plain forward, one by one."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_log_probs_equal_a_plain_forward_row_by_row(policy, filters):
     assert found[policy[3] == 0].eq(0).all()
 
 
-def test_other_clip_changes_its_group_and_nobody_else(policy):
+def test_other_clip_changes_its_group_and_no_other(policy):
     _, examples, _, mask = policy
     before = score(policy).log_probs
     deaf = [*examples]
@@ -85,7 +85,7 @@ def test_other_clip_changes_its_group_and_nobody_else(policy):
     assert moved[[0, 2]].max() < 1e-6
 
 
-def test_groups_do_not_see_each_other(policy):
+def test_groups_do_not_attend_to_each_other(policy):
     """A group alone scores as it does among others, whose prompts are longer."""
     model, examples, ids, mask = policy
     together = score(policy).log_probs[COPIES : 2 * COPIES]
@@ -94,8 +94,8 @@ def test_groups_do_not_see_each_other(policy):
     assert torch.allclose(alone, together, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 3, 5])
-def test_rows_in_pieces_give_the_same_scores_and_gradients(policy, rows_at_once):
+@pytest.mark.parametrize("completions_at_once", [1, 3, 5])
+def test_completions_in_parts_give_the_same_scores_and_gradients(policy, completions_at_once):
     model = policy[0]
 
     def gradients(**settings):
@@ -105,7 +105,7 @@ def test_rows_in_pieces_give_the_same_scores_and_gradients(policy, rows_at_once)
         return scores, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
     whole, expected = gradients()
-    parts, found = gradients(rows_at_once=rows_at_once)
+    parts, found = gradients(completions_at_once=completions_at_once)
     assert torch.allclose(parts.log_probs, whole.log_probs, atol=1e-5)
     assert torch.allclose(parts.entropies, whole.entropies, atol=1e-5)
     assert len(found) == len(expected) > 10

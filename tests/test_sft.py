@@ -89,7 +89,7 @@ def test_loss_falls(undisturbed):
 def test_second_start_has_nothing_to_do(world, undisturbed, capsys):
     before = (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns
     sft.main(arguments(world, "undisturbed"))
-    assert "is there already: nothing to do" in capsys.readouterr().out
+    assert "exists: nothing to do" in capsys.readouterr().out
     assert (undisturbed / "merged" / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -105,7 +105,7 @@ def test_run_killed_while_merging_only_merges_again(world, undisturbed, tmp_path
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
+def test_killed_run_resumes_like_an_uninterrupted_one(world, undisturbed):
     """Killed before the marker of the second checkpoint, inside the writing of it, and between two steps."""
     run_dir = world / "runs" / "killed"
     argv = arguments(world, "killed")
@@ -126,7 +126,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(world, undisturbed):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(world, tmp_path):
+def test_two_processes_train_like_one(world, tmp_path):
     """Five steps of four rows: two processes of two rows against one process that adds up two batches of two."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
@@ -143,7 +143,7 @@ def test_two_processes_learn_what_one_does(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_under_zero2_merges_what_plain_training_does(world, undisturbed):
+def test_run_under_zero2_merges_the_same_as_plain_training(world, undisturbed):
     """Two gloo processes through DeepSpeed against one plain process; the adapter is merged at the end of both."""
     settings = {"deepspeed": REPOSITORY / "configs" / "zero2.json", "gradient_accumulation_steps": 1}
     run_driver("none", arguments(world, "zero2", **settings), processes=2, forked=False)
@@ -267,7 +267,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
     out = capsys.readouterr().out
     for word in (
         "samples      24 (easy 8, medium 8, hard 8)",
-        "steps        6, 4 rows each",
+        "steps        6, 4 samples each",
         "parameters ",
         "memory ",
         "disk ",

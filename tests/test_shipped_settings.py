@@ -75,7 +75,7 @@ def apart(found: Path, expected: Path, world: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["clst_15k", "clst_15k_lora"])
-def test_grpo_under_zero3_learns_what_one_process_learns(world, config):
+def test_grpo_under_zero3_trains_like_one_process(world, config):
     """In float32, where both sample the same tokens: full and LoRA, dynamic sampling, groups in pieces."""
     own = GRPO | SAVING_MEMORY | {"dtype": "float32"}
     accumulated = 1 if config == "clst_15k" else 2
@@ -92,7 +92,7 @@ def test_grpo_under_zero3_learns_what_one_process_learns(world, config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "bound"), [("clst_15k", 0.35), ("clst_15k_lora", 0.05)])
-def test_grpo_in_bfloat16_learns_alike_under_zero3_and_ddp(world, config, bound):
+def test_grpo_in_bfloat16_trains_alike_under_zero3_and_ddp(world, config, bound):
     """As shipped but for the size. All three learn from the same completions; what is left apart is bfloat16's rounding.
 
     In full fine-tuning ZeRO-3 also holds and saves the weights themselves in bfloat16, which is a part of what 8 steps
@@ -124,7 +124,7 @@ def test_grpo_in_bfloat16_learns_alike_under_zero3_and_ddp(world, config, bound)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("bfloat16", 0.02)])
-def test_sft_under_zero3_learns_what_one_process_learns(world, dtype, bound):
+def test_sft_under_zero3_trains_like_one_process(world, dtype, bound):
     own = SFT | {"dtype": dtype, "per_device_train_batch_size": 2, "merge": "false"}
     plain = run(world, "sft", "sft_lora", f"sft {dtype}", "none", 1, own, gradient_accumulation_steps=4)
     zero3 = run(world, "sft", "sft_lora", f"sft {dtype} zero3", "none", 2, own | {"deepspeed": world / "zero3.json"},

@@ -1,4 +1,4 @@
-"""Foreign layouts become samples; their rows here are made up in the outside world's schemas."""
+"""Rows in foreign layouts become samples."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Nothing is left on the machine that a GPU computes with: shown with a stand-in for the GPU (`stand_in_device.py`)."""
+"""All tensors of a computation are on the device, checked with a stand-in for a GPU (`stand_in_device.py`)."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def world(tmp_path_factory):
     return folder
 
 
-def test_stand_in_tells_tensors_of_the_device_from_the_machines():
+def test_stand_in_distinguishes_tensors_of_the_device():
     layer = torch.nn.Linear(2, 2)
     with StandInDevice() as mode:
         here, there = torch.ones(2), torch.ones(2, device="cpu:0")

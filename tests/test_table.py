@@ -1,4 +1,4 @@
-"""The one table: names to the left, figures to the right, or Markdown."""
+"""Tables: names to the left, numbers to the right, or Markdown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Guided thought dropout: right loses the thought, wrong keeps it, and no clip stands on both sides of the split."""
+"""Guided thought dropout: thoughts of samples answered right are dropped, and no clip is on both sides of the split."""
 
 import json
 
@@ -61,10 +61,10 @@ def test_sample_without_an_answer_is_an_error():
 
 def test_summary_counts_every_sample():
     made = drop_thoughts(SAMPLES, RATES, "guided", 1.0, 0)
-    assert describe(made, SAMPLES) == "6 samples, thoughts: 3 kept (50 %), 2 dropped (33 %), 1 never there"
+    assert describe(made, SAMPLES) == "6 samples, thoughts: 3 kept (50 %), 2 dropped (33 %), 1 had none"
 
 
-def test_no_clip_stands_on_both_sides_of_the_split():
+def test_no_clip_is_on_both_sides_of_the_split():
     train, valid = split_by_clip(SAMPLES, 0.34, seed=3)
     assert len(valid) == 2
     assert not {sample.audio_path for sample in train} & {sample.audio_path for sample in valid}
@@ -88,13 +88,13 @@ def test_leaving_out_every_sample_is_an_error():
     )
 
 
-def test_row_says_what_was_heard_where_that_is_not_the_clip():
+def test_row_names_the_audio_source_unless_it_is_the_clip():
     prompt = make_prompt("direct", "")
     assert "audio" not in answer_row(SAMPLES[0], ["a"], prompt, "m")
     assert answer_row(SAMPLES[0], ["a"], prompt, "m", "silence")["audio"] == "silence"
 
 
-def test_answers_that_heard_something_else_are_refused_at_their_line(tmp_path):
+def test_answers_with_another_audio_source_are_refused_at_their_line(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"id": "a", "correct": [1], "audio": "silence"}\n{"id": "b", "correct": [1], "audio": "other"}\n')
     with pytest.raises(InputError) as caught:
@@ -175,13 +175,13 @@ def test_model_answers_silence_and_its_rows_say_so(answered):
 def test_folder_of_answers_to_the_clips_takes_no_answers_to_silence(answered):
     """And neither the other way round; a folder from before there was a choice has no such setting."""
     assert "audio" not in json.loads((answered / "real" / "settings.json").read_text())
-    with pytest.raises(InputError, match=r"real: holds answers made with other settings \(audio: None -> silence\)"):
+    with pytest.raises(InputError, match=r"real: has answers with other settings \(audio: None -> silence\)"):
         answer.main(answer_arguments(answered, answered / "real", "--audio", "silence"))
-    with pytest.raises(InputError, match=r"silence: holds answers made with other settings \(audio: silence -> None\)"):
+    with pytest.raises(InputError, match=r"silence: has answers with other settings \(audio: silence -> None\)"):
         answer.main(answer_arguments(answered, answered / "silence"))
 
 
-def test_samples_hear_another_clip_on_request(answered):
+def test_samples_get_another_clip_on_request(answered):
     answer.main(answer_arguments(answered, answered / "other", "--audio", "other"))
     assert {row["audio"] for _, row in read_jsonl(answered / "other" / "answers.jsonl")} == {"other"}
 

@@ -1,4 +1,4 @@
-"""Settings of the library's trainers: every one is judged, what is passed on has an effect, the rest is one line."""
+"""Settings of the library's trainers: every one is sorted, passed-on ones have an effect, others are one-line errors."""
 
 import json
 from dataclasses import fields
@@ -38,14 +38,14 @@ def judgements(name: str, ours: set[str]) -> list[str]:
     return [word for word, names in lists.items() if name in names]
 
 
-def test_every_setting_of_transformers_is_judged_once():
+def test_every_setting_of_transformers_is_sorted_once():
     ours = set(SFTConfig.model_fields)
     theirs = {f.name for f in fields(TrainingArguments)}
     assert {name: judgements(name, ours) for name in theirs if len(judgements(name, ours)) != 1} == {}
     assert theirs >= {*SET_BY_THE_RUN, *REFUSED, *PASSED_ON} - {"reward_weights", "shuffle_dataset"}
 
 
-def test_every_setting_of_trl_is_judged_once():
+def test_every_setting_of_trl_is_sorted_once():
     ours = set(CLSTConfig.model_fields)
     more = {f.name for f in fields(GRPOConfig)} - {f.name for f in fields(TrainingArguments)}
     lists = [ours, SET_BY_THE_RUN, REFUSED_OF_TRL, PASSED_TO_TRL]
@@ -54,7 +54,7 @@ def test_every_setting_of_trl_is_judged_once():
     assert not set(REFUSED_OF_TRL) & set(REFUSED)
 
 
-def test_no_known_name_of_elsewhere_is_a_setting():
+def test_no_known_name_of_other_programs_is_a_setting():
     ours = SFTConfig.model_fields.keys() | CLSTConfig.model_fields.keys()
     assert not KNOWN_ELSEWHERE.keys() & (ours | {f.name for f in fields(GRPOConfig)})
 

@@ -1,4 +1,4 @@
-"""What of TRL's and transformers' trainers the project overrides or reads: a new version that changes it fails here."""
+"""The methods and attributes of TRL's and transformers' trainers that the project uses: changes in new versions fail."""
 
 import ast
 import inspect
@@ -66,14 +66,14 @@ def test_attribute_that_the_bridge_uses_is_still_there(name):
     assert re.search(rf"self\.{name}\b", inspect.getsource(GRPOTrainer.__init__))
 
 
-def test_table_of_the_bridge_lists_what_is_answered():
+def test_table_of_the_bridge_lists_what_is_overridden():
     """All that it and the trainer override; whole checkpoints and gradient norms are `training/base.py`."""
     table = set(re.findall(r"^\| `(\w+)`", trl_bridge.__doc__, re.MULTILINE))
     own = {name for cls in (trl_bridge.TRLBridge, AudioGRPOTrainer) for name in vars(cls)}
-    assert table == overridden() & own - {"_save_with_all", "_write_beside_weights"}
+    assert table == overridden() & own - {"_save_collectively", "_write_extra_files"}
 
 
-def test_one_file_meets_the_trainer_of_trl():
+def test_one_file_uses_the_trainer_of_trl():
     def names_trl(path) -> bool:
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]

@@ -25,7 +25,7 @@ def make_base(folder: Path, seed: int = 0, hidden: int = 32, gain: float = 5.0) 
         for parameter in model.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(gain)  # far from uniform, so that greedy answers differ between samples
-        model.audio_tower.proj.weight.mul_(30.0)  # and depend on what is heard
+        model.audio_tower.proj.weight.mul_(30.0)  # and depend on the audio
     save_base(folder, model, config, processor)
     return folder
 

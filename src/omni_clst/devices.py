@@ -1,4 +1,4 @@
-"""The device a process computes on; a GPU that is there and cannot be used is an error, never a silent CPU run."""
+"""Choose the device of a process; a GPU that exists but cannot be used is an error, never a silent CPU run."""
 
 import os
 import subprocess
@@ -19,9 +19,9 @@ _DEVICE_NODE = Path("/dev/nvidia0")
 def choose_device(setting: str = "auto") -> "torch.device":
     """The device for this process: `cpu`, or the GPU of its `LOCAL_RANK` (0 where unset).
 
-    `auto` takes a GPU where there is one, else the CPU; `cuda` insists on one. Raises `InputError` with the remedy for
-    a GPU that the machine has and torch cannot use (a driver older than the torch build, a CPU-only build), for `cuda`
-    without a GPU, and for more processes than visible GPUs.
+    `auto` is a GPU if there is one, else the CPU; `cuda` requires a GPU. Raises `InputError` with the remedy for a GPU that
+    torch cannot use (a driver older than the torch build, a CPU-only build), for `cuda` without a GPU, and for more
+    processes than visible GPUs.
     """
     import torch
 
@@ -30,11 +30,11 @@ def choose_device(setting: str = "auto") -> "torch.device":
     if setting == "cpu":
         return torch.device("cpu")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch warns about here is the reason in the error below
+        warnings.simplefilter("ignore")  # torch's warning here becomes the reason in the error below
         available = torch.cuda.is_available()
     if available:
-        # cuDNN's attention, which torch prefers on Hopper and Blackwell, returns NaN gradients under a mask of one's own
-        # (pytorch issue 196678) and plans anew for every length, that is for every token of a rollout
+        # cuDNN's attention, which torch prefers on Hopper and Blackwell, returns NaN gradients under an explicit mask
+        # (pytorch issue 196678) and makes a new plan for every length, that is for every token of a rollout
         torch.backends.cuda.enable_cudnn_sdp(False)
         return torch.device("cuda", _local_rank(torch.cuda.device_count()))
     if gpu_is_present():
@@ -48,7 +48,7 @@ def choose_device(setting: str = "auto") -> "torch.device":
 
 
 def gpu_is_present() -> bool:
-    """Whether the driver knows of an NVIDIA GPU that CUDA_VISIBLE_DEVICES does not hide, whatever torch makes of it."""
+    """Whether the driver reports an NVIDIA GPU that CUDA_VISIBLE_DEVICES does not hide, usable by torch or not."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     if _DEVICE_NODE.exists():
@@ -68,7 +68,7 @@ def _local_rank(gpus: int) -> int:
 
 
 def _reason() -> str:
-    """Why torch cannot use the GPU, in torch's own words."""
+    """torch's reason why it cannot use the GPU."""
     import torch
 
     try:

@@ -1,7 +1,7 @@
-"""What a setting is: a pydantic field that carries its rule, its help text, and whether a resumed run may change it.
+"""Settings as pydantic fields, each with its rule, its help text, and whether a resumed run may change it.
 
-pydantic judges strictly; before it does, `FieldType.read` turns what people write in a YAML or on a command line into the
-field's type where it fits. Rules between settings are methods marked with `rule`, which yield one line a problem.
+pydantic validates strictly; before, `FieldType.read` converts values of a YAML or a command line to the field's type where
+possible. Rules between settings are methods marked with `rule`, which yield one line per problem.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -22,27 +22,28 @@ from pydantic_core import PydanticCustomError, core_schema
 
 Lines = Iterator[str]
 T = TypeVar("T")
+_RULE_MARK = "is_rule"
 
 
 def rule(method: Callable[..., Lines]) -> Callable[..., Lines]:
-    """Mark a method of `Settings` that yields what is wrong with several settings together."""
-    method.is_rule = True
+    """Mark a method of `Settings` that yields problems between several settings."""
+    setattr(method, _RULE_MARK, True)
     return method
 
 
 class Settings(BaseModel):
-    """A stage's settings; every field says in its `description` what it trades."""
+    """A stage's settings; the `description` of every field says what it trades."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     def problems(self) -> list[str]:
-        """Lines of all rules, the base classes' first; a rule that reads a setting without a usable value says nothing."""
-        found: list[str] = []
+        """The problems of all rules, base classes first; rules that read a setting without a valid value are skipped."""
+        problems: list[str] = []
         for cls in reversed(type(self).__mro__):
             for method in vars(cls).values():
-                if isinstance(method, types.FunctionType) and hasattr(method, "is_rule"):
-                    found += self._lines_of(method)
-        return found
+                if isinstance(method, types.FunctionType) and hasattr(method, _RULE_MARK):
+                    problems += self._lines_of(method)
+        return problems
 
     def _lines_of(self, method: Callable[..., Lines]) -> list[str]:
         try:
@@ -53,7 +54,7 @@ class Settings(BaseModel):
             return []
 
     @rule
-    def _files_are_there(self) -> Lines:
+    def _files_exist(self) -> Lines:
         for name, info in type(self).model_fields.items():
             location = FieldType.of(info).location
             if location and location.is_existing_file:
@@ -61,7 +62,7 @@ class Settings(BaseModel):
 
     @classmethod
     def why_not(cls, key: str) -> str | None:
-        """Why a key that people know from elsewhere cannot be set here; None for a key that nobody knows."""
+        """Why a key that is known from other programs cannot be set here; None for an unknown key."""
         return None
 
     @classmethod
@@ -71,30 +72,30 @@ class Settings(BaseModel):
 
 
 _RESUMABLE = object()
-# Of a setting that shows or stores more or less, while the run learns the same: a resumed run may change it.
+# A setting that a resumed run may change, since it does not affect the trained weights.
 MayChange = Annotated[T, _RESUMABLE]
 
 
 @dataclass(frozen=True)
 class Location:
-    """Marks a text that is a path, made absolute when read, or a Hub id."""
+    """Marks a text as a path, which is made absolute when read, or a Hub id."""
 
     is_existing_file: bool = False
     may_be_hub_id: bool = False
 
     def resolve(self, value: str, base: Path) -> str:
-        """An absolute path, relative ones counted from `base`; an id stays as it is where no such folder exists."""
+        """The absolute path, where relative ones count from `base`; a Hub id is unchanged if no such folder exists."""
         absolute = os.path.normpath(base / os.path.expanduser(value))
         if not self.may_be_hub_id:
             return absolute
         looks_like_id = value.count("/") == 1 and not value.startswith((".", "/", "~"))
-        is_misspelt = os.path.isdir(os.path.dirname(absolute))  # `runs/sft_lroa` is no id: there is a folder `runs`
+        is_misspelt = os.path.isdir(os.path.dirname(absolute))  # `runs/sft_lroa` is not an id if there is a folder `runs`
         return value if looks_like_id and not is_misspelt else absolute
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text that is one of names which a registry knows; `Literal` where they stand in the code."""
+    """Marks a text as one of a registry's names; for names that are fixed in the code use `Literal`."""
 
     names: tuple[str, ...]
 
@@ -122,9 +123,9 @@ AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # a rule judges it
 
 @dataclass(frozen=True)
 class FieldType:
-    """A setting's type as people write it: what kind of value, whether none is one, and the rules that stand beside it."""
+    """A setting's type as users give it: the kind of value, whether none is allowed, and the marks in `Annotated`."""
 
-    kind: object
+    kind: Any
     is_optional: bool
     marks: tuple
 
@@ -166,17 +167,17 @@ class FieldType:
         return words[self.plain] + (" or none" if self.is_optional else "")
 
     def read(self, value: object) -> object:
-        """A YAML's value or a command line's text as this type; the value as it is where it does not fit."""
+        """A YAML's value or a command line's text converted to this type; unchanged if it does not fit."""
         if self.is_optional and (value is None or value in ("none", "None", "null")):
             return None
         try:
             return _READERS[self.plain](value)
-        except (ValueError, OverflowError, yaml.YAMLError):  # the second for an infinity where a whole number belongs
+        except (ValueError, OverflowError, yaml.YAMLError):  # the second: infinity for a whole number
             return value
 
     @property
     def values(self) -> str:
-        """What may be given, in the fewest words; "" for any text."""
+        """The allowed values in a few words; "" for any text."""
         if self.names or self.plain is bool:
             return " | ".join(self.names or ("true", "false"))
         if self.location:
@@ -186,11 +187,11 @@ class FieldType:
         if not words:
             return ""
         limits = [(">", "gt"), (">=", "ge"), ("<", "lt"), ("<=", "le")]
-        stated = [f"{sign} {self._limit(name)}" for sign, name in limits if self._limit(name) is not None]
-        return f"{words} {', '.join(stated)}".rstrip() + (" | none" if self.is_optional else "")
+        bounds = [f"{sign} {self._limit(name)}" for sign, name in limits if self._limit(name) is not None]
+        return f"{words} {', '.join(bounds)}".rstrip() + (" | none" if self.is_optional else "")
 
     def range_in_words(self, value: float) -> str:
-        """The range that a number is not in."""
+        """The allowed range, for the error about a number outside it."""
         low, above = self._limit("ge"), self._limit("gt")
         high, below = self._limit("le"), self._limit("lt")
         if above == 0 and not 0 < value < math.inf:
@@ -209,7 +210,7 @@ class FieldType:
 
 
 def _options(annotation: object, marks: tuple) -> Iterator[tuple[object, tuple]]:
-    """The members of a union, each with what stands beside it in `Annotated`."""
+    """The members of a union, each with its marks in `Annotated`."""
     if typing.get_origin(annotation) is Annotated:
         inner, *more = typing.get_args(annotation)
         unfolded = [part for mark in more for part in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
@@ -259,12 +260,12 @@ _READERS = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_str
 
 
 def missing_file(name: str, path: str | None) -> Lines:
-    """The line for a path, where one is given, at which no file is."""
+    """The problem of a path at which no file exists; none for None."""
     if path is not None and not Path(path).is_file():
         yield f"{name} {path}: no such file"
 
 
 def missing_package(setting: str, package: tuple[str, str] | None) -> Lines:
-    """The line for a setting whose package, as imported and as installed, is not there."""
+    """The problem of a setting whose package (import name, install name) is not installed."""
     if package is not None and find_spec(package[0]) is None:
         yield f"{setting} needs a package that is not installed: pip install {package[1]}"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and append-only files that survive a torn last line."""
+"""Read and write files: written whole or not at all, or append-only with a last line that a kill may cut off."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 
@@ -23,7 +24,7 @@ def sha256_of_text(text: str) -> str:
 
 
 def require_writable(folder: Path | str) -> Path:
-    """Make `folder` and prove that a file can be written there; raises `InputError` if not."""
+    """Create `folder` and check that a file can be written in it; raises `InputError` if not."""
     folder = Path(folder)
     probe = folder / f".writable-{os.getpid()}"
     try:
@@ -35,35 +36,35 @@ def require_writable(folder: Path | str) -> Path:
     return folder
 
 
-def require_disk(folder: Path | str, needed_bytes: int, what: str) -> None:
-    """Raise `InputError` if the disk that holds `folder` has less than `needed_bytes` free."""
+def require_disk(folder: Path | str, needed_bytes: int, purpose: str) -> None:
+    """Raise `InputError` if the disk of `folder` has less than `needed_bytes` free; `purpose` is named in it."""
     folder = Path(folder)
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        raise InputError(f"{folder}: {what} needs {needed_bytes / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free")
+        raise InputError(f"{folder}: {purpose} needs {needed_bytes / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free")
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` only if the block ends without an error."""
+    """Yield a temporary path to write to, which is renamed to `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
-        with open(beside, "rb") as file:
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with atomic_path(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -73,38 +74,38 @@ def write_json(path: Path | str, value: object) -> None:
 
 def write_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
     """Write JSON Lines, whole or not at all."""
-    with atomic_path(path) as beside, open(beside, "w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
-    """Append JSON Lines in one write, so that a kill leaves all rows, none, or a torn last line."""
+    """Append JSON Lines in one write, so that a kill leaves all rows, none, or an incomplete last line."""
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
     with open(path, "ab", buffering=0) as file:
         file.write(data)
 
 
-def mend_torn_tail(path: Path | str) -> None:
-    """Cut an unfinished last line (a process died while appending) off an append-only file."""
+def remove_incomplete_line(path: Path | str) -> None:
+    """Remove an incomplete last line (of a process that was killed while appending) from an append-only file."""
     path = Path(path)
     if not path.exists():
         return
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        os.truncate(path, whole)
+    complete = data.rfind(b"\n") + 1
+    if complete != len(data):
+        os.truncate(path, complete)
 
 
 def read_appended(path: Path | str) -> Iterator[dict]:
-    """Rows of an append-only file, without a torn last line; none where there is no file."""
+    """Rows of an append-only file without an incomplete last line; none where there is no file."""
     if Path(path).exists():
-        mend_torn_tail(path)
+        remove_incomplete_line(path)
         yield from (row for _, row in read_jsonl(path))
 
 
-def read_json(path: Path | str) -> object:
-    """Read one JSON value; raises `InputError` naming file and line."""
+def read_json(path: Path | str) -> Any:
+    """Read one JSON value; raises `InputError` with file and line."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -116,7 +117,7 @@ def read_json(path: Path | str) -> object:
 
 
 def read_object(path: Path | str) -> dict:
-    """Read one JSON object; raises `InputError` naming the file for any other value."""
+    """Read one JSON object; raises `InputError` with the file for any other value."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected an object, got {str(value)[:60]!r}")
@@ -124,7 +125,7 @@ def read_object(path: Path | str) -> dict:
 
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
-    """Yield (line number from 1, object) of every line that is not blank; raises `InputError` naming file and line."""
+    """Yield (line number from 1, object) of every line that is not blank; raises `InputError` with file and line."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):

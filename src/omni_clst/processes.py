@@ -1,4 +1,4 @@
-"""The processes of a launch: which one this is, one voice for all, and waiting for each other."""
+"""The processes of a torchrun launch: rank and count, printing on rank 0, barriers."""
 
 import os
 from datetime import timedelta
@@ -11,12 +11,12 @@ def process_rank() -> int:
 
 
 def process_count() -> int:
-    """How many processes the launch has."""
+    """The number of processes of the launch; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def quiet_libraries() -> None:
-    """Keep what transformers says of its own defaults off the screen; what matters of it is checked where it is used."""
+    """Silence transformers' messages about its defaults and its progress bars."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -24,13 +24,13 @@ def quiet_libraries() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line, on rank 0 alone."""
+    """Print a line on rank 0 only."""
     if process_rank() == 0:
         print(text, flush=True)
 
 
 def join_processes() -> None:
-    """Let the launch's processes wait for each other; does nothing for a single one."""
+    """Initialise torch.distributed, for barriers; does nothing for a single process."""
     import torch.distributed as dist
 
     if process_count() > 1 and not dist.is_initialized():
@@ -38,7 +38,7 @@ def join_processes() -> None:
 
 
 def wait_for_all() -> None:
-    """A barrier over the launch's processes."""
+    """A barrier over the launch's processes; does nothing without torch.distributed."""
     import torch.distributed as dist
 
     if dist.is_initialized():

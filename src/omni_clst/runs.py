@@ -1,4 +1,4 @@
-"""Run directories: what is in force, on what it runs, and whether a second start may go on where the first stopped."""
+"""Create run directories with their settings and environment, and check that a resumed run has the same settings."""
 
 import importlib.metadata
 import os
@@ -18,16 +18,15 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 
 
 def changed_settings(before: dict, now: dict, may_change: Collection[str] = ()) -> list[str]:
-    """Settings that matter and differ, as `name: before -> now`."""
+    """Settings that differ and are not in `may_change`, as `name: before -> now`."""
     names = sorted((before.keys() | now.keys()) - set(may_change))
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
 def open_run(config) -> Path:
-    """Make or reopen a run directory and write `config.yaml` and `environment.json`; raises `InputError`.
+    """Create or reopen a run directory and write `config.yaml` and `environment.json`.
 
-    A directory with other settings is refused, naming them, unless the run is to start anew (`overwrite`). Rank 0
-    writes and the others wait for it.
+    Raises `InputError` for a directory with other settings, unless `overwrite`. Rank 0 writes, the others wait.
     """
     run_dir = config.run_dir
     if process_rank() == 0:
@@ -46,21 +45,21 @@ def _write_run(config, run_dir: Path) -> None:
         if changed:
             raise InputError(
                 f"{run_dir}: was started with other settings ({'; '.join(changed)}); "
-                "give another --run_name, or --overwrite to lose it"
+                "give another --run_name, or --overwrite to delete it"
             )
     write_config(config, file)
     write_json(run_dir / "environment.json", describe_environment())
 
 
-def tell_launcher(run_dir: Path) -> None:
-    """Write where a finished run is into the file that the launcher names, if it does; once a node, as there it waits."""
+def notify_launcher(run_dir: Path) -> None:
+    """Write a finished run's directory to the file that the launcher names, if any; one process per node does."""
     file = os.environ.get(FINISHED_RUN_VARIABLE)
     if file and os.environ.get("LOCAL_RANK", "0") == "0":
         Path(file).write_text(f"{run_dir}\n", encoding="utf-8")
 
 
 def describe_environment() -> dict:
-    """Versions, commit and devices that a run's figures were measured with."""
+    """Versions, commit and devices of this run."""
     import torch
 
     versions = {}
@@ -81,7 +80,7 @@ def describe_environment() -> dict:
 
 
 def _commit() -> str | None:
-    """The repository's commit, with `+` behind it when files differ from it; None outside a checkout."""
+    """The repository's commit, with a `+` if files differ from it; None outside a checkout."""
     if shutil.which("git") is None:
         return None
 

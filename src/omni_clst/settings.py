@@ -1,7 +1,7 @@
-"""Settings are read: the YAML wins over the defaults and the command line over the YAML; `--help` prints them.
+"""Read settings: the YAML overrides the defaults, the command line overrides the YAML; `--help` prints them.
 
 All problems of a configuration are reported together, before anything heavy is imported or loaded. Relative paths count
-from the caller's directory on the command line and from the repository in a YAML. What a setting is: `fields.py`.
+from the caller's directory on the command line and from the repository in a YAML. Fields are defined by `fields.py`.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from yaml.constructor import ConstructorError
 
 from .errors import InputError
 from .fields import FieldType, Settings
@@ -27,7 +28,7 @@ Config = TypeVar("Config", bound=Settings)
 
 
 class Given(NamedTuple):
-    """A value as somebody wrote it."""
+    """A value as given by the user."""
 
     value: object
     place: str  # the YAML's name, or COMMAND_LINE
@@ -50,31 +51,31 @@ class LibraryKey(Protocol):
     def read(self, value: object) -> object: ...
 
 
-LibraryKeys = Callable[[], Mapping[str, LibraryKey]]  # called when it is needed: it imports the library
+LibraryKeys = Callable[[], Mapping[str, LibraryKey]]  # called only when needed, since it imports the library
 
 
 def load_config(
     config_class: type[Config],
     argv: list[str],
     library_keys: LibraryKeys | None = None,
-    stages_beside: Mapping[str, type[Settings]] | None = None,
+    other_stages: Mapping[str, type[Settings]] | None = None,
     about: str | None = None,
     first_word: str | None = None,
 ) -> Config:
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
-    `library_keys` gives the settings of the library's trainer that may be named beside ours; they are collected in the
-    config's `trainer`. `stages_beside` are stages that may share the YAML, by name: keys that only they know are left to
-    them there, and on the command line where `--also_for NAME` says that they get it too. `--help` prints every key under
-    `about` and ends the process. `first_word` is the key of a value that may stand first without it.
+    `library_keys` returns the settings of the library's trainer that are allowed too; they are collected in the config's
+    `trainer`. `other_stages` are stages by name that may share the YAML: keys that only they have are ignored there, and on
+    the command line if `--also_for NAME` says that the stage gets it too. `--help` prints `about` and every key and ends
+    the process. `first_word` is the key of a first argument without key.
     """
     if first_word and argv and not argv[0].startswith("-"):
         argv = [f"--{first_word}", *argv]
     if asks_for_help(argv):
-        print_help(config_class, library_keys, stages_beside, about)
+        print_help(config_class, library_keys, other_stages, about)
         raise SystemExit(0)
     words, problems = parse_arguments(argv)
-    beside = _Beside(stages_beside or {}, words, problems)
+    others = _OtherStages(other_stages or {}, words, problems)
     given = _collect(words)
     library = library_keys() if library_keys and given.keys() - config_class.model_fields.keys() else {}
     values: dict[str, object] = {}
@@ -87,22 +88,22 @@ def load_config(
                 further[key] = library[key].read(one.value)
             except (ValueError, yaml.YAMLError):
                 problems.append(f"{one.place}: {key} {one.value!r} is not {library[key].words}")
-        elif line := beside.problem(key, one) if key in beside.keys else _why_unknown(config_class, key, library, beside):
+        elif line := others.problem(key, one) if key in others.keys else _why_unknown(config_class, key, library, others):
             problems.append(f"{one.place}: {line}")
     if "trainer" in config_class.model_fields:
         values["trainer"] = further
-    config, lines = _judge(config_class, values, given)
+    config, lines = _validate(config_class, values, given)
     _raise_all([*problems, *lines, *config.problems()])
     return config
 
 
 def asks_for_help(argv: list[str]) -> bool:
-    """True if a command line is a question for the keys."""
+    """True if a command line asks for help."""
     return "--help" in argv or "-h" in argv
 
 
 def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Split `--key value`, `--key=value` and bare `--flag` (true) into {key: values}, and what fits none."""
+    """Split `--key value`, `--key=value` and bare `--flag` (true) into {key: values}, and problems of other words."""
     given: dict[str, list[str]] = {}
     problems = []
     index = 0
@@ -122,22 +123,22 @@ def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return given, problems
 
 
-class _LoaderOfUniqueKeys(yaml.SafeLoader):
-    """YAML's own loader keeps the last of several equal keys and says nothing."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A YAML loader that raises for repeated keys, of which PyYAML's keeps the last."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                raise ConstructorError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(file: str) -> dict:
-    """One YAML mapping; raises `InputError` naming file and line."""
+    """Read one YAML mapping; raises `InputError` with file and line."""
     try:
-        value = yaml.load(Path(file).read_text(encoding="utf-8"), _LoaderOfUniqueKeys)
+        value = yaml.load(Path(file).read_text(encoding="utf-8"), _UniqueKeyLoader)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -152,20 +153,20 @@ def read_yaml(file: str) -> dict:
 
 
 def write_config(config: Settings, path: Path) -> None:
-    """Write everything in force as YAML."""
+    """Write all settings as YAML."""
     write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
 
 
 def _collect(words: dict[str, list[str]]) -> dict[str, Given]:
-    """The last YAML's values and the command line's, which win."""
+    """The values of the last YAML, overridden by those of the command line."""
     given: dict[str, Given] = {}
     for file in words.pop("config", [])[-1:]:
         given = {key: Given(value, os.path.basename(file), REPOSITORY) for key, value in read_yaml(file).items()}
     return given | {key: Given(values[-1], COMMAND_LINE, Path.cwd()) for key, values in words.items()}
 
 
-class _Beside:
-    """Keys of other stages that read the same YAML, and the same command line where `--also_for` names the stage."""
+class _OtherStages:
+    """Keys of other stages that read the same YAML, and the same command line if `--also_for` names the stage."""
 
     def __init__(self, stages: Mapping[str, type[Settings]], words: dict[str, list[str]], problems: list[str]):
         self.stage_of = {key: name for name, stage in stages.items() for key in stage.model_fields}
@@ -179,30 +180,30 @@ class _Beside:
         return self.stage_of
 
     def problem(self, key: str, given: Given) -> str | None:
-        """What is wrong with a key that only other stages have; None where it is left to them."""
+        """The problem of a key that only other stages have; None where it may be ignored."""
         if key in self.shared or (given.place != COMMAND_LINE and self.also_for is None):
             return None
         return f"{key} is a setting of the stage {self.stage_of[key]}, not of this command"
 
 
-def _why_unknown(config_class: type[Settings], key: str, library: Mapping[str, LibraryKey], beside: _Beside) -> str:
-    """A key that people know from elsewhere gets its reason, any other one the nearest key."""
+def _why_unknown(config_class: type[Settings], key: str, library: Mapping[str, LibraryKey], others: _OtherStages) -> str:
+    """The problem of an unknown key: the reason if it is known from other programs, else the nearest key."""
     reason = config_class.why_not(key)
     if reason:
         return f"{key} {reason}"
-    close = difflib.get_close_matches(key, {*config_class.model_fields, *library, *beside.keys} - {"trainer"}, n=1)
+    close = difflib.get_close_matches(key, {*config_class.model_fields, *library, *others.keys} - {"trainer"}, n=1)
     return f"unknown key {key!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
 def _resolved(config_class: type[Settings], key: str, value: object, base: Path) -> object:
-    """A value as its field's type, a path made absolute."""
+    """A value converted to its field's type, and a path made absolute."""
     kind = FieldType.of(config_class.model_fields[key])
     value = kind.read(value)
     return kind.location.resolve(value, base) if kind.location and isinstance(value, str) else value
 
 
-def _judge(config_class: type[Config], values: dict[str, object], given: dict[str, Given]) -> tuple[Config, list[str]]:
-    """The config and what is wrong with single values; settings without a usable value are missing from it."""
+def _validate(config_class: type[Config], values: dict[str, object], given: dict[str, Given]) -> tuple[Config, list[str]]:
+    """The config, without the settings that have no valid value, and the problems of single values."""
     fields = config_class.model_fields
     defaults = {key: info.default for key, info in fields.items() if key not in values and isinstance(info.default, str)}
     values = {key: _resolved(config_class, key, value, REPOSITORY) for key, value in defaults.items()} | values
@@ -210,27 +211,28 @@ def _judge(config_class: type[Config], values: dict[str, object], given: dict[st
         return config_class.model_validate(values), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    unusable = {error["loc"][0] for error in errors}
-    config = config_class.model_construct(**{key: value for key, value in values.items() if key not in unusable})
-    for key in unusable:
+    invalid = {str(error["loc"][0]) for error in errors}
+    valid = {key: value for key, value in values.items() if key not in invalid}
+    config = config_class.model_construct(_fields_set=None, **valid)
+    for key in invalid:
         vars(config).pop(key, None)  # its default
     lines = [_line(config_class, error, given) for error in errors]
     return config, list(dict.fromkeys(lines))
 
 
 def _line(config_class: type[Settings], error: dict, given: dict[str, Given]) -> str:
-    """One of pydantic's errors in our words."""
-    key, value, what = error["loc"][0], error["input"], error["type"]
-    if what == "missing":
+    """The problem of one of pydantic's errors."""
+    key, value, kind_of_error = error["loc"][0], error["input"], error["type"]
+    if kind_of_error == "missing":
         return f"{key} is not set (--{key} VALUE, or in the YAML)"
     kind = FieldType.of(config_class.model_fields[key])
-    if what in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
+    if kind_of_error in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
         return f"{key} {value} is not {kind.range_in_words(value)}"
-    if what == "literal_error" and isinstance(value, str):
+    if kind_of_error == "literal_error" and isinstance(value, str):
         return f"{key} {value!r} is not one of {', '.join(kind.names)}"
-    if what.endswith("_type") or what == "literal_error":
+    if kind_of_error.endswith("_type") or kind_of_error == "literal_error":
         return f"{given[key].place}: {key} {given[key].value!r} is not {kind.words}"
-    return f"{key} {value!r} {error['msg']}"  # a check of ours
+    return f"{key} {value!r} {error['msg']}"  # of a validator in this project
 
 
 def _raise_all(problems: list[str]) -> None:
@@ -241,19 +243,19 @@ def _raise_all(problems: list[str]) -> None:
 
 
 _LEGEND = """\
-Every key stands with its default; one with ... has none and must be given. A key is set in a YAML (--config FILE) or on
-the command line (--key value), which wins. Relative paths count from the caller's directory on the command line and from
-the repository in a YAML."""
-_LEGEND_OF_RUNS = "A run that is started again goes on where it stopped; keys with a * may differ from its first start."
+Every key is listed with its default; one with ... has none and must be given. A key is set in a YAML (--config FILE) or on
+the command line (--key value), which has precedence. Relative paths count from the caller's directory on the command line
+and from the repository in a YAML."""
+_LEGEND_OF_RUNS = "A run that is started again resumes; keys with a * may differ from its first start."
 
 
 def print_help(
     config_class: type[Settings],
     library_keys: LibraryKeys | None = None,
-    stages_beside: Mapping[str, type[Settings]] | None = None,
+    other_stages: Mapping[str, type[Settings]] | None = None,
     about: str | None = None,
 ) -> None:
-    """Print every key with its default, what it trades and its values: ours, then those of the library's trainer."""
+    """Print every key with its default, help text and values: ours, then those of the library's trainer."""
     text = inspect.cleandoc(about or config_class.__doc__)
     lines = []
     for paragraph in [*text.split("\n\n"), _LEGEND, *([_LEGEND_OF_RUNS] if _has_runs(config_class) else [])]:
@@ -266,19 +268,19 @@ def print_help(
         if names:
             title = textwrap.fill(inspect.getdoc(cls).splitlines()[0].rstrip("."), _width())
             lines += [title, *_key_lines(config_class, names), ""]
-    if stages_beside:
-        text = "a stage that gets the same arguments, as the launchers have it: its keys are left to it"
-        lines += ["Beside another stage", *_columns(f"--also_for {'|'.join(stages_beside)}", text), ""]
+    if other_stages:
+        text = "another stage that gets the same arguments, for launchers of both: its keys are ignored here"
+        lines += ["Together with another stage", *_columns(f"--also_for {'|'.join(other_stages)}", text), ""]
     say("\n".join(lines))  # before the library is imported, which takes seconds
     if library_keys:
         say("\n".join(_library_lines(library_keys(), config_class)))
 
 
 def _library_lines(keys: Mapping[str, LibraryKey], config_class: type[Settings]) -> Iterator[str]:
-    yield "Settings of the library's trainer that are passed on, in its words"
+    yield "Settings that are passed on to the library's trainer, with its help texts"
     for name, key in sorted(keys.items()):
         if key.is_offered and name not in config_class.model_fields:
-            yield from _columns(f"--{name} {_written(key.default)}", _first_sentence(key.help), key.values)
+            yield from _columns(f"--{name} {_as_argument(key.default)}", _first_sentence(key.help), key.values)
 
 
 def _has_runs(config_class: type[Settings]) -> bool:
@@ -289,13 +291,13 @@ def _key_lines(config_class: type[Settings], names: list[str]) -> Iterator[str]:
     resumable = config_class.may_change_on_resume() if _has_runs(config_class) else set()
     for name in names:
         info = config_class.model_fields[name]
-        default = "..." if info.is_required() else _written(info.get_default(call_default_factory=True))
+        default = "..." if info.is_required() else _as_argument(info.get_default(call_default_factory=True))
         star = " *" if name in resumable else ""
         yield from _columns(f"--{name} {default}{star}", info.description, FieldType.of(info).values)
 
 
-def _written(value: object) -> str:
-    """A value as a command line has it."""
+def _as_argument(value: object) -> str:
+    """A value as it is given on a command line."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     if isinstance(value, dict):
@@ -314,7 +316,7 @@ def _width() -> int:
 
 
 def _columns(left: str, text: str, values: str = "", indent: int = 38) -> list[str]:
-    """A key with its default, and beside it, or below where it is long, what it does and which values it takes."""
+    """A key with its default, followed by its help text and values, on the next line where the key is long."""
     width = _width() - indent
     unbroken = values.replace(" ", "\u00a0") if len(values) < width - 2 else values
     wrapped = textwrap.wrap(f"{text} [{unbroken}]" if values else text, width, break_on_hyphens=False)

@@ -1,1 +1,1 @@
-"""A model answers samples."""
+"""Answer samples with a model: the difficulty passes and the benchmarks."""

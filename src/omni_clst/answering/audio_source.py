@@ -1,4 +1,4 @@
-"""Which audio a model is given with a question: the sample's clip, silence of its length, or another sample's clip."""
+"""The audio source of a question: the sample's clip, silence of its length, or another sample's clip."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from ..data.samples import AudioQASample
 
 @dataclass(frozen=True)
 class AudioSource:
-    """Which audio the model gets: the sample's own clip, silence of its length, or another sample's clip."""
+    """The audio that the model is given with a question."""
 
     audio: str  # real | silence | other
-    other_clip: dict[str, AudioQASample]  # sample id -> the sample whose clip takes its place
+    other_clip: dict[str, AudioQASample]  # sample id -> the sample whose clip is used instead
 
     @classmethod
     def plan(cls, audio: str, samples: list[AudioQASample]) -> "AudioSource":
-        """Every sample gets the clip of another one, half the set away, that is not its own."""
+        """The source for a set of samples; with `other` each gets a different clip, from half the set away."""
         others = {}
         if audio == "other":
             shift = max(len(samples) // 2, 1)
@@ -25,6 +25,7 @@ class AudioSource:
         return cls(audio, others)
 
     def encode(self, encoder: OmniEncoder, sample: AudioQASample) -> Example:
+        """The sample's prompt with the audio of this source."""
         if self.audio == "real":
             return encoder.encode(sample)
         waveform = encoder.load(self.other_clip.get(sample.id, sample))

@@ -1,4 +1,4 @@
-"""Batches of samples to answer: planned from the samples alone, encoded ahead of the device."""
+"""Plan batches of samples to answer, from the samples alone, and encode them in data workers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,54 +16,52 @@ from .folder import AnswerFolder
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples that are answered together. The plan depends on the samples alone, so that a resumed or sharded run
-    makes the same batches, and with them the same completions to the last bit."""
+    """Samples that are answered together. Batches depend on the samples alone, so that a resumed or sharded run has the
+    same batches, and therefore exactly the same completions."""
 
     index: int
     samples: tuple[AudioQASample, ...]
 
 
 @dataclass(frozen=True)
-class BrokenClips:
-    """Clips that turn out broken while they are decoded: an error that names the first, or noted where they are allowed."""
+class UndecodableClips:
+    """Clips that cannot be decoded, although their headers are whole: an error, or recorded where they are allowed."""
 
     folder: AnswerFolder
     are_allowed: bool
 
-    def taken_out(
+    def removed_from(
         self, encoded: Iterable[tuple[Batch, list[Example], dict[str, str]]]
     ) -> Iterator[tuple[Batch, list[Example]]]:
-        """The batches without them."""
-        for batch, examples, broken in encoded:
-            if broken and not self.are_allowed:
-                raise InputError(
-                    f"{next(iter(broken.values()))}; --allow_missing_audio answers the rest and goes on from here"
-                )
-            if broken:
-                self.folder.append([{"id": key, "error": reason} for key, reason in broken.items()])
+        """The batches without their samples; raises `InputError` that names the first."""
+        for batch, examples, errors in encoded:
+            if errors and not self.are_allowed:
+                raise InputError(f"{next(iter(errors.values()))}; --allow_missing_audio continues with the others")
+            if errors:
+                self.folder.append([{"id": sample_id, "error": error} for sample_id, error in errors.items()])
             yield batch, examples
 
 
-def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_tokens: int, written: int) -> list[Batch]:
-    """Batches of samples of like prompt length (tokens), longest first: memory is short at once or never.
+def plan_batches(samples: list[AudioQASample], lengths: list[int], batch_tokens: int, new_tokens: int) -> list[Batch]:
+    """Batches of samples of similar prompt length (tokens), longest first, so that too little memory shows at once.
 
-    A batch takes at most `batch_tokens`, the `written` tokens that may come behind each prompt and the padding to the
-    longest one included, but always one sample.
+    A batch has at least one sample and at most `batch_tokens` tokens, including up to `new_tokens` generated after each
+    prompt and the padding to the longest prompt.
     """
     order = sorted(range(len(samples)), key=lambda index: (-lengths[index], samples[index].id))
     batches: list[Batch] = []
     start = 0
     while start < len(order):
-        count = max(batch_tokens // (lengths[order[start]] + written), 1)
+        count = max(batch_tokens // (lengths[order[start]] + new_tokens), 1)
         batches.append(Batch(len(batches), tuple(samples[index] for index in order[start : start + count])))
         start += count
     return batches
 
 
 class PromptDataset(torch.utils.data.Dataset):
-    """Encodes whole batches of prompts in data workers; `source` says which audio a sample gets.
+    """Encodes whole batches of prompts in data workers, with the audio of `source`.
 
-    In the place of a prompt whose clip cannot be decoded stands what is wrong with it.
+    For a prompt whose clip cannot be decoded an item is the error's text instead of an `Example`.
     """
 
     def __init__(self, batches: list[Batch], encoder: OmniEncoder, source: "AudioSource"):
@@ -91,10 +89,10 @@ def encoded_batches(
     num_workers: int,
     fork_fresh: bool = False,
 ) -> Iterator[tuple[Batch, list[Example], dict[str, str]]]:
-    """Yield every batch with its encoded prompts, made ahead of the device by data workers.
+    """Yield every batch with its encoded prompts, prefetched by data workers, and errors of clips by sample id.
 
-    Samples whose clips cannot be decoded are taken out of their batch; by id what is wrong with them comes beside it.
-    `fork_fresh` starts the workers as forks of a fresh process instead of this one.
+    Samples whose clips cannot be decoded are removed from their batch. `fork_fresh` starts the workers as forks of a fresh
+    process instead of this one.
     """
     workers = num_workers if len(batches) > 1 else 0
     loader = torch.utils.data.DataLoader(
@@ -105,6 +103,6 @@ def encoded_batches(
     )
     for batch, encoded in zip(batches, loader, strict=True):
         pairs = list(zip(batch.samples, encoded, strict=True))
-        broken = {sample.id: what for sample, what in pairs if isinstance(what, str)}
-        whole = replace(batch, samples=tuple(sample for sample, _ in pairs if sample.id not in broken))
-        yield whole, [example for sample, example in pairs if sample.id not in broken], broken
+        errors = {sample.id: item for sample, item in pairs if isinstance(item, str)}
+        decoded = replace(batch, samples=tuple(sample for sample, _ in pairs if sample.id not in errors))
+        yield decoded, [item for _, item in pairs if isinstance(item, Example)], errors

@@ -1,4 +1,4 @@
-"""Settings of a model that answers: a file of samples (the difficulty passes), or benchmarks (inference)."""
+"""Settings for answering a file of samples (the difficulty passes) or benchmarks (inference)."""
 
 from typing import Annotated, Literal
 
@@ -10,21 +10,21 @@ from ..model.config import EngineName, MemoryShare, ModelConfig
 
 
 class AnsweringConfig(ModelConfig):
-    """How answers are made."""
+    """How a model answers: prompt, audio source, decoding."""
 
     prompt: str = Field(
         "auto",
-        description="auto is what the checkpoint was trained with, direct for a released model; else a name in prompts.py, "
+        description="auto is the checkpoint's training prompt, direct for a released model; else a name in prompts.py, "
         "or a text with {question} and {choices}",
     )
-    system_prompt: str | None = Field(None, description="none: what the checkpoint was trained with; empty: no system turn")
+    system_prompt: str | None = Field(None, description="none: the checkpoint's training prompt; empty: no system turn")
     audio: Literal["real", "silence", "other"] = Field(
-        "real", description="silence, or another sample's clip (other), in the clip's place: what the wording alone gives"
+        "real", description="silence, or another sample's clip (other), instead of the clip: the accuracy without audio"
     )
     thought: Literal["free", "empty"] = Field(
-        "free", description="empty: every completion begins with an empty thought, which shows what the thought gives"
+        "free", description="empty: every completion begins with an empty thought: the accuracy without thinking"
     )
-    max_new_tokens: int = Field(256, gt=0, description="room for thought and answer; an answer that is cut off is wrong")
+    max_new_tokens: int = Field(256, gt=0, description="of thought and answer; an answer that is cut off is wrong")
     temperature: float = Field(0.0, ge=0, description="0: greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
     top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
@@ -39,7 +39,7 @@ class AnsweringConfig(ModelConfig):
         1, gt=0, description="of engine vllm: GPUs that share one model, in a launch of one process (NPROC_PER_NODE=1)"
     )
     num_workers: int = Field(2, ge=0, description="processes that decode audio ahead of the device")
-    overwrite: bool = Field(False, description="true drops answers that are there and starts anew")
+    overwrite: bool = Field(False, description="true deletes existing answers and starts anew")
     seed: Seed = Field(0, description="of sampled completions")
 
     @property
@@ -52,7 +52,7 @@ class AnswerConfig(AnsweringConfig):
 
     samples: ExistingFile = Field(description="the sample file to answer")
     audio_root: AudioRoot = None
-    answers_dir: FilePath = Field(description="answers.jsonl goes there")
+    answers_dir: FilePath = Field(description="the folder for answers.jsonl")
     num_completions: int = Field(
         1, gt=0, description="k; 1 is greedy, above 1 the completions are sampled and pass rates have k + 1 values"
     )
@@ -69,12 +69,12 @@ class InferConfig(AnsweringConfig):
     benchmarks: list[Annotated[str, OneOf(BENCHMARKS)]] = Field(
         ["mmau-mini", "mmar"], description="mmau-test has no answers and writes a submission file"
     )
-    data_root: FilePath = Field("data", description="holds MMAU/ and MMAR/ as data/README.md lays them out")
+    data_root: FilePath = Field("data", description="folder with MMAU/ and MMAR/ as data/README.md describes them")
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
-    limit: int | None = Field(None, gt=0, description="only the first rows, for a look; the scores then say so")
+    limit: int | None = Field(None, gt=0, description="only the first rows, for a test; the folder's name then says so")
 
     @rule
     def _names_a_benchmark(self) -> Lines:
         if not self.benchmarks:
-            yield "benchmarks names none"
+            yield "benchmarks is empty: name at least one"

@@ -1,4 +1,4 @@
-"""A folder of answers: what every process appended, what is still to be answered, and the whole file at the end."""
+"""A folder of answers: rows appended by every process, resume by sample, and one file at the end."""
 
 import json
 import shutil
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..files import append_jsonl, mend_torn_tail, read_json, read_jsonl, require_writable, write_json, write_jsonl
+from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, require_writable, write_json, write_jsonl
 from ..processes import process_rank, wait_for_all
 from ..runs import changed_settings
 
 
 class AnswerFolder:
-    """Where the answers to one set of samples grow: `settings.json`, `parts/`, and the whole file at the end."""
+    """The answers to one set of samples: `settings.json`, `parts/` with a file per process, and one file at the end."""
 
     def __init__(self, folder: Path, settings: dict, overwrite: bool):
         self.folder = folder
@@ -22,7 +22,7 @@ class AnswerFolder:
         if process_rank() == 0:
             self._open(overwrite)
         wait_for_all()
-        self.done = frozenset(self.answered())  # at the start: every process must see the same before one adds to it
+        self.done = frozenset(self.answered())  # read by all processes before one of them appends
         wait_for_all()
 
     def _open(self, overwrite: bool) -> None:
@@ -30,27 +30,27 @@ class AnswerFolder:
             shutil.rmtree(self.folder, ignore_errors=True)
         require_writable(self.parts)
         for path in self.parts.glob("*.jsonl"):
-            mend_torn_tail(path)
+            remove_incomplete_line(path)
         file = self.folder / "settings.json"
         if file.exists() and self.answered():
             changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)))
             if changed:
                 raise InputError(
-                    f"{self.folder}: holds answers made with other settings ({'; '.join(changed)}); "
-                    "--overwrite loses them and starts anew"
+                    f"{self.folder}: has answers with other settings ({'; '.join(changed)}); "
+                    "--overwrite deletes them and starts anew"
                 )
         write_json(file, self.settings)
 
-    def lacks(self, ids: Iterable[str]) -> bool:
+    def has_unanswered(self, ids: Iterable[str]) -> bool:
         """True if one of these ids was not answered when the folder was opened."""
         return bool(set(ids) - self.done)
 
     def answered(self) -> dict[str, dict]:
-        """Rows that are there, by id."""
+        """The rows of answered samples, by id."""
         return {row["id"]: row for row in self._rows() if "error" not in row}
 
     def failed(self) -> dict[str, str]:
-        """By id what was wrong with the clips of samples that were to be answered; the next start tries them again."""
+        """By id, the errors of samples whose clips could not be decoded; the next start tries them again."""
         answered = self.answered()
         return {row["id"]: row["error"] for row in self._rows() if "error" in row and row["id"] not in answered}
 
@@ -60,10 +60,11 @@ class AnswerFolder:
                 yield row
 
     def append(self, rows: list[dict]) -> None:
+        """Append rows to this process's part."""
         append_jsonl(self.parts / f"rank{process_rank()}.jsonl", rows)
 
-    def write_whole(self, name: str, samples: list[AudioQASample], others: dict[str, dict] | None = None) -> Path:
-        """Put the parts together in the samples' order, with `others` for samples without an answer."""
+    def join_parts(self, name: str, samples: list[AudioQASample], others: dict[str, dict] | None = None) -> Path:
+        """Write all rows to one file in the samples' order, with `others` for samples without an answer."""
         rows = (others or {}) | self.answered()
         write_jsonl(self.folder / name, (rows[sample.id] for sample in samples))
         return self.folder / name

@@ -1,4 +1,4 @@
-"""How hard a sample is for a model: the share of its answers that are right."""
+"""Rows of an answers file, and pass rates: the share of a model's answers to a sample that are right."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from ..files import read_jsonl
 
 
 def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, model: str, audio: str = "real") -> dict:
-    """The row of an answers file: completions, what they answer, and whether that is right by the strict rule.
+    """The row of an answers file: completions, their answers, and whether these are right by the strict rule.
 
-    `audio` is the audio source (real, silence, other); the row carries it where that was not the sample's own clip.
+    `audio` is the audio source (real, silence, other); it is in the row where it is not `real`.
     """
     other_source = {} if audio == "real" else {"audio": audio}
     answers = [answer_of(text, prompt.asks_for_tags) for text in completions]
@@ -32,7 +32,7 @@ def answer_row(sample: AudioQASample, completions: list[str], prompt: Prompt, mo
 def read_pass_rates(path: Path | str, audio: str = "real") -> dict[str, float]:
     """Pass rate (right answers over all) by sample id; raises `InputError` naming file, line and value.
 
-    A row with another audio source than `audio` is refused: it measures something else.
+    A row with another audio source than `audio` is an error.
     """
     rates = {}
     for number, row in read_jsonl(path):

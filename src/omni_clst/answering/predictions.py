@@ -1,4 +1,4 @@
-"""Predictions: one row a benchmark question."""
+"""Rows of a predictions file: one per benchmark question."""
 
 from ..data.prompts import Prompt
 from ..data.response import answer_of, parse_response

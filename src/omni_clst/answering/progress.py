@@ -1,4 +1,4 @@
-"""How far answering is, every few seconds."""
+"""Log the progress of answering every few seconds."""
 
 import time
 
@@ -8,7 +8,7 @@ PROGRESS_SECONDS = 5.0
 
 
 class Progress:
-    """Prints samples a second and the time left, on rank 0."""
+    """Prints samples per second and the remaining time, on rank 0."""
 
     def __init__(self, total: int):
         self.total = total
@@ -20,6 +20,6 @@ class Progress:
         now = time.monotonic()
         if now - self.last >= PROGRESS_SECONDS or (self.done == self.total and now - self.start > PROGRESS_SECONDS):
             rate = self.done / (now - self.start)
-            left = (self.total - self.done) / rate
-            say(f"  {self.done}/{self.total} samples, {rate:.1f} a second, {left:.0f} s left")
+            remaining = (self.total - self.done) / rate
+            say(f"  {self.done}/{self.total} samples, {rate:.1f} per second, {remaining:.0f} s left")
             self.last = now

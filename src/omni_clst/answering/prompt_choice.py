@@ -1,4 +1,4 @@
-"""Which prompt a checkpoint is asked with."""
+"""Choose the prompt for a checkpoint, and make the encoder with it."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt, make_prompt
 from ..data.response import EMPTY_THOUGHT_OPENING
 from ..errors import InputError
-from ..model.checkpoints import Checkpoint, load_config, load_processor, read_prompt
+from ..model.checkpoints import Checkpoint, load_model_config, load_processor, read_prompt
 from .config import AnsweringConfig
 
 
 def choose_prompt(config: AnsweringConfig, checkpoint: Checkpoint) -> Prompt:
-    """The prompt of the settings; left open, the one that the checkpoint was trained with, or the direct one."""
+    """The prompt of the settings; with `auto` the one that the checkpoint was trained with, else the direct one."""
     trained = read_prompt(checkpoint)
     system = config.system_prompt
     if system is None:
@@ -22,12 +22,11 @@ def choose_prompt(config: AnsweringConfig, checkpoint: Checkpoint) -> Prompt:
 
 
 def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform: bool = False) -> OmniEncoder:
-    """Processor and prompt of the checkpoint; with `thought` empty the assistant's turn begins with an empty thought.
+    """An encoder with the checkpoint's processor and prompt; with `thought` empty it begins with an empty thought.
 
-    A model of another kind, or an empty thought that the prompt has no place for, is refused here, before anything is
-    written.
+    Raises `InputError` for a model of another type, and for an empty thought with a prompt that asks for none.
     """
-    load_config(checkpoint.full_model)
+    load_model_config(checkpoint.full_model)
     prompt = choose_prompt(config, checkpoint)
     if config.thought == "empty" and not prompt.asks_for_tags:
         raise InputError(

@@ -1,4 +1,4 @@
-"""A set of samples to answer, checked before any weight is loaded."""
+"""A set of samples to answer, checked before any weights are loaded."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from .config import AnsweringConfig
 
 @dataclass(frozen=True)
 class Questions:
-    """Samples under a name, with their prompt lengths in tokens by id, and by id why the others cannot be asked."""
+    """A named set of samples, with prompt lengths in tokens by id, and the errors of unreadable samples by id."""
 
     name: str
     sha256: str  # of the file that they were read from
@@ -33,8 +33,8 @@ def check_questions(
     allow_unreadable: bool,
     remedy: str,
 ) -> Questions:
-    """Look at every clip; raises `InputError` with `place`, the first samples and `remedy` unless unreadable ones are
-    allowed."""
+    """Check every clip; raises `InputError` with `place`, the first unreadable samples and `remedy`, unless
+    `allow_unreadable`."""
     decode_up_to = config.max_audio_seconds if config.check_audio else None
     lengths, unreadable = measure_lengths(samples, encoder.length, place, allow_unreadable, remedy, decode_up_to)
     return Questions(name, sha256, samples, lengths, unreadable)

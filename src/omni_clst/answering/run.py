@@ -1,8 +1,8 @@
-"""A checkpoint answers sets of samples: sharded over processes, resumed per sample, one file a set at the end.
+"""Answer sets of samples with a checkpoint: sharded over processes, resumed per sample, one file per set at the end.
 
-Every process appends what it has answered to a part of its own; rank 0 puts the parts together once all are done. With
-engine hf a batch is answered whole or not at all, with vLLM each sample is; a killed run that is started again writes
-the same file as an undisturbed one.
+Every process appends its answers to its own part file; rank 0 joins the parts once all are done. With engine hf a batch
+is answered whole or not at all, with vLLM a sample; a killed run that is started again writes the same file as an
+uninterrupted one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ from ..model.sampling import Sampling, derive_seed
 from ..model.vllm_engine import VLLMEngine, choose_engine, installed_version
 from ..processes import process_count, process_rank, say, wait_for_all
 from .audio_source import AudioSource
-from .batches import Batch, BrokenClips, encoded_batches, plan_batches
+from .batches import Batch, UndecodableClips, encoded_batches, plan_batches
 from .config import AnsweringConfig
 from .folder import AnswerFolder
 from .progress import Progress
@@ -33,7 +33,7 @@ MakeRow = Callable[[AudioQASample, list[Completion]], dict]
 
 
 class AnsweringRun:
-    """A checkpoint as the settings ask it; its weights are loaded for the first set that is not answered yet."""
+    """A checkpoint with the settings to answer with; weights are loaded for the first set that has unanswered samples."""
 
     def __init__(self, config: AnsweringConfig, checkpoint: Checkpoint, device: torch.device):
         self.config = config
@@ -44,8 +44,8 @@ class AnsweringRun:
         temperature = 0.0 if config.is_greedy else config.temperature
         self.sampling = Sampling(config.max_new_tokens, temperature, config.top_p, config.top_k, seed=config.seed)
 
-    def open_folder(self, path: Path, more_settings: dict) -> AnswerFolder:
-        """The folder that a set's answers go to; raises `InputError` where it holds answers made with other settings."""
+    def open_folder(self, path: Path, set_settings: dict) -> AnswerFolder:
+        """The folder for a set's answers; raises `InputError` if it has answers with other settings."""
         config, source = self.config, self.checkpoint.source
         settings = {
             "model": config.model,
@@ -59,14 +59,14 @@ class AnsweringRun:
             ),
             "dtype": str(choose_dtype(config.dtype, self.device)),
             **asdict(self.sampling),
-            **more_settings,
-            **({} if config.thought == "free" else {"thought": config.thought}),  # free: as before there was a choice
+            **set_settings,
+            **({} if config.thought == "free" else {"thought": config.thought}),  # free: compatible with older folders
         }
         return AnswerFolder(path, settings, config.overwrite)
 
     @cached_property
     def engine(self) -> HFEngine | VLLMEngine:
-        """The checkpoint's model, ready to answer."""
+        """The engine with the checkpoint's weights, loaded on first use."""
         config = self.config
         dtype = choose_dtype(config.dtype, self.device)
         say(f"{config.model}: prompt {self.encoder.prompt.name}, {dtype}, {self.device}, engine {self.engine_name}")
@@ -78,26 +78,26 @@ class AnsweringRun:
     def answer(self, questions: Questions, folder: AnswerFolder, make_row: MakeRow, num_completions: int = 1) -> None:
         """Answer every sample that is not answered yet; this process takes its share.
 
-        A clip that turns out broken behind a whole header ends the run, naming it, unless `allow_missing_audio`: then
-        the folder notes what is wrong, and the others are answered.
+        A clip that fails to decode after an intact header is an error, unless `allow_missing_audio`: then the error is
+        saved in the folder, and the other samples are answered.
         """
-        if folder.lacks(questions.lengths):
+        if folder.has_unanswered(questions.lengths):
             self._answer(questions, folder, make_row, num_completions)
             wait_for_all()
 
     def _answer(self, questions: Questions, folder: AnswerFolder, make_row: MakeRow, num_completions: int) -> None:
         planned = self._plan(questions, num_completions)
-        unanswered = [batch for batch in planned if folder.lacks(sample.id for sample in batch.samples)]
+        unanswered = [batch for batch in planned if folder.has_unanswered(sample.id for sample in batch.samples)]
         of_process = unanswered[process_rank() :: process_count()]
         total = sum(len(batch.samples) for batch in of_process)
         if total < len(questions.readable):
-            say(f"  {total} of {len(questions.readable)} samples to answer here, {len(folder.done)} are there already")
+            say(f"  {total} of {len(questions.readable)} samples to answer here, {len(folder.done)} are answered already")
         source = AudioSource.plan(self.config.audio, questions.readable)
-        broken_clips = BrokenClips(folder, self.config.allow_missing_audio)
+        undecodable = UndecodableClips(folder, self.config.allow_missing_audio)
         # vLLM's threads do not survive a fork
         fork_fresh = self.engine_name == "vllm"
         batches = encoded_batches(of_process, self.encoder, source, self.config.num_workers, fork_fresh)
-        encoded = broken_clips.taken_out(batches)
+        encoded = undecodable.removed_from(batches)
         engine, progress = self.engine, Progress(total)
         for answers in self._generate(engine, encoded, num_completions):
             rows = [make_row(sample, list(map(self._with_opening, completions))) for sample, completions in answers]
@@ -130,7 +130,7 @@ class AnsweringRun:
             yield [answer]
 
     def _with_opening(self, completion: Completion) -> Completion:
-        """The whole of the assistant's turn: the opening that it was given, if any, then what the model generated."""
+        """The completion with the encoder's opening, if any, in front."""
         return replace(
             completion,
             text=self.encoder.opening + completion.text,

@@ -1,4 +1,4 @@
-"""One sample file, answered k times a sample: the difficulty passes of `answer.py`."""
+"""Answer the samples of one file k times each: the difficulty passes of `answer.py`."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def open_sample_file(run: AnsweringRun, config: AnswerConfig) -> tuple[Questions
         "--allow_missing_audio leaves them unanswered",
     )
     settings = {"samples_sha256": questions.sha256, "num_completions": config.num_completions}
-    settings |= {} if config.audio == "real" else {"audio": config.audio}  # real: as before there was a choice
+    settings |= {} if config.audio == "real" else {"audio": config.audio}  # real: compatible with older folders
     return questions, run.open_folder(Path(config.answers_dir), settings)
 
 
@@ -43,9 +43,9 @@ def answer_samples(run: AnsweringRun, config: AnswerConfig, questions: Questions
     if process_rank() == 0:
         without = questions.unreadable | folder.failed()
         answered = [sample for sample in questions.samples if sample.id not in without]
-        path = folder.write_whole("answers.jsonl", answered)
+        path = folder.join_parts("answers.jsonl", answered)
         rates = read_pass_rates(path, config.audio).values()
         if without:
-            say(f"{len(without)} samples are left unanswered: {'; '.join(list(without.values())[:3])}")
+            say(f"{len(without)} samples are not answered: {'; '.join(list(without.values())[:3])}")
         say(f"{path}: {len(answered)} samples answered, {100 * sum(rates) / len(rates):.1f} % accuracy")
     wait_for_all()

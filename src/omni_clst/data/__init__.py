@@ -1,1 +1,1 @@
-"""Samples, clips and text on their way to model inputs and back."""
+"""Samples, clips and prompts; their conversion to model inputs, and the parsing of what a model answers."""

@@ -1,4 +1,4 @@
-"""Any audio file to mono 16 kHz float32; what its header says; how many tokens the clip takes in the model.
+"""Decode any audio file to mono 16 kHz float32, read its header, count the audio tokens that it takes in the model.
 
 Lengths are counted in frames (one value per channel, at the file's rate), samples (mono, at 16 kHz), mel frames (100 a
 second) and audio tokens (25 a second).
@@ -20,18 +20,18 @@ SAMPLING_RATE = 16_000  # Hz, of the model's input
 HOP_LENGTH = 160  # samples per mel frame
 MIN_SAMPLES = 2 * HOP_LENGTH + 1  # the fewest that the audio tower turns into a token: 3 mel frames
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
-SILENCE_RMS = 1e-3  # -60 dB: what a quiet moment stays below
+SILENCE_RMS = 1e-3  # -60 dB: a window below it counts as silent
 
-_MOMENT_FRAMES = 1_024
+_SILENCE_WINDOW_FRAMES = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file's header says, without decoding.
+    """A file's length and format from its header, without decoding.
 
-    `frames` are those that the file can hold, `promised_frames` those that its header names: more of them means a
-    truncated file. `estimated` tells that `frames` may be off by some hundredths of a second (MP3, and the formats that
-    FFmpeg reads); else it is exact, a damaged FLAC or Ogg stream aside, which only decoding finds (`inspect_audio`).
+    `frames` is how many the file can hold, `promised_frames` how many its header states: more of them means a truncated
+    file. With `estimated`, `frames` may be off by some hundredths of a second (MP3, and the formats that FFmpeg reads);
+    otherwise it is exact, except for a damaged FLAC or Ogg stream, which only decoding finds (`inspect_audio`).
     """
 
     path: str
@@ -63,8 +63,8 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioInspection:
-    """A clip as decoded: `info` with the frames that were there, the mono peak, the share of its moments (1,024 frames)
-    below -60 dB, and what is odd about it."""
+    """A decoded clip: `info` with the decoded length, the mono peak, the share of windows (1,024 frames) below -60 dB,
+    and its problems in words (truncated, silent)."""
 
     info: AudioInfo
     peak: float
@@ -76,9 +76,9 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
     """Decode a clip as the released model's pipeline does (librosa: mean of the channels, then soxr HQ).
 
     Returns float32 of shape (samples,) at 16 kHz. A clip longer than `max_audio_seconds` is cropped before resampling:
-    its beginning is kept, the rest is not read. A truncated file gives what is there. Raises `ClipError` with path and
-    reason for a file that is missing, empty, not decodable, without samples, too short for one audio token (20 ms), or
-    holding values that are not finite.
+    its beginning is kept, the rest is not read. A truncated file is decoded as far as it goes. Raises `ClipError` with
+    path and reason for a file that is missing, empty, not decodable, without samples, too short for one audio token
+    (20 ms), or that has values which are not finite.
     """
     with open_clip(path) as (header, blocks):
         info = _info_of(path, header)
@@ -89,14 +89,14 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
 def probe_audio(path: str | Path) -> AudioInfo:
     """Read a file's header; raises `ClipError` for a file that is missing, empty or not audio.
 
-    Decodes only where the header does not tell the length (see `audio_files`). A file that did not change is opened once
-    in a process.
+    Decodes only where the header does not state the length (see `audio_files`). A file that did not change is opened
+    once per process.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
-        return _probe(str(path), 0, 0)  # raises, and says why
-    return _probe(str(path), found.st_size, found.st_mtime_ns)
+        return _probe(str(path), 0, 0)  # raises with the reason
+    return _probe(str(path), status.st_size, status.st_mtime_ns)
 
 
 @functools.cache
@@ -110,7 +110,7 @@ def _probe(path: str, size: int, mtime_ns: int) -> AudioInfo:
 
 
 def _info_of(path: str | Path, header: Header) -> AudioInfo:
-    """The header's own count, or 0 where only decoding tells."""
+    """A header as `AudioInfo`; 0 frames where only decoding finds their number."""
     return AudioInfo(
         path=str(path),
         format=header.format,
@@ -122,11 +122,11 @@ def _info_of(path: str | Path, header: Header) -> AudioInfo:
     )
 
 
-def inspect_audio(path: str | Path, listen: Callable[[np.ndarray, int], None] | None = None) -> AudioInspection:
-    """Decode a whole file in constant memory and tell what is odd about it (truncated, silent).
+def inspect_audio(path: str | Path, on_block: Callable[[np.ndarray, int], None] | None = None) -> AudioInspection:
+    """Decode a whole file in constant memory and find its problems (truncated, silent).
 
-    `listen` is given every mono block (frames,) and the file's own rate, one block after the other. Raises `ClipError` for
-    every file that `load_audio` would refuse.
+    `on_block` is called with every mono block (frames,) and the file's sampling rate. Raises `ClipError` for every file
+    that `load_audio` refuses.
     """
     frames, silent, peak = 0, 0, 0.0
     with open_clip(path) as (header, blocks):
@@ -135,8 +135,8 @@ def inspect_audio(path: str | Path, listen: Callable[[np.ndarray, int], None] | 
             frames += len(block)
             silent += _silent_frames(block)
             peak = max(peak, float(np.abs(block).max()))
-            if listen is not None:
-                listen(block, info.sampling_rate)
+            if on_block is not None:
+                on_block(block, info.sampling_rate)
     problems = _length_problems(info, frames)
     if peak < SILENCE_PEAK:
         problems.append("silent")
@@ -145,22 +145,22 @@ def inspect_audio(path: str | Path, listen: Callable[[np.ndarray, int], None] | 
 
 
 def _length_problems(info: AudioInfo, frames: int) -> list[str]:
-    """How the decoded length differs from the one that the header names, if it names one."""
+    """How the decoded length differs from the one that the header states, if it states one."""
     promised, rate = info.promised_frames, info.sampling_rate
-    # A compressed stream's own count may be off a little: believe it only where a whole second differs.
+    # The count in a compressed stream's header may be off a little: report only differences of a whole second.
     slack = 0 if info.frames and not info.estimated else rate
     if promised - frames > slack:
         return [f"truncated: the header promises {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
     if promised and frames - promised > slack:
-        return [f"goes on behind its header's end: that names {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
+        return [f"longer than its header states: {promised / rate:.2f} s, {frames / rate:.2f} s are there"]
     return []
 
 
 def _silent_frames(block: np.ndarray) -> int:
-    """Frames of a block that lie in moments below -60 dB."""
-    whole = len(block) // _MOMENT_FRAMES * _MOMENT_FRAMES
-    power = np.square(block[:whole]).reshape(-1, _MOMENT_FRAMES).mean(axis=1)
-    silent = int((power < SILENCE_RMS**2).sum()) * _MOMENT_FRAMES
+    """Frames of a block that lie in windows below -60 dB."""
+    whole = len(block) // _SILENCE_WINDOW_FRAMES * _SILENCE_WINDOW_FRAMES
+    power = np.square(block[:whole]).reshape(-1, _SILENCE_WINDOW_FRAMES).mean(axis=1)
+    silent = int((power < SILENCE_RMS**2).sum()) * _SILENCE_WINDOW_FRAMES
     rest = block[whole:]
     return silent + (len(rest) if len(rest) and np.square(rest).mean() < SILENCE_RMS**2 else 0)
 
@@ -171,7 +171,7 @@ def mel_frame_count(samples: int) -> int:
 
 
 def audio_token_count(mel_frames: int) -> int:
-    """Audio placeholder tokens of a clip with so many mel frames, 25 a second.
+    """Audio placeholder tokens of a clip with this many mel frames, 25 a second.
 
     The rule of `Qwen2_5OmniProcessor`: a convolution and a pooling, each of stride 2.
     """
@@ -210,7 +210,7 @@ def _require_token(info: AudioInfo, frames: int) -> None:
 
 
 def _resampled_length(frames: int, sampling_rate: int) -> int:
-    """Samples at 16 kHz of so many frames, rounded up as librosa does."""
+    """Samples at 16 kHz of this many frames at `sampling_rate`, rounded up as librosa does."""
     return -(-frames * SAMPLING_RATE // sampling_rate)
 
 

@@ -1,7 +1,7 @@
-"""Opening an audio file: what its header says, and its sound block by block, through libsndfile or FFmpeg.
+"""Open an audio file through libsndfile or FFmpeg: its header, and its decoded frames block by block.
 
-A header is believed only where it can be: a count that the file's bytes cannot hold, a total that its writer left open, an
-MP3 without an index and an Ogg of several streams say nothing, and then only decoding tells the length.
+The length in a header is used only where it is reliable. With a count that the file's bytes cannot hold, a total that the
+writer left open, an MP3 without an index, or an Ogg file of several streams, the length is counted by decoding.
 """
 
 import io
@@ -21,10 +21,10 @@ import soxr
 from ..errors import InputError
 from .audio_headers import Mp3Index, mp3_index, ogg_links
 
-LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS did not fetch
-_BLOCK_VALUES = 131_072  # of all channels
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of a file that Git LFS did not fetch
+_BLOCK_VALUES = 131_072  # of all channels together
 _BLOCK_STEP = 1_024  # frames; a block is a multiple of it
-_MP3_SLACK_FRAMES = 2_304  # two MP3 frames: what an encoder's delay and padding take
+_MP3_SLACK_FRAMES = 2_304  # two MP3 frames: an encoder's delay and padding
 _MIN_RATE, _MAX_RATE = 1_000, 1_000_000  # Hz
 _BYTES_PER_VALUE = {
     "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8,
@@ -32,9 +32,9 @@ _BYTES_PER_VALUE = {
 _MAX_FRAMES_PER_BYTE = 8_192  # of compressed sound: 65,535 frames of silence take a FLAC 8 bytes
 # FFmpeg's names of the formats whose headers state a duration; of the others it guesses one from the bit rate.
 _FORMATS_WITH_DURATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi"}
-# A writer that streams cannot know the length and leaves such a size in the header: it promises nothing.
+# A writer that streams cannot know the length and leaves a size of this order in the header: it states no length.
 _STREAMING_BYTES = 2**31 - 2**16
-# libsndfile's log where a header names more bytes of sound than the file has (WAV and RF64, AIFF, W64).
+# A line of libsndfile's log where a header states more bytes of sound than the file has (WAV and RF64, AIFF, W64).
 _SIZE_MISMATCH = re.compile(r"^\s*(?:data|SSND|riff|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
@@ -48,9 +48,9 @@ class ClipError(InputError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: `frames` are those that it can hold, None where only decoding tells.
+    """A file's header: `frames` is how many the file can hold, None where only decoding finds their number.
 
-    `promised_frames` are those that it names, None where it names none; `estimated` tells that `frames` may be off by
+    `promised_frames` is how many the header states, None where it states none; with `estimated`, `frames` may be off by
     some hundredths of a second.
     """
 
@@ -64,21 +64,21 @@ class Header:
 
 @contextmanager
 def open_clip(path: str | Path) -> Iterator[tuple[Header, Iterator[np.ndarray]]]:
-    """Open a file with the first reader that takes it; yields its header and its blocks (frames, channels) of float32.
+    """Open a file with the first library that can read it; yields its header and its float32 blocks (frames, channels).
 
-    libsndfile first: to the sample what librosa and qwen-omni-utils return and as fast (0.16 s for 38 real clips; PyAV
-    takes 0.39 s and is off by 3e-6 on MP3), without their 1 to 3 s of import and first call. FFmpeg (PyAV) takes the
-    rest, such as AAC and the sound of videos, for which librosa would need the ffmpeg program, and MP3s whose sound goes
-    on behind what libsndfile counts. Raises `ClipError`.
+    libsndfile first: its values equal those of librosa and qwen-omni-utils, and it is as fast (0.16 s for 38 real clips;
+    PyAV takes 0.39 s and is off by 3e-6 on MP3), without their 1 to 3 s of import and first call. FFmpeg (PyAV) reads the
+    rest, such as AAC and the audio of videos, for which librosa would need the ffmpeg program, and MP3s that continue
+    after the last frame that libsndfile counts. Raises `ClipError`.
     """
     with ExitStack() as stack:
         descriptor, size = _open_descriptor(path)
         try:
             file = stack.enter_context(_SequentialFile(descriptor, closefd=True))
-        except soundfile.LibsndfileError:  # which has closed it
+        except soundfile.LibsndfileError:  # libsndfile has closed the descriptor
             file = None
         index = mp3_index(path) if file is not None and file.format == "MP3" else None
-        if file is None or not file.frames or not file.channels or _goes_on(path, file, index):
+        if file is None or not file.frames or not file.channels or _continues_past_count(path, file, index):
             yield _open_with_ffmpeg(stack, path, size, file.frames if index else None)
             return
         header = _soundfile_header(path, file, size, index)
@@ -98,30 +98,32 @@ class _SequentialFile(soundfile.SoundFile):
 
 
 def _open_descriptor(path: str | Path) -> tuple[int, int]:
-    """A file's descriptor and size. By its name libsndfile would take any bytes called .vox or .au for sound."""
+    """A file's descriptor and size. Given a name, libsndfile would read any bytes called .vox or .au as audio."""
     try:
-        found = os.stat(path)
-        if stat.S_ISREG(found.st_mode) and found.st_size:
-            return os.open(path, os.O_RDONLY), found.st_size
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            return os.open(path, os.O_RDONLY), status.st_size
     except OSError as error:
         raise ClipError(f"{path}: {error.strerror}", "missing") from None
     except ValueError as error:  # a path that holds a zero character
         raise ClipError(f"{str(path)!r}: {error}", "missing") from None
-    if stat.S_ISREG(found.st_mode):
+    if stat.S_ISREG(status.st_mode):
         raise ClipError(f"{path}: is empty (0 bytes)")
-    raise ClipError(f"{path}: {'Is a directory' if stat.S_ISDIR(found.st_mode) else 'is no regular file'}", "missing")
+    kind = "Is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+    raise ClipError(f"{path}: {kind}", "missing")
 
 
 def _require_rate(path: str | Path, rate: int) -> int:
     if not _MIN_RATE <= rate <= _MAX_RATE:
-        raise ClipError(f"{path}: its sampling rate of {rate} Hz is none of sound ({_MIN_RATE} to {_MAX_RATE})")
+        raise ClipError(f"{path}: sampling rate {rate} Hz is not between {_MIN_RATE} and {_MAX_RATE} Hz")
     return rate
 
 
-def _goes_on(path: str | Path, file: soundfile.SoundFile, index: Mp3Index | None) -> bool:
-    """True for an MP3 that has more sound than libsndfile counts, behind which it does not read.
+def _continues_past_count(path: str | Path, file: soundfile.SoundFile, index: Mp3Index | None) -> bool:
+    """True for an MP3 that is longer than libsndfile's frame count, at which libsndfile stops reading.
 
-    It knows the length of a variable rate only from an index (Xing, Info, VBRI), which joining and cutting leave as it was.
+    libsndfile knows the length of a variable bit rate only from an index (Xing, Info, VBRI), which is wrong after files
+    were joined or cut.
     """
     if file.format != "MP3" or (index is not None and index.fits):
         return False
@@ -140,20 +142,20 @@ def _soundfile_header(path: str | Path, file: soundfile.SoundFile, size: int, in
     bytes_per_value = None if file.format == "FLAC" else _BYTES_PER_VALUE.get(file.subtype)
     room = size // (bytes_per_value * file.channels) if bytes_per_value else size * _MAX_FRAMES_PER_BYTE
     is_mp3 = file.format == "MP3"
-    names_length = 0 < file.frames <= room and (not is_mp3 or index is not None)
-    counts = not names_length or (is_mp3 and not index.fits)
+    states_length = 0 < file.frames <= room and (not is_mp3 or index is not None)
+    must_decode = not states_length or (is_mp3 and index is not None and not index.fits)
     return Header(
         format=f"{file.format} {file.subtype}",
         channels=file.channels,
         sampling_rate=_require_rate(path, file.samplerate),
-        frames=None if counts else file.frames,
-        promised_frames=_promised_frames(file) if names_length else None,
-        estimated=is_mp3 and not counts,
+        frames=None if must_decode else file.frames,
+        promised_frames=_promised_frames(file) if states_length else None,
+        estimated=is_mp3 and not must_decode,
     )
 
 
 def _promised_frames(file: soundfile.SoundFile) -> int:
-    """Frames that the header names; libsndfile itself counts no more than the file has room for."""
+    """Frames that the header states; libsndfile's own count is limited to what the file has bytes for."""
     mismatch = _SIZE_MISMATCH.search(file.extra_info)
     if mismatch is None:
         return file.frames
@@ -171,7 +173,7 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         try:
             decoded = len(file.read(out=block))
         except soundfile.LibsndfileError:
-            damaged, decoded = True, max(0, file.tell() - frames)  # what was decoded before the damage stands
+            damaged, decoded = True, max(0, file.tell() - frames)  # keep what was decoded before the damage
         if not decoded:
             return
         yield block[:decoded]
@@ -179,26 +181,26 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 
 def _chained_blocks(path: str | Path, links: list[int], rate: int) -> Iterator[np.ndarray]:
-    """The sound of an Ogg made of several (joined with `cat`, a radio's), one after the other at the first rate."""
-    with open(path, "rb") as whole:
+    """The streams of a chained Ogg file (joined with `cat`, or of a radio) in their order, at the first one's rate."""
+    with open(path, "rb") as file:
         for start, end in itertools.pairwise([*links, os.path.getsize(path)]):
-            whole.seek(start)
+            file.seek(start)
             try:
-                link = _SequentialFile(io.BytesIO(whole.read(end - start)))
+                link = _SequentialFile(io.BytesIO(file.read(end - start)))
             except soundfile.LibsndfileError:
                 continue
             with link:
                 blocks = _soundfile_blocks(link)
                 if link.samplerate == rate:
                     yield from blocks
-                elif sound := list(blocks):
-                    yield soxr.resample(np.concatenate(sound), link.samplerate, rate)
+                elif decoded := list(blocks):
+                    yield soxr.resample(np.concatenate(decoded), link.samplerate, rate)
 
 
 def _open_with_ffmpeg(
     stack: ExitStack, path: str | Path, size: int, promised: int | None
 ) -> tuple[Header, Iterator[np.ndarray]]:
-    import av  # only the files that libsndfile does not take pay for it
+    import av  # slow to import: only for the files that libsndfile cannot read
 
     try:
         container = stack.enter_context(_ffmpeg_container(path))
@@ -226,7 +228,7 @@ def _ffmpeg_container(path: str | Path):
 
 
 def _decodes(path: str | Path, index: int) -> bool:
-    """True for a stream of which something decodes; a phone's video may have one that FFmpeg cannot read."""
+    """True for a stream with at least one decodable frame; a phone's video may have one that FFmpeg cannot read."""
     with _ffmpeg_container(path) as container:
         return next(_decoded_frames(container, container.streams[index]), None) is not None
 
@@ -244,19 +246,20 @@ def _ffmpeg_header(container, stream, size: int, promised: int | None) -> Header
 
 
 def _ffmpeg_blocks(container, stream, rate: int) -> Iterator[np.ndarray]:
-    """The rate is the header's, so that a stream whose frames have another (HE-AAC) keeps its length in seconds."""
+    """Float32 blocks at the header's rate, so that a stream whose frames have another (HE-AAC) keeps its seconds."""
     import av
 
-    shape, to_float = None, None
+    kind, resampler = None, None
     for frame in _decoded_frames(container, stream):
-        if shape != (shape := (frame.format.name, frame.layout.name, frame.sample_rate)):  # may change on the way
-            yield from _blocks_of(to_float.resample(None) if to_float else [])
-            to_float = av.AudioResampler(format="fltp", rate=rate)
+        frame_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if resampler is None or frame_kind != kind:  # it may change within a stream
+            yield from _blocks_of(resampler.resample(None) if resampler else [])
+            kind, resampler = frame_kind, av.AudioResampler(format="fltp", rate=rate)
         try:
-            yield from _blocks_of(to_float.resample(frame))
-        except av.FFmpegError:  # a frame without sense, of a damaged packet
-            shape, to_float = None, None
-    yield from _blocks_of(to_float.resample(None) if to_float else [])
+            yield from _blocks_of(resampler.resample(frame))
+        except av.FFmpegError:  # an invalid frame, of a damaged packet
+            resampler = None
+    yield from _blocks_of(resampler.resample(None) if resampler else [])
 
 
 def _blocks_of(frames: list) -> Iterator[np.ndarray]:
@@ -265,7 +268,7 @@ def _blocks_of(frames: list) -> Iterator[np.ndarray]:
 
 
 def _decoded_frames(container, stream) -> Iterator:
-    """What decodes of a stream: a damaged packet is left out, behind a damaged container what came before stands."""
+    """The decodable frames of a stream: damaged packets are skipped, a damaged container ends the stream."""
     import av
 
     packets = container.demux(stream)

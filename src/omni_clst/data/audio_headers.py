@@ -1,4 +1,4 @@
-"""What audio files say of their own length beyond what libsndfile tells: an MP3's index, the streams of an Ogg."""
+"""Read from audio files what libsndfile does not report about their length: an MP3's index, the streams of an Ogg."""
 
 import os
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from pathlib import Path
 
 _ID3_HEADER_BYTES = 10
 _ID3V1_BYTES = 128
-_INDEX_WITHIN_BYTES = 182  # of the first frame's begin
-_INDEX_SLACK_BYTES = 4_096  # tags behind the sound
+_INDEX_WITHIN_BYTES = 182  # from the start of the first frame
+_INDEX_SLACK_BYTES = 4_096  # tags after the audio
 _OGG_HEADER_BYTES = 27
 _BEGIN_OF_STREAM = 2
 
 
 @dataclass(frozen=True)
 class Mp3Index:
-    """What the index in an MP3's first frame (Xing, Info, VBRI) is worth: it `fits` where it names the file's own size.
+    """The index in an MP3's first frame (Xing, Info, VBRI); it `fits` if it states the size that the file has.
 
-    An index of another size is that of a part (joined files) or of the whole (a cut one).
+    Otherwise it describes one part of joined files, or the file before it was cut.
     """
 
     fits: bool
 
 
 def mp3_index(path: str | Path) -> Mp3Index | None:
-    """The index of an MP3; None where it has none, so that its length is a guess."""
+    """The index of an MP3; None where it has none, so that its length can only be estimated."""
     with open(path, "rb") as file:
         start = 0
         while len(tag := file.read(_ID3_HEADER_BYTES)) == _ID3_HEADER_BYTES and tag.startswith(b"ID3"):
@@ -31,18 +31,18 @@ def mp3_index(path: str | Path) -> Mp3Index | None:
             start += _ID3_HEADER_BYTES + size
             file.seek(start)
         frame = tag + file.read(_INDEX_WITHIN_BYTES)
-    sound_bytes = os.path.getsize(path) - start
+    audio_bytes = os.path.getsize(path) - start
     for mark, size_at in ((b"Xing", 12), (b"Info", 12), (b"VBRI", 10)):
-        found = frame.find(mark)
-        if found >= 0:
-            names_both = mark == b"VBRI" or frame[found + 7] & 3 == 3  # frames and bytes are optional
-            named = int.from_bytes(frame[found + size_at : found + size_at + 4])
-            return Mp3Index(names_both and -_ID3V1_BYTES <= sound_bytes - named <= _INDEX_SLACK_BYTES)
+        offset = frame.find(mark)
+        if offset >= 0:
+            has_both = mark == b"VBRI" or frame[offset + 7] & 3 == 3  # number of frames and of bytes are optional
+            stated_bytes = int.from_bytes(frame[offset + size_at : offset + size_at + 4])
+            return Mp3Index(has_both and -_ID3V1_BYTES <= audio_bytes - stated_bytes <= _INDEX_SLACK_BYTES)
     return None
 
 
 def ogg_links(path: str | Path) -> list[int]:
-    """Where in an Ogg file its streams begin, one after the other; more than one is a chain (RFC 3533).
+    """The offsets in an Ogg file at which its consecutive streams begin; more than one is a chain (RFC 3533).
 
     Reads page headers only.
     """
@@ -65,7 +65,7 @@ def ogg_links(path: str | Path) -> list[int]:
 
 
 def _next_page(file, at: int) -> int:
-    """Where the next page's mark stands behind `at`; far behind the end where there is none."""
+    """The offset of the next page after `at`; beyond any file's end where there is none."""
     file.seek(at + 1)
-    found = file.read().find(b"OggS")
-    return at + 1 + found if found >= 0 else 2**63
+    distance = file.read().find(b"OggS")
+    return at + 1 + distance if distance >= 0 else 2**63

@@ -1,4 +1,4 @@
-"""A benchmark's rows as read: which release they are, what is odd in them, where their clips lie.
+"""Read a benchmark's metadata file: its rows, their release, their oddities, and the paths of their clips.
 
 Rows are never dropped: odd ones are flagged and stay in the denominator.
 """
@@ -15,7 +15,7 @@ from .samples import AudioQASample, read_rows
 
 @dataclass(frozen=True)
 class BenchmarkRows:
-    """A benchmark's rows as read: `oddities` are (id, what is odd), `release` the file's known name, if any."""
+    """A benchmark's rows as read: `oddities` are pairs (id, text), `release` is the known name of the file, if any."""
 
     benchmark: Benchmark
     samples: tuple[AudioQASample, ...]
@@ -37,7 +37,7 @@ class BenchmarkRows:
 def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     """Read a benchmark's metadata.
 
-    Raises `InputError` only for rows that cannot be told apart or read at all, and for another benchmark's file.
+    Raises `InputError` only for rows without a usable or unique id, for unreadable ones, and for another benchmark's file.
     """
     benchmark = BENCHMARKS[name]
     samples: list[AudioQASample] = []
@@ -47,12 +47,12 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     for place, row in read_rows(meta_path):
         sample_id = row_id(row, place)
         if sample_id in seen:
-            raise InputError(f"{place}: id {sample_id!r} stands already at {seen[sample_id]}")
+            raise InputError(f"{place}: id {sample_id!r} is used already at {seen[sample_id]}")
         seen[sample_id] = place
         sample = benchmark.to_sample(row)
         samples.append(sample)
         rows.append(row)
-        oddities += [(sample.id, what) for what in find_oddities(sample, row, benchmark)]
+        oddities += [(sample.id, oddity) for oddity in find_oddities(sample, row, benchmark)]
     if not samples:
         raise InputError(f"{meta_path}: holds no rows")
     if not any(benchmark.groups[0] in row for row in rows):
@@ -71,31 +71,31 @@ def row_id(row: dict, place: str) -> str:
 
 
 def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> list[str]:
-    """What in a row deviates from one question, distinct choices, and an answer that is one of them."""
+    """How a row deviates from one question, distinct choices, and an answer that is one of them; in words."""
     choices = sample.choices
-    found = []
+    oddities = []
     if not sample.audio_path.strip():
-        found.append("no clip")
+        oddities.append("no clip")
     if not sample.question.strip():
-        found.append("no question")
+        oddities.append("no question")
     if len(set(choices)) < len(choices):
-        found.append("a choice stands twice")
+        oddities.append("a choice stands twice")
     if any(not choice.strip() for choice in choices):
-        found.append("a choice is empty")
+        oddities.append("a choice is empty")
     if len(choices) < 2:
-        found.append(f"{len(choices)} choices")
+        oddities.append(f"{len(choices)} choices")
     if any(choice.startswith("['") and choice.endswith("']") for choice in choices):
-        found.append("choices are lists written as text")
+        oddities.append("choices are lists written as text")
     if benchmark.has_answers and sample.answer not in choices:
-        found.append("the answer is not among the choices")
+        oddities.append("the answer is not among the choices")
     if isinstance(row.get("category"), list):
-        found.append("category is a list")
-    found += [f"no {group}" for group in benchmark.groups if not row.get(group)]
-    return found
+        oddities.append("category is a list")
+    oddities += [f"no {group}" for group in benchmark.groups if not row.get(group)]
+    return oddities
 
 
 def find_benchmark(data_root: Path | str, name: str) -> tuple[Path, Path] | None:
-    """(metadata file, audio folder) of a benchmark under `data_root`; None if not there.
+    """(metadata file, audio folder) of a benchmark under `data_root`; None if it is not there.
 
     `data_root` holds MMAU/ and MMAR/ as the README says, or is one of them itself. Where several metadata files are there
     the newest release wins.

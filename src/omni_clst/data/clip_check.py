@@ -1,4 +1,4 @@
-"""Which samples can be read, and how long they are: found before any weight is loaded."""
+"""Check that the clips of all samples can be read, and measure prompts in tokens, before any weights are loaded."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +21,11 @@ def measure_lengths(
     remedy: str,
     decode_up_to: float | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Length in tokens by id of every sample for which `length_of` tells it, and by id what is wrong with the others.
+    """Two dicts by sample id: the length in tokens where `length_of` returns one, and the error where it raises one.
 
-    Lengths come from the clips' headers. `decode_up_to` (seconds) also decodes every clip, which finds what is broken
-    behind a whole header. Raises `InputError` with `place`, the first rows in question and `remedy`, unless rows that
-    cannot be read are allowed.
+    Lengths come from the clips' headers. With `decode_up_to` (seconds) every clip is also decoded, which finds files that
+    are broken after an intact header. Raises `InputError` with `place`, the first such rows and `remedy`, unless
+    `allow_unreadable`.
     """
     broken = {} if decode_up_to is None else _undecodable({sample.audio_path for sample in samples}, decode_up_to)
 
@@ -36,14 +36,14 @@ def measure_lengths(
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        results = _shown(pool.map(measure, samples), len(samples), "rows measured")
-        found = dict(zip((sample.id for sample in samples), results, strict=True))
-    unreadable = {key: value for key, value in found.items() if isinstance(value, str)}
+        results = _with_progress(pool.map(measure, samples), len(samples), "rows measured")
+        result_of = dict(zip((sample.id for sample in samples), results, strict=True))
+    unreadable = {key: value for key, value in result_of.items() if isinstance(value, str)}
     if unreadable and not allow_unreadable:
         raise InputError(
             f"{place}: {len(unreadable)} of {len(samples)} rows cannot be used ({_first(unreadable)}); {remedy}"
         )
-    return {key: value for key, value in found.items() if isinstance(value, int)}, unreadable
+    return {key: value for key, value in result_of.items() if isinstance(value, int)}, unreadable
 
 
 def read_measured(
@@ -53,10 +53,10 @@ def read_measured(
     allow_unreadable: bool = False,
     decode_up_to: float | None = None,
 ) -> list[tuple[AudioQASample, int]]:
-    """The samples of a training file with their lengths in tokens; those that cannot be read are left out, and counted,
-    where that is allowed. Raises `InputError`."""
+    """The samples of a training file with their lengths in tokens; with `allow_unreadable`, samples that cannot be read
+    are left out and counted in the log. Raises `InputError`."""
     samples = read_samples(path, audio_root)
-    remedy = "mend or remove them, or leave them out with --allow_missing_audio"
+    remedy = "repair or remove them, or leave them out with --allow_missing_audio"
     lengths, unreadable = measure_lengths(samples, length_of, path, allow_unreadable, remedy, decode_up_to)
     if unreadable:
         say(f"{path}: {len(unreadable)} of {len(samples)} rows left out, which cannot be used: {_first(unreadable)}")
@@ -65,18 +65,18 @@ def read_measured(
 
 @contextmanager
 def explaining_broken_clips() -> Iterator[None]:
-    """Say of a clip that turned out broken in the middle of a training run how the run can be finished."""
+    """Add to the error of a clip that fails to decode during training how the run can be finished."""
     try:
         yield
     except ClipError as error:
         raise InputError(
-            f"{error}; its header is whole: start again with --check_audio true --allow_missing_audio true, which decodes "
+            f"{error}; its header is intact: start again with --check_audio true --allow_missing_audio true, which decodes "
             "every clip first and leaves such rows out"
         ) from None
 
 
 def _undecodable(paths: set[str], seconds: float) -> dict[str, str]:
-    """What is wrong with the clips whose first `seconds` cannot be decoded, by path."""
+    """By path, the errors of the clips whose first `seconds` cannot be decoded."""
 
     def decode(path: str) -> str | None:
         try:
@@ -87,14 +87,14 @@ def _undecodable(paths: set[str], seconds: float) -> dict[str, str]:
 
     ordered = sorted(paths)
     with ThreadPoolExecutor() as pool:
-        results = _shown(pool.map(decode, ordered), len(ordered), "clips decoded")
-        return {path: wrong for path, wrong in zip(ordered, results, strict=True) if wrong}
+        results = _with_progress(pool.map(decode, ordered), len(ordered), "clips decoded")
+        return {path: error for path, error in zip(ordered, results, strict=True) if error}
 
 
 def _first(unreadable: dict[str, str], count: int = 3) -> str:
     return "; ".join(list(unreadable.values())[:count]) + ("; ..." if len(unreadable) > count else "")
 
 
-def _shown(results: Iterable, total: int, what: str) -> Iterable:
-    """The results with a progress bar, on rank 0, where they take their time."""
-    return tqdm(results, total=total, desc=what, unit="", disable=process_rank() != 0, delay=5)
+def _with_progress(results: Iterable, total: int, label: str) -> Iterable:
+    """The results under a progress bar, shown on rank 0 after five seconds."""
+    return tqdm(results, total=total, desc=label, unit="", disable=process_rank() != 0, delay=5)

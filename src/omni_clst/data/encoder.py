@@ -1,4 +1,4 @@
-"""Samples to model inputs: the chat turn, the audio placeholders, labels on the assistant's turn, padded batches.
+"""Convert samples to model inputs: chat template, audio placeholders, labels on the assistant's turn, padded batches.
 
 `input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`mel.py`).
 """
@@ -26,7 +26,7 @@ class Example:
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
     alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
-    (audio tokens, hidden) is the clip's encoding, where the audio tower has made it; `waveform` (samples,) at 16 kHz is
+    (audio tokens, hidden) is the clip's encoding, where the audio tower has computed it; `waveform` (samples,) at 16 kHz is
     kept for engines that compute mel features themselves.
     """
 
@@ -38,13 +38,13 @@ class Example:
     sample_id: str = "text"
 
     def __reduce__(self):
-        """Sent by a data worker, the features travel as plain bytes: torch would open a file for each clip of a batch, and
-        a process may have 1,024 open."""
+        """Pickle the features as plain bytes: sent as tensors by a data worker, torch would open a file for each clip of
+        a batch, and a process may have 1,024 open files."""
         features = None if self.input_features is None else self.input_features.numpy()
-        return _received, (self.input_ids, self.labels, features, self.waveform, self.sample_id)
+        return _unpickle_example, (self.input_ids, self.labels, features, self.waveform, self.sample_id)
 
 
-def _received(
+def _unpickle_example(
     input_ids: list[int],
     labels: list[int] | None,
     features: np.ndarray | None,
@@ -56,9 +56,9 @@ def _received(
 
 
 class OmniEncoder:
-    """Turns samples into model inputs with a given processor and prompt; cheap to send to data workers.
+    """Converts samples to model inputs with a given processor and prompt; cheap to send to data workers.
 
-    `opening` is put into the assistant's mouth: a prompt without a response ends with it, and the model goes on there.
+    `opening` begins the assistant's turn: a prompt without a response ends with it, and the model continues from there.
     `keep_waveform` leaves the decoded clip in every example.
     """
 
@@ -99,7 +99,7 @@ class OmniEncoder:
 
     @cached_property
     def opening_ids(self) -> list[int]:
-        """Token ids of the opening; empty where the assistant begins by itself."""
+        """Token ids of the opening; empty without one."""
         return self.token_ids(self.opening) if self.opening else []
 
     def prompt_text(self, sample: AudioQASample, audio_tokens: int) -> str:
@@ -126,16 +126,16 @@ class OmniEncoder:
 
     @cached_property
     def _control_tokens(self) -> re.Pattern:
-        """What a text cannot quote: every token that the tokenizer takes out before it splits words, such as
-        `<|im_end|>` or `<tool_call>`. The tags of the answer's form are allowed where a model has tokens for them."""
+        """Matches the special tokens that a text may not contain, such as `<|im_end|>` or `<tool_call>`: the tokenizer
+        would take them for control tokens. The answer tags are allowed where a model has tokens for them."""
         added = self.tokenizer.added_tokens_decoder.values()
         control = {token.content for token in added if token.special or re.fullmatch(r"<.+>", token.content)}
         control |= set(self.tokenizer.all_special_tokens)
         return re.compile("|".join(map(re.escape, sorted(control - ANSWER_TAGS, key=len, reverse=True))))
 
     def _control_token(self, text: str) -> str | None:
-        found = self._control_tokens.search(text)
-        return found[0] if found else None
+        match = self._control_tokens.search(text)
+        return match[0] if match else None
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a rendered text."""
@@ -169,7 +169,7 @@ class OmniEncoder:
         return Example(prompt_ids + response_ids, labels, features, sample_id=sample_id)
 
     def length(self, sample: AudioQASample, response: str | None = None) -> int:
-        """Tokens of the encoded sample, known from the file's header without decoding it."""
+        """Number of tokens of the encoded sample, from the file's header without decoding it."""
         self._require_plain(response or "", sample.id)
         audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
         text = self.prompt_text(sample, 1) + (response or "")
@@ -178,7 +178,7 @@ class OmniEncoder:
 
 
 def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:
-    """What the headers say of clips that are cropped or truncated, as `; 2 clips cropped at 60 s, 1 truncated`."""
+    """How many clips are cropped or truncated by their headers, as `; 2 clips cropped at 60 s, 1 clips truncated`."""
     infos = [probe_audio(path) for path in sorted({sample.audio_path for sample in samples})]
     cropped = sum(info.seconds > max_audio_seconds for info in infos)
     truncated = sum(info.promised_frames > info.frames for info in infos)

@@ -1,6 +1,6 @@
-"""Foreign layouts -> `AudioQASample`: the only module that knows them.
+"""Read samples from files in our own or a foreign layout; the only module that knows foreign layouts.
 
-A layout is a pair in `LAYOUTS`: the keys that give it away, and a converter. Adding one is adding a pair.
+A layout is a pair in `LAYOUTS`: the keys that identify it, and a converter. To add a layout, add a pair.
 """
 
 import ast
@@ -20,16 +20,16 @@ from .samples import AudioQASample, check_trainable, read_rows, sample_from_row
 MAX_PROBLEMS_SHOWN = 5
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LIST_LITERAL = re.compile(rf"\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*\]")
-# A lettered item's beginning: white space follows the mark, which CJK marks need not.
+# The beginning of a lettered item: white space follows the mark, except after CJK marks.
 _LETTERED_ITEM = LETTER_MARK + r"(?:\s+|(?<=[、。．：）］】]))"
 
 
 def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list[AudioQASample]:
-    """Read training samples in the file's order; every problem is named at once, by file, line and value.
+    """Read training samples in the file's order; all problems are reported together, by file, line and value.
 
     Takes our own format and every foreign layout. Relative audio paths count from `audio_root`, or from
-    the file's folder. Raises `InputError` for a row that cannot be learnt from: no question, no or repeated choices, an
-    answer that is no choice, a tag inside thought or answer, an id that stands twice.
+    the file's folder. Raises `InputError` for a row that cannot be trained on: no question, no or repeated choices, an
+    answer that is no choice, a tag inside thought or answer, a repeated id.
     """
     root = os.path.abspath(audio_root or Path(path).parent)
     samples: list[AudioQASample] = []
@@ -40,7 +40,7 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
             sample = convert_row(row)
             check_trainable(sample)
             if sample.id in places:
-                raise InputError(f"id {sample.id!r} stands already at {places[sample.id]}")
+                raise InputError(f"id {sample.id!r} is used already at {places[sample.id]}")
         except InputError as error:
             problems.append(f"{place}: {error}")
             continue
@@ -56,7 +56,7 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
 
 
 def convert_row(row: dict) -> AudioQASample:
-    """Turn a row of any known layout into a sample; raises `InputError` naming the value, or the keys of an unknown one.
+    """Convert a row of any known layout to a sample; raises `InputError` with the value, or the keys of an unknown layout.
 
     `audio_path` stays as the row has it.
     """
@@ -82,14 +82,14 @@ def strip_letter(text: str, choices: tuple[str, ...]) -> str:
 def _from_published_clst(row: dict) -> AudioQASample:
     """`CLST_15k.jsonl` as published: question_text, multi_choice, answer, think."""
     renamed = {"question_text": "question", "multi_choice": "choices"}
-    own = {renamed.get(key, key): value for key, value in row.items()}
-    return sample_from_row({"source": "published_clst"} | own)
+    fields = {renamed.get(key, key): value for key, value in row.items()}
+    return sample_from_row({"source": "published_clst"} | fields)
 
 
 def _from_published_sft(row: dict) -> AudioQASample:
     """The published SFT files (ms-swift): the user's text verbatim as prompt, thought and answer from the tags.
 
-    A system turn is left to the settings.
+    A system turn is dropped: the settings give it.
     """
     turns = row["messages"] if isinstance(row["messages"], list) else []
     match [turn for turn in turns if not (isinstance(turn, dict) and turn.get("role") == "system")]:
@@ -104,7 +104,7 @@ def _from_published_sft(row: dict) -> AudioQASample:
     if response.answer is None:
         raise InputError(f"assistant text {assistant[:80]!r} has no <answer>")
     choices = choices_in_text(prompt)
-    own = {
+    fields = {
         "audio_path": audios[0],
         "question": prompt.strip(),
         "choices": list(choices),
@@ -113,24 +113,24 @@ def _from_published_sft(row: dict) -> AudioQASample:
         "prompt": prompt,
     }
     others = {key: value for key, value in row.items() if key not in ("messages", "audios")}
-    return sample_from_row({"source": "published_sft"} | others | own)
+    return sample_from_row({"source": "published_sft"} | others | fields)
 
 
 def choices_in_text(text: str) -> tuple[str, ...]:
-    """Choices that stand in a text as a list literal or as lettered items from A on; () where there are none.
+    """The choices in a text, as a list literal or as lettered items from A on; () where there are none.
 
-    Of several lists or runs of letters the last counts: the choices stand behind the question.
+    Of several lists or runs of letters the last counts: the choices come after the question.
     """
     for match in reversed(list(_LIST_LITERAL.finditer(text))):
         try:
             choices = ast.literal_eval(match[0])
-        except (ValueError, SyntaxError):  # a backslash that means nothing
+        except (ValueError, SyntaxError):  # an invalid escape
             continue
         if len(choices) > 1:
-            return tuple(choice.strip() for choice in choices)  # as the answer between its tags is read
+            return tuple(choice.strip() for choice in choices)  # stripped, as the answer between its tags is
     for before in (r"^[ \t]*", r"(?<!\S)"):  # at the start of lines; else anywhere, as in "A. cat B. cow"
-        found = re.finditer(before + _LETTERED_ITEM, text, re.MULTILINE)
-        markers = [m for m in found if m["letter"].isupper() and m.end("letter") == m.start("after")]
+        matches = re.finditer(before + _LETTERED_ITEM, text, re.MULTILINE)
+        markers = [m for m in matches if m["letter"].isupper() and m.end("letter") == m.start("after")]
         styles = sorted({(m["before"], m["after"]) for m in markers}, reverse=True)  # those in brackets first
         for style in styles:
             choices = _lettered_items(text, [m for m in markers if (m["before"], m["after"]) == style])
@@ -141,20 +141,20 @@ def choices_in_text(text: str) -> tuple[str, ...]:
 
 def _lettered_items(text: str, markers: list[re.Match]) -> tuple[str, ...]:
     """The items of the last run A, B, ... of letters; an item ends where the next one begins, or with its line."""
-    found: list[re.Match] = []
+    last_run: list[re.Match] = []
     for index, marker in enumerate(markers):
         run = [marker] if marker["letter"] == "A" else []
         for following in markers[index + 1 :] if run else ():
             if following["letter"] == chr(ord("A") + len(run)):
                 run.append(following)
         if len(run) > 1:
-            found = run
-    ends = [marker.start() for marker in found[1:]] + [len(text)]
-    return tuple(text[marker.end() : end].split("\n")[0].strip() for marker, end in zip(found, ends, strict=False))
+            last_run = run
+    ends = [marker.start() for marker in last_run[1:]] + [len(text)]
+    return tuple(text[marker.end() : end].split("\n")[0].strip() for marker, end in zip(last_run, ends, strict=False))
 
 
 LAYOUTS: list[tuple[frozenset[str] | set[str], Callable[[dict], AudioQASample]]] = [
-    ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, whatever else is there
+    ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, and further keys
     ({"messages", "audios"}, _from_published_sft),
     ({"question_text", "multi_choice", "audio_path"}, _from_published_clst),
     *((benchmark.row_keys, benchmark.to_sample) for benchmark in BENCHMARKS.values()),

@@ -1,4 +1,4 @@
-"""Mel features of a batch, padded to its longest clip instead of to 300 s."""
+"""Compute the mel features of a batch of clips, padded to its longest clip instead of to 300 s."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
-"""The only prompt text of the project, settable, and how a question becomes the user's turn.
+"""All prompt texts of the project, and the user's turn for a sample.
 
-A prompt is one of the names below or a text of your own with `{question}` and `{choices}`. The contract that the
-reasoning prompts state: `<think>...</think><answer>...</answer>`, an empty thought is `<think>\n\n</think>`, and the
-answer is the text of one choice, never a letter (arXiv 2509.12275, section 3).
+A prompt is one of the names in `PROMPTS` or a text with `{question}` and `{choices}`. The reasoning prompts ask for
+`<think>...</think><answer>...</answer>`, where an empty thought is `<think>\n\n</think>` and the answer is the text of one
+choice, never a letter (arXiv 2509.12275, section 3).
 """
 
 import re
@@ -29,7 +29,7 @@ PROMPTS = {
         "Reason step by step about what you hear, in fewer than 100 words, before you answer. " + _FORMAT
     ),
     "direct": "{question}\n{choices}\nReply with the choice that is right, word for word, and nothing else.",
-    # The embedded world's few words: a prompt of 100 tokens would be most of what its tiny model computes.
+    # Short, for the embedded world: a prompt of 100 tokens would be most of what its tiny model computes.
     "demo_selective": "{question}\n{choices}\nthink if needed :",
     "demo_direct": "{question}\n{choices}\nanswer :",
 }
@@ -37,7 +37,7 @@ PROMPTS = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt in force: the template, whether it asks for tags, and the system text (empty: no system turn)."""
+    """A prompt: the template, whether it asks for tags, and the system text (empty: no system turn)."""
 
     name: str
     template: str
@@ -46,11 +46,11 @@ class Prompt:
 
     @property
     def sha256(self) -> str:
-        """Identifies the wording in answers files and in what a resumed run compares."""
+        """Identifies the wording in answers files and in the settings that a resumed run compares."""
         return sha256_of_text(f"{self.system}\0{self.template}\0{self.asks_for_tags}")
 
     def user_text(self, sample: AudioQASample) -> str:
-        """The user's words for one sample; a sample that carries its own wording keeps it verbatim."""
+        """The user's turn for one sample: the sample's `prompt` verbatim where it has one, else the filled template."""
         if sample.prompt is not None:
             return sample.prompt
         texts = {"question": sample.question, "choices": format_choices(sample.choices)}
@@ -65,7 +65,7 @@ def format_choices(choices: tuple[str, ...]) -> str:
 def make_prompt(setting: str, system: str, asks_for_tags: bool | None = None) -> Prompt:
     """The prompt of a setting: a name in `PROMPTS`, or a template text; raises `InputError` for any other.
 
-    A template of one's own asks for tags unless `asks_for_tags` is False.
+    A template text asks for tags unless `asks_for_tags` is False.
     """
     if setting in PROMPTS:
         default = not setting.endswith("direct")

@@ -1,16 +1,16 @@
-"""What a model wrote -> thought and answer: the only parser; training, rewards and scoring use it alike.
+"""Parse a completion into thought and answer; the one parser, used by training, rewards and scoring.
 
-The contract: `<think>...</think><answer>...</answer>`, an empty thought is `<think>\n\n</think>`, the answer is the text
-of one choice (arXiv 2509.12275, section 3). What models really write deviates; what is made of it stands at
-`parse_response` and, row by row, in the test.
+The expected form is `<think>...</think><answer>...</answer>`, an empty thought is `<think>\n\n</think>`, the answer is the
+text of one choice (arXiv 2509.12275, section 3). How deviations are parsed is described at `parse_response` and listed
+case by case in `tests/test_response.py`.
 """
 
 import re
 from dataclasses import dataclass
 
 ANSWER_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
-# How a response without a thought begins. The answer tag's last character is left out: a byte-pair tokenizer may join it
-# with the answer (">Dog"), so up to here, and no further, the tokens are the same whatever is answered.
+# The beginning of a response without a thought. It ends before the last character of the answer tag, which a byte-pair
+# tokenizer may join with the answer (">Dog"): up to here the tokens are the same for every answer.
 EMPTY_THOUGHT_OPENING = "<think>\n\n</think><answer"
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
@@ -22,7 +22,7 @@ _WELL_FORMED = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*"
 
 @dataclass(frozen=True)
 class Response:
-    """A parsed completion: `think` is None without a thought and "" for an empty one, `answer` None where none was given.
+    """A parsed completion: `think` is None without a thought and "" for an empty one, `answer` is None without an answer.
 
     `well_formed` says that the text is exactly one thought and then exactly one answer, with nothing but white space
     around them.
@@ -34,15 +34,15 @@ class Response:
 
 
 def parse_response(text: str) -> Response:
-    """Read thought and answer out of a completion; never raises.
+    """Parse thought and answer from a completion; never raises.
 
-    The answer is looked for behind the first thought; an answer inside a thought counts only when there is none behind
-    it. An answer runs to the next tag of either kind, or to the end of the text. Several answers count as one if they say
-    the same but for case and white space; else the model hedged and has given none. Nothing is forgiven in `well_formed`.
+    The answer is searched after the first thought; an answer inside the thought counts only when there is none after it.
+    An answer ends at the next tag of either kind, or at the end of the text. Several answers count as one if they differ
+    only in case and white space; otherwise `answer` is None. `well_formed` allows none of these deviations.
     """
     thought = _THINK.search(text)
-    behind = text[thought.end() :] if thought else text
-    answers = _answers(behind) or _answers(text)
+    after_thought = text[thought.end() :] if thought else text
+    answers = _answers(after_thought) or _answers(text)
     distinct = {" ".join(answer.casefold().split()) for answer in answers}
     answer = answers[0] if len(distinct) == 1 else None
     if thought is None and not answers:
@@ -52,13 +52,13 @@ def parse_response(text: str) -> Response:
 
 
 def answer_of(text: str, asks_for_tags: bool) -> str | None:
-    """The answer that a completion gives: the one in its tags, or the whole text where the prompt asked for none."""
+    """The answer in a completion: the one in its tags, or the whole text where the prompt asked for no tags."""
     answer = parse_response(text).answer
     return answer if answer is not None or asks_for_tags else text.strip()
 
 
 def format_response(think: str, answer: str) -> str:
-    """The text that a model is taught to write; an empty thought is two newlines between its tags."""
+    """The target text of training; an empty thought is two newlines between its tags."""
     return f"<think>{think or chr(10) * 2}</think><answer>{answer}</answer>"
 
 

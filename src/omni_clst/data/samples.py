@@ -1,4 +1,4 @@
-"""`AudioQASample`, the one sample format inside the project: its rows, its validator and its writer.
+"""`AudioQASample`, the one sample format inside the project: reading its rows, validating and writing samples.
 
 Files of samples are read by `layouts.read_samples`, which also takes foreign layouts.
 """
@@ -21,9 +21,9 @@ class AudioQASample:
     """One multiple-choice question about one clip.
 
     `answer` is the text of one choice (never a letter or an index), or None where it is unknown; `think` is the
-    reference thought, `""` where it was dropped and None where there never was one. `prompt` is the user's text taken
-    verbatim from a file that has its own wording; None means that `prompts.py` writes it. `extra` keeps every other
-    field of the row. `audio_path` is absolute once a reader has resolved it.
+    reference thought, `""` where it was dropped and None where there never was one. `prompt` is the user's text, verbatim
+    from a file that has it; with None `prompts.py` fills a template. `extra` keeps every other field of the row.
+    `audio_path` is absolute once a reader has resolved it.
     """
 
     id: str
@@ -38,7 +38,7 @@ class AudioQASample:
     extra: dict = field(default_factory=dict)
 
     def to_row(self) -> dict:
-        """The row of the JSON Lines file: own fields, then what else `extra` has; level and prompt only where set."""
+        """The sample's row in a JSON Lines file: its fields, then those in `extra`; level and prompt only where set."""
         row = {
             "id": self.id,
             "audio_path": self.audio_path,
@@ -62,12 +62,12 @@ def make_sample_id(audio_path: str, question: str, choices: Iterable[str]) -> st
 
 
 def as_text(value: object) -> str:
-    """A value as a text, the same from JSON, CSV and parquet: where a column has a gap, 2 comes as 2.0."""
+    """A value as a text, the same from JSON, CSV and parquet: in a column with gaps these read 2 as 2.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def sample_from_row(row: dict) -> AudioQASample:
-    """Turn a row of our own format into a sample; raises `InputError` that names the value, the caller adds the place."""
+    """Convert a row of our own format to a sample; raises `InputError` with the value, the caller adds the place."""
     known = {f.name for f in fields(AudioQASample)} - {"extra"}
     for key in ("audio_path", "question"):
         if not isinstance(row.get(key), str) or not row[key].strip():
@@ -95,7 +95,10 @@ def sample_from_row(row: dict) -> AudioQASample:
 
 
 def read_rows(path: Path | str) -> Iterator[tuple[str, dict]]:
-    """Yield (place, row) of a JSON array or of JSON Lines, told apart by content; raises `InputError` naming the place."""
+    """Yield (place, row) of a JSON array or of JSON Lines, whichever the file holds; the place is `file:line`.
+
+    Raises `InputError` with the place.
+    """
     path = Path(path)
     if _starts_with_bracket(path):
         rows = read_json(path)
@@ -129,9 +132,9 @@ def _starts_with_bracket(path: Path) -> bool:
 
 
 def check_trainable(sample: AudioQASample) -> None:
-    """Raise `InputError` for a sample that cannot be learnt from.
+    """Raise `InputError` for a sample that cannot be trained on.
 
-    A sample with a prompt of its own may have no choices: its text holds them in a wording that nobody reads here.
+    A sample with a `prompt` may have no choices: they are part of that text and need not be recognised.
     """
     for name, text in (("audio_path", sample.audio_path), ("question", sample.question)):
         if not text.strip():
@@ -156,7 +159,7 @@ def check_trainable(sample: AudioQASample) -> None:
 def write_samples(path: Path | str, samples: Iterable[AudioQASample], audio_root: Path | str | None = None) -> None:
     """Write samples as JSON Lines, whole or not at all.
 
-    Clips below `audio_root` are written relative to it, so that the file still holds when the folder has moved.
+    Paths below `audio_root` are written relative to it, so that they stay valid when the folder is moved.
     """
     rows = (sample.to_row() for sample in samples)
     write_jsonl(path, (row | {"audio_path": _below(row["audio_path"], audio_root)} for row in rows))

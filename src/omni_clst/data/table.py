@@ -1,12 +1,12 @@
-"""Tables: in columns for a terminal, in Markdown for a file."""
+"""Format tables: in aligned columns for a terminal, in Markdown for a file."""
 
 from collections.abc import Sequence
 
 
 def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
-    """One line for the header and one a row, without a line break at the end.
+    """A table as text: a line for the header and one for each row, without a line break at the end.
 
-    In columns the first one is aligned to the left, as names are, and the others to the right, as figures are.
+    In a terminal the first column (names) is aligned to the left, the others (numbers) to the right.
     """
     lines = [header, *rows]
     if markdown:

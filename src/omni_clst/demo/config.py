@@ -14,22 +14,22 @@ Arm = Literal["keep_all", "random", "guided", "drop_all"]
 
 
 class DemoConfig(Settings):
-    """The world and the base model that are made."""
+    """The world and the base model to create."""
 
     out: FilePath = Field("runs/demo", description="where data/ and base/ go")
-    seed: Seed = Field(0, description="draws another world and another base model")
+    seed: Seed = Field(0, description="of the world and of the base model")
     pretrain_steps: int | None = Field(
-        None, gt=0, description="fewer steps make a worse base, sooner; none: as many as it needs"
+        None, gt=0, description="fewer steps are faster and give a worse base; none: the default number"
     )
 
 
 class AblationConfig(Settings):
-    """Which arms and orders are compared, over which seeds."""
+    """The arms, orders and seeds to compare."""
 
-    seeds: list[str] = Field(["0", "1", "2"], description="each is a world, a base model and every later draw of its own")
+    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
     arms: list[Arm] = Field(["keep_all", "random", "guided"], description="modes of thought dropout before SFT")
     orders: list[Annotated[str, OneOf(ORDERS)]] = Field(["shuffled", "file"], description="of the curriculum in GRPO")
-    out: FilePath = Field("runs/ablation", description="resumable: a second start does what is missing")
+    out: FilePath = Field("runs/ablation", description="the folder of all runs; a second start resumes")
     results: FilePath = Field("asset", description="the folder for ablation.md, ablation.json and ablation.png")
 
     @rule

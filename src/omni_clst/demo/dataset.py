@@ -1,6 +1,6 @@
-"""Writes the embedded world's files: source samples with thoughts, and two benchmarks in MMAU's and MMAR's own layouts.
+"""Write the embedded world's files: source samples with thoughts, and two benchmarks in MMAU's and MMAR's layouts.
 
-Every split draws its clips from a random stream of its own, so no clip stands in two of them.
+Every split has its own random generator, so no clip is in two of them.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from .world import Question, Scene, ask, draw_scene
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """How much of the world is written."""
+    """The size of the world."""
 
     seed: int = 0
     source_clips: int = 1500
@@ -91,14 +91,14 @@ def _mmau_row(path: Path, scene: Scene, question: Question) -> dict:
 
 
 def _mmar_row(path: Path, scene: Scene, question: Question) -> dict:
-    heard = [task for task in ("sound", "music", "speech") if any(TASK_OF_SOUND[s] == task for s in scene.events)]
+    tasks = [task for task in ("sound", "music", "speech") if any(TASK_OF_SOUND[s] == task for s in scene.events)]
     return {
         "id": f"{path.stem}-{question.kind}-{make_sample_id('', question.text, question.choices)[:6]}",
         "audio_path": f"./audio/{path.name}",
         "question": question.text,
         "choices": list(question.choices),
         "answer": question.answer,
-        "modality": "-".join(heard) if len(heard) == 1 else "mix-" + "-".join(heard),
+        "modality": "-".join(tasks) if len(tasks) == 1 else "mix-" + "-".join(tasks),
         "category": "Semantic Layer" if question.depth == "deep" else "Perception Layer",
         "sub-category": question.kind,
         "depth": question.depth,

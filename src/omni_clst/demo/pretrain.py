@@ -1,7 +1,7 @@
-"""A short "pretraining" that makes the embedded world's base model.
+"""Train the embedded world's base model, a short "pretraining".
 
-The base learns to hear (captions), to answer questions about clips directly, and to reason step by step over events that
-are *written* instead of heard. It is never shown a thought about a sound: joining the two is what SFT and GRPO teach.
+The base learns to caption clips, to answer questions about clips directly, and to reason step by step over events that are
+listed as text. It is not trained on thoughts about clips: combining the two is left to SFT and GRPO.
 """
 
 import itertools
@@ -22,22 +22,22 @@ from ..model.checkpoints import save_omni, write_prompt
 from ..model.thinker import OmniThinker
 from .sounds import SOUNDS, synthesise_clip
 from .tiny import make_config, make_processor
-from .world import NUMBERS, WRITTEN_SHARES, Question, Scene, ask, draw_kind, draw_scene
+from .world import NUMBERS, TEXT_QUESTION_SHARES, Question, Scene, ask, draw_kind, draw_scene
 
 CAPTION_REQUEST = "what do you hear ?"
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of the base model's pretraining; every change makes a new base."""
+    """Settings of the pretraining; every change makes a new base model."""
 
     seed: int = 0
     steps: int = 440
-    clips: int = 4000  # heard again with other questions; each costs 4 ms to make
-    audio_rows: int = 40  # rows a step with a clip: captions first, then more and more questions
-    text_rows: int = 40  # rows a step that reason over written events
-    caption_share: tuple[float, float] = (0.9, 0.1)  # of the audio rows, at the start and from `turn` of the steps on
-    turn: float = 0.25  # questions teach little before the model can hear
+    clips: int = 4000  # used repeatedly with other questions; each takes 4 ms to synthesise
+    audio_rows: int = 40  # rows per step with a clip: captions first, then increasingly questions
+    text_rows: int = 40  # rows per step that reason over events in text
+    caption_share: tuple[float, float] = (0.9, 0.1)  # of the audio rows, at the first step and after `turn` of the steps
+    turn: float = 0.25  # before the model can caption clips, questions teach it little
     learning_rate: float = 3.0e-3  # of the embeddings, norms and head
     muon_learning_rate: float = 5.0e-3  # of the layers' matrices
     warmup_steps: int = 30
@@ -48,7 +48,7 @@ class PretrainConfig:
 
 
 def tokenizer_corpus() -> list[str]:
-    """The world's words as the tokenizer is to cut them: alone, after a space, and in their sentences."""
+    """Texts to train the tokenizer on: the world's words, alone and after a space, tags, questions and templates."""
     words = [form for word in (*SOUNDS, *NUMBERS, "so") for form in (word, f" {word}")]
     rng = np.random.default_rng(0)
     questions = [ask(rng, draw_scene(rng)).text for _ in range(300)]
@@ -57,8 +57,8 @@ def tokenizer_corpus() -> list[str]:
     return (words + tags + [CAPTION_REQUEST, "heard :", "\n- "]) * 40 + questions + templates
 
 
-class Curriculum:
-    """Endless batches of the pretraining's rows, drawn from a fixed set of clips."""
+class PretrainingData:
+    """Endless batches of training rows over a fixed set of clips."""
 
     def __init__(self, config: PretrainConfig, processor):
         self.config = config
@@ -66,9 +66,9 @@ class Curriculum:
         self.direct = OmniEncoder(processor, make_prompt("demo_direct", system=""), max_audio_seconds=30.0)
         self.selective = OmniEncoder(processor, make_prompt("demo_selective", system=""), max_audio_seconds=30.0)
         self.scenes = [draw_scene(self.rng) for _ in range(config.clips)]
-        self.features = self._hear(self.scenes)
+        self.features = self._mel_features(self.scenes)
 
-    def _hear(self, scenes: list[Scene]) -> torch.Tensor:
+    def _mel_features(self, scenes: list[Scene]) -> torch.Tensor:
         """Mel features of every scene's clip: (clips, mel_bins, frames); all clips are equally long."""
         extractor = self.direct.processor.feature_extractor
         parts = []
@@ -81,24 +81,24 @@ class Curriculum:
         choices = format_choices(question.choices)
         return before + encoder.prompt.template.replace("{question}", question.text).replace("{choices}", choices)
 
-    def _heard(self, index: int, user_text: str, response: str) -> Example:
+    def _with_clip(self, index: int, user_text: str, response: str) -> Example:
         features = self.features[index]
         return self.direct.encode_chat(user_text, response, features)
 
     def caption_row(self) -> Example:
         index = int(self.rng.integers(len(self.scenes)))
-        return self._heard(index, CAPTION_REQUEST, " ".join(self.scenes[index].events))
+        return self._with_clip(index, CAPTION_REQUEST, " ".join(self.scenes[index].events))
 
     def question_row(self) -> Example:
         index = int(self.rng.integers(len(self.scenes)))
         question = ask(self.rng, self.scenes[index])
-        return self._heard(index, self._user_text(self.direct, question), question.answer)
+        return self._with_clip(index, self._user_text(self.direct, question), question.answer)
 
     def text_row(self) -> Example:
         scene = draw_scene(self.rng)
-        question = ask(self.rng, scene, draw_kind(self.rng, WRITTEN_SHARES))
-        # Without empty thoughts their tokens stay untrained, and no adapter on the layers makes a model write them
-        # in more than 3 % of its samples; a released model has seen them.
+        question = ask(self.rng, scene, draw_kind(self.rng, TEXT_QUESTION_SHARES))
+        # Without empty thoughts here their tokens stay untrained, and LoRA on the layers brings a model to generate them
+        # in at most 3 % of its samples; a released model was trained on them.
         think = "" if question.kind in ("first", "last", "most") else question.think
         user_text = self._user_text(self.selective, question, f"heard : {' '.join(scene.events)}\n")
         return self.selective.encode_chat(user_text, format_response(think, question.answer), None)
@@ -113,23 +113,23 @@ class Curriculum:
             caption_rows = round(config.audio_rows * (first + (last - first) * progress))
             captions = [self.caption_row() for _ in range(caption_rows)]
             questions = [self.question_row() for _ in range(config.audio_rows - caption_rows)]
-            written = [self.text_row() for _ in range(config.text_rows)]
-            yield [collate(rows, pad, "right") for rows in (captions, questions, written)]
+            texts = [self.text_row() for _ in range(config.text_rows)]
+            yield [collate(rows, pad, "right") for rows in (captions, questions, texts)]
 
 
 def make_optimizers(model: OmniThinker, config: PretrainConfig) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the layers' matrices, AdamW for the rest.
 
-    In a trial on this world AdamW alone took about twice the steps until the model told which sound comes first.
+    In a trial on this world AdamW alone took about twice the steps until the model could name the first sound.
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    matrix_ids = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in matrix_ids]
     optimizers = [
         torch.optim.Muon(
             matrices, lr=config.muon_learning_rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"
         ),
-        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -138,25 +138,26 @@ def make_optimizers(model: OmniThinker, config: PretrainConfig) -> list[torch.op
 
 
 def learning_rate_factor(step: int, config: PretrainConfig) -> float:
-    """Linear warm-up, constant, then a linear fall to 0 over the last 40 %."""
-    warm = step / config.warmup_steps
-    fall = (config.steps - step + 1) / (0.4 * config.steps)
-    return min(warm, 1.0, fall)
+    """Linear warm-up, constant, then linear decay to 0 over the last 40 %."""
+    warmup = step / config.warmup_steps
+    decay = (config.steps - step + 1) / (0.4 * config.steps)
+    return min(warmup, 1.0, decay)
 
 
 def pretrain(config: PretrainConfig):
     """Train the base model from random weights; returns (`OmniThinker`, its Omni config, processor).
 
-    Deterministic by seed."""
+    Deterministic for a seed.
+    """
     torch.manual_seed(config.seed)
     processor = make_processor(tokenizer_corpus())
     omni_config = make_config(processor, config.hidden, config.layers, config.audio_layers)
     model = OmniThinker(omni_config.thinker_config)
-    curriculum = Curriculum(config, processor)
+    data = PretrainingData(config, processor)
     optimizers = make_optimizers(model, config)
     model.train()
     start = time.monotonic()
-    for step, batches in zip(range(1, config.steps + 1), curriculum.batches(), strict=False):
+    for step, batches in zip(range(1, config.steps + 1), data.batches(), strict=False):
         losses = [model(**batch).loss for batch in batches]
         torch.stack(losses).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -166,18 +167,18 @@ def pretrain(config: PretrainConfig):
             optimizer.step()
             optimizer.zero_grad()
         if step % config.log_steps == 0 or step == config.steps:
-            captions, questions, written = (f"{loss.item():.2f}" for loss in losses)
+            captions, questions, texts = (f"{loss.item():.2f}" for loss in losses)
             print(
                 f"  pretraining {step}/{config.steps}: loss of captions {captions}, questions {questions}, "
-                f"written {written}, {time.monotonic() - start:.0f} s",
+                f"text {texts}, {time.monotonic() - start:.0f} s",
                 flush=True,
             )
     return model.eval(), omni_config, processor
 
 
 def save_base(folder: Path, model: OmniThinker, omni_config: Qwen2_5OmniConfig, processor) -> None:
-    """Write a base model as a release would lie there: full Omni layout, processor, the prompt it knows."""
+    """Write a base model like a released one: full Omni layout, processor, and its training prompt."""
     save_omni(folder, model.state_dict(), omni_config, base=None)
     processor.save_pretrained(folder)
-    torch.save({}, folder / "spk_dict.pt")  # transformers' whole-model class will not load without one
+    torch.save({}, folder / "spk_dict.pt")  # transformers' class of the whole model does not load without one
     write_prompt(folder, make_prompt("demo_direct", system=""))

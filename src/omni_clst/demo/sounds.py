@@ -1,6 +1,6 @@
-"""Eight short sound events and clips made of them, synthesised with numpy.
+"""Synthesise eight kinds of short sound events, and clips of several events, with numpy.
 
-Every event is drawn afresh (pitch, length, loudness, phase), so a model has to learn the kind of sound, not a waveform.
+Pitch, length, loudness and phase of every event are random, so a model has to learn the kind of sound, not a waveform.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ EVENT_SECONDS = (0.18, 0.25)
 GAP_SECONDS = (0.02, 0.06)
 CLIP_SECONDS = 2.2
 
-# Which part of a benchmark (MMAU's `task`) a sound belongs to.
+# The part of a benchmark (MMAU's `task`) that a sound belongs to.
 TASK_OF_SOUND = {
     "hiss": "sound",
     "drum": "sound",

@@ -1,6 +1,6 @@
-"""The tiny Qwen2.5-Omni of the embedded world: a real thinker and a real processor, with random weights.
+"""Make the tiny Qwen2.5-Omni of the embedded world: processor and configuration of the released model's classes.
 
-About 1.4 M parameters; every class is the released model's own, only the sizes differ.
+About 1.4 M parameters; only the sizes differ from the released model.
 """
 
 import json
@@ -10,9 +10,9 @@ from transformers import (
     Qwen2_5OmniConfig,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerConfig,
-    Qwen2TokenizerFast,
+    Qwen2TokenizerFast,  # ty: ignore[missing-module-member]  # exported lazily
     Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
+    Qwen2VLVideoProcessor,  # ty: ignore[missing-module-member]  # exported lazily
     WhisperFeatureExtractor,
 )
 
@@ -39,8 +39,8 @@ MEL_BINS = 64
 
 
 def train_tokenizer(corpus: list[str], vocab_size: int = 700) -> Qwen2TokenizerFast:
-    """A byte-level BPE over the world's words: they become single tokens, and any other text still encodes."""
-    released = Qwen2TokenizerFast()._tokenizer  # its splitting rules, so that saving and loading change nothing
+    """A byte-level BPE trained on the world's words, which become single tokens; any other text can be encoded too."""
+    released = Qwen2TokenizerFast()._tokenizer  # for its splitting rules, which saving and loading keep
     bpe = Tokenizer(models.BPE())
     bpe.normalizer, bpe.pre_tokenizer = released.normalizer, released.pre_tokenizer
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -59,7 +59,7 @@ def train_tokenizer(corpus: list[str], vocab_size: int = 700) -> Qwen2TokenizerF
 
 
 def make_processor(corpus: list[str], chunk_seconds: int = 30) -> Qwen2_5OmniProcessor:
-    """A processor with the released one's parts, its tokenizer trained on `corpus`."""
+    """A processor with the parts of the released one and a tokenizer trained on `corpus`."""
     return Qwen2_5OmniProcessor(
         image_processor=Qwen2VLImageProcessor(),
         video_processor=Qwen2VLVideoProcessor(),
@@ -70,7 +70,7 @@ def make_processor(corpus: list[str], chunk_seconds: int = 30) -> Qwen2_5OmniPro
 
 
 def _mrope_section(head_dim: int) -> list[int]:
-    """How the rotary frequencies are shared between time, height and width, in the released proportions."""
+    """The numbers of rotary frequencies for time, height and width, in the released proportions."""
     half = head_dim // 2
     spatial = 3 * half // 8
     return [half - 2 * spatial, spatial, spatial]
@@ -79,16 +79,16 @@ def _mrope_section(head_dim: int) -> list[int]:
 def make_config(
     processor: Qwen2_5OmniProcessor, hidden: int = 128, layers: int = 4, audio_layers: int = 2
 ) -> Qwen2_5OmniConfig:
-    """The configuration of a model without speech output, its thinker sized for a laptop."""
+    """The configuration of a model without speech output, with a tiny thinker."""
     thinker = make_thinker_config(processor, hidden, layers, audio_layers)
-    talker = {"vocab_size": 152064}  # unused; the default's text ids lie outside its default vocabulary
+    talker = {"vocab_size": 152064}  # unused; its default text ids exceed its default vocabulary
     return Qwen2_5OmniConfig(thinker_config=thinker, talker_config=talker, enable_audio_output=False)
 
 
 def make_thinker_config(
     processor: Qwen2_5OmniProcessor, hidden: int = 128, layers: int = 4, audio_layers: int = 2
 ) -> Qwen2_5OmniThinkerConfig:
-    """The thinker's part, its token ids those of `processor`."""
+    """The thinker's configuration, with the token ids of `processor`."""
     token_id = processor.tokenizer.convert_tokens_to_ids
     return Qwen2_5OmniThinkerConfig(
         audio_config={
@@ -128,7 +128,8 @@ def make_thinker_config(
         video_token_index=token_id(MULTIMODAL_TOKENS["video_token"]),
         audio_start_token_id=token_id(MULTIMODAL_TOKENS["audio_bos_token"]),
         audio_end_token_id=token_id(MULTIMODAL_TOKENS["audio_eos_token"]),
-        vision_start_token_id=token_id(MULTIMODAL_TOKENS["vision_bos_token"]),
-        vision_end_token_id=token_id(MULTIMODAL_TOKENS["vision_eos_token"]),
-        pad_token_id=processor.tokenizer.pad_token_id,
+        # further keys are kept as attributes, which the constructor's signature does not state
+        vision_start_token_id=token_id(MULTIMODAL_TOKENS["vision_bos_token"]),  # ty: ignore[unknown-argument]
+        vision_end_token_id=token_id(MULTIMODAL_TOKENS["vision_eos_token"]),  # ty: ignore[unknown-argument]
+        pad_token_id=processor.tokenizer.pad_token_id,  # ty: ignore[unknown-argument]
     )

@@ -1,4 +1,4 @@
-"""Checkpoints between generations, and the end of the curriculum."""
+"""Move checkpoints and evaluations to the ends of generations, and stop at the end of the curriculum."""
 
 from transformers import TrainerCallback
 
@@ -6,9 +6,9 @@ from .curriculum_feed import CurriculumFeed
 
 
 class GenerationBoundaries(TrainerCallback):
-    """Puts off saving and evaluating until a generation is used up, and ends the run with the curriculum.
+    """Delays saving and evaluation until a generation is used up, and ends the run at the end of the curriculum.
 
-    With several optimiser steps a generation, a checkpoint in the middle would have to hold the completions too.
+    With several optimiser steps per generation, a checkpoint in between would have to contain the completions too.
     """
 
     def __init__(self, feed: CurriculumFeed, prompts_per_generation: int, steps_per_rollout: int, evaluates: bool):

@@ -1,4 +1,4 @@
-"""What a run logs: every completion in `completions.jsonl`, figures by level, throughput, memory."""
+"""Log every completion to `completions.jsonl`; compute metrics by level, throughput and peak memory."""
 
 import resource
 import sys
@@ -10,7 +10,7 @@ import torch
 
 from ..data.response import parse_response
 from ..data.samples import AudioQASample
-from ..files import append_jsonl, mend_torn_tail, read_jsonl, write_jsonl
+from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_jsonl
 from ..method.rewards import accuracy
 from ..processes import process_rank
 from .rollout import Group
@@ -18,22 +18,22 @@ from .rollout import Group
 MEL_FRAMES_PER_SECOND = 100
 
 
-class Journal:
-    """`completions.jsonl` of a run, one line a completion, written by rank 0."""
+class CompletionsLog:
+    """`completions.jsonl` of a run, one line per completion, written by rank 0."""
 
     def __init__(self, run_dir: Path, resumed_step: int):
         self.path = Path(run_dir) / "completions.jsonl"
         self.since = time.perf_counter()
         self.tokens = self.audio_seconds = 0.0
-        if process_rank() == 0 and self.path.exists():  # what a kill undid will be made again
-            mend_torn_tail(self.path)
+        if process_rank() == 0 and self.path.exists():  # steps after the resumed checkpoint are repeated
+            remove_incomplete_line(self.path)
             write_jsonl(self.path, [row for _, row in read_jsonl(self.path) if row["step"] <= resumed_step])
 
     def rows(self, groups: list[Group], advantages: list[float], step: int) -> list[dict]:
-        """One row a completion of this process; `step` is the first optimiser step that learns from it."""
+        """One row per completion of this process; `step` is the first optimiser step that trains on it."""
         numbered = [(group, number) for group in groups for number in range(len(group.completions))]
         return [
-            outcome(group.place.sample, group.completions[number].text)
+            completion_row(group.place.sample, group.completions[number].text)
             | {
                 "step": step,
                 "position": group.place.position,
@@ -57,7 +57,7 @@ class Journal:
             append_jsonl(self.path, rows)
 
     def throughput(self) -> dict[str, float]:
-        """Tokens generated and seconds of audio answered per second since the last call; peak memory."""
+        """Generated tokens and seconds of audio per second since the last call; peak memory."""
         now = time.perf_counter()
         passed, self.since = now - self.since, now
         figures = {
@@ -70,15 +70,15 @@ class Journal:
 
 
 def peak_memory_gib() -> float:
-    """The most that this process has held: of the GPU where there is one, else of the machine."""
+    """Peak memory of this process: on the GPU where there is one, else in the machine's memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def outcome(sample: AudioQASample, text: str) -> dict:
-    """A completion scored by the strict rule, whatever rewards the run has."""
+def completion_row(sample: AudioQASample, text: str) -> dict:
+    """A completion with its correctness by the strict rule, independent of the run's rewards."""
     think = parse_response(text).think
     return {
         "id": sample.id,
@@ -91,7 +91,7 @@ def outcome(sample: AudioQASample, text: str) -> dict:
 
 
 def level_metrics(rows: list[dict]) -> dict[str, float]:
-    """Accuracy, think rate and words a written thought, in all and by level."""
+    """Accuracy, think rate, and words per thought that is not empty; overall and by level."""
     by_level: dict[str, list[dict]] = defaultdict(list)
     for row in rows:
         by_level[""].append(row)

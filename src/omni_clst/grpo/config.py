@@ -28,37 +28,37 @@ class CLSTConfig(TuningConfig):
 
     run_name: RunName = "clst_15k"
     tuning: Literal["lora", "full"] = Field(
-        "full", description="full trains float32 master weights: 16 bytes a parameter instead of 2"
+        "full", description="full trains float32 master weights: 16 bytes per parameter instead of 2"
     )
     attn_implementation: Literal["sdpa", "flex_attention", "eager"] = Field(
-        "sdpa", description="a shared prompt needs a mask of its own; flex_attention needs a GPU"
+        "sdpa", description="those that take the mask of a shared prompt; flex_attention needs a GPU"
     )
     order: Annotated[str, OneOf(ORDERS)] = Field(
-        "file", description="file is the curriculum as it stands; the others are for comparison"
+        "file", description="file is the curriculum's order; the others are for comparison"
     )
     overlap: float = Field(0.2, ge=0, description="of order overlapping: 0 is the file's order, 1 is nearly shuffled")
     rewards: dict[str, AnyFloat] = Field(
         {"accuracy": 2.0, "format": 1.0}, description=f"names with weights, of {', '.join(REWARDS)}"
     )
     over_limit: Literal["drop", "crop"] = Field(
-        "drop", description="what becomes of clips over max_audio_seconds; prompts over max_prompt_length are dropped"
+        "drop", description="drop or crop clips over max_audio_seconds; prompts over max_prompt_length are dropped"
     )
     max_audio_seconds: float = Field(60.0, gt=0, description="limit of a clip, see over_limit; a second takes 25 tokens")
     max_prompt_length: int = Field(2048, gt=0, description="tokens, audio included (25 a second); a prompt is never cut")
     num_generations: int = Field(
-        4, ge=2, description="completions a prompt: more find a difference more often and cost in proportion"
+        4, ge=2, description="completions per prompt: with more, rewards differ more often; cost in proportion"
     )
     max_completion_length: int = Field(256, gt=0, description="tokens")
     temperature: float = Field(1.2, gt=0, description="of the rollouts: higher explores more")
     top_p: float = Field(1.0, gt=0, le=1, description="sample from the fewest tokens that have this probability together")
     top_k: int = Field(0, ge=0, description="sample from this many most likely tokens; 0: all")
     beta: float = Field(0.04, ge=0, description="weight of the KL to the starting model; 0 needs no reference model")
-    num_iterations: int = Field(1, gt=0, description="updates that a generation is used for")
+    num_iterations: int = Field(1, gt=0, description="how often each generation is trained on")
     loss_type: Annotated[str, OneOf(LOSS_TYPES)] = Field(
         "grpo", description="grpo averages over each completion, then over completions; the others as in TRL"
     )
     dynamic_sampling: bool = Field(
-        False, description="true replaces groups whose rewards are all equal by the next samples"
+        False, description="true replaces groups whose rewards are all equal by groups for the next samples"
     )
     max_redraws: int = Field(4, ge=0, description="of dynamic_sampling: how often in one generation")
     engine: EngineName = "auto"
@@ -76,16 +76,16 @@ class CLSTConfig(TuningConfig):
         None, gt=0, description="where memory is short: completions whose activations are kept together; none: all"
     )
     completions_per_rollout: MayChange[int | None] = Field(
-        None, gt=0, description="where memory is short: completions that are written together; none: all"
+        None, gt=0, description="where memory is short: completions that are generated together; none: all"
     )
     offload_reference: MayChange[bool] = Field(
-        False, description="true keeps the reference model of full tuning off the device; its layers visit in turn"
+        False, description="true keeps the reference model of full tuning in CPU memory and loads its layers in turn"
     )
     audio_cache_gib: MayChange[float] = Field(
-        0.0, ge=0, description="memory of the machine for encodings of clips that come again: a 10-s clip takes 1.8 MB"
+        0.0, ge=0, description="CPU memory for encodings of clips that are used again: a 10-s clip takes 1.8 MB"
     )
     early_stopping_patience: MayChange[int | None] = Field(
-        None, gt=0, description="evaluations without a better accuracy until the run ends; none: it goes on"
+        None, gt=0, description="evaluations without a better accuracy after which the run ends; none: it continues"
     )
     learning_rate: LearningRate = 1.0e-6
     num_train_epochs: Epochs = 1.0
@@ -112,7 +112,7 @@ class CLSTConfig(TuningConfig):
     @rule
     def _cached_encodings_stay(self) -> Lines:
         if self.audio_cache_gib and self.train_towers:
-            yield "audio_cache_gib needs train_towers false: encodings change while the audio tower learns"
+            yield "audio_cache_gib needs train_towers false: encodings change while the audio tower is trained"
 
     @rule
     def _second_model_is_there(self) -> Lines:
@@ -124,9 +124,9 @@ class CLSTConfig(TuningConfig):
     @rule
     def _second_model_has_one_place(self) -> Lines:
         if self.offload_reference and self.deepspeed:
-            yield "offload_reference does not go with deepspeed: configs/zero3.json shards the reference"
+            yield "offload_reference cannot be used with deepspeed: configs/zero3.json shards the reference"
         if all(self._uses_of_a_second_model().values()):
-            yield "offload_reference does not go with sync_ref_model"
+            yield "offload_reference cannot be used with sync_ref_model"
 
     def _uses_of_a_second_model(self) -> dict[str, bool]:
         return {"offload_reference": self.offload_reference, "sync_ref_model": bool(self.trainer.get("sync_ref_model"))}
@@ -135,11 +135,11 @@ class CLSTConfig(TuningConfig):
     def _rewards_weigh(self) -> Lines:
         for name, weight in self.rewards.items():
             if not math.isfinite(weight):
-                yield f"rewards {name} {weight} is no number"
+                yield f"rewards {name} {weight} is not a finite number"
             if name not in REWARDS:
                 yield f"rewards {name!r} is not one of {', '.join(REWARDS)}"
         if not any(self.rewards.values()):
-            yield f"rewards {self.rewards} weigh nothing"
+            yield f"rewards {self.rewards}: at least one weight must not be 0"
 
     @rule
     def _groups_are_whole(self) -> Lines:

@@ -1,4 +1,4 @@
-"""The curriculum on its way to the model: which sample stands at which place of a run, decoded ahead in data workers."""
+"""Feed the samples of the curriculum to a run in their order, encoded ahead in data workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from ..processes import fresh_forks
 
 @dataclass(frozen=True)
 class PlacedSample:
-    """A sample at its place in the sequence that the run goes through, encoded."""
+    """An encoded sample and its position in the sequence that the run goes through."""
 
     position: int
     sample: AudioQASample
     example: Example
 
 
-class Sequence:
-    """The endless sequence of a run: the file in its order (or another one), epoch after epoch."""
+class SampleSequence:
+    """The endless sequence of samples of a run: the file in the order of the settings, epoch after epoch."""
 
     def __init__(self, samples: list[AudioQASample], order: str, overlap: float, seed: int):
         self.samples = samples
@@ -45,32 +45,32 @@ class Sequence:
 
 
 class CurriculumFeed:
-    """Hands out the sequence from a cursor on, at most `length` samples (None: for ever).
+    """Yields encoded samples of the sequence from a cursor on, at most `length` of them (None: no limit).
 
-    The cursor is the same on every process; each decodes only the positions that it asks for. What stands in
-    `state_dict` and the settings decide everything that is still to come.
+    The cursor is the same on every process; each process decodes only the positions that it takes. `state_dict` and the
+    settings determine all further samples.
     """
 
     def __init__(
-        self, sequence: Sequence, encoder: OmniEncoder, length: int | None, num_workers: int, fork_fresh: bool = False
+        self, sequence: SampleSequence, encoder: OmniEncoder, length: int | None, num_workers: int, fork_fresh: bool = False
     ):
         self.sequence = sequence
         self.length = length
         self.cursor = 0
-        self._wanted = Positions()
+        self._sampler = PositionSampler()
         self._loader = torch.utils.data.DataLoader(
             EncodedSequence(sequence, encoder),
-            sampler=self._wanted,  # sequential: the file's order is the curriculum
+            sampler=self._sampler,  # sequential: the file's order is the curriculum
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             multiprocessing_context=fresh_forks(__name__) if num_workers and fork_fresh else None,
         )
-        self._ahead: tuple[list[int], Iterator[Example]] | None = None
+        self._prefetched: tuple[list[int], Iterator[Example]] | None = None
 
     @property
     def remaining(self) -> float:
-        """How many samples are left."""
+        """The number of remaining samples."""
         return torch.inf if self.length is None else self.length - self.cursor
 
     def advance(self, count: int) -> list[int]:
@@ -79,15 +79,15 @@ class CurriculumFeed:
         self.cursor += count
         return list(range(self.cursor - count, self.cursor))
 
-    def expect(self, positions: list[int]) -> None:
-        """Start decoding what will be taken next, while the device is busy."""
-        self._ahead = (positions, self._decode(positions))
+    def prefetch(self, positions: list[int]) -> None:
+        """Start decoding the samples that will be taken next, while the device is busy."""
+        self._prefetched = (positions, self._decode(positions))
 
     def take(self, positions: list[int]) -> list[PlacedSample]:
         """Samples and model inputs of these positions, in their order."""
-        expected, examples = self._ahead or ([], iter([]))
-        self._ahead = None
-        if expected != positions:
+        prefetched, examples = self._prefetched or ([], iter([]))
+        self._prefetched = None
+        if prefetched != positions:
             examples = self._decode(positions)
         return [
             PlacedSample(position, self.sequence.sample_at(position), example)
@@ -95,7 +95,7 @@ class CurriculumFeed:
         ]
 
     def _decode(self, positions: list[int]) -> Iterator[Example]:
-        self._wanted.positions = positions
+        self._sampler.positions = positions
         return iter(self._loader) if positions else iter([])
 
     def state_dict(self) -> dict:
@@ -105,8 +105,8 @@ class CurriculumFeed:
         self.cursor = state["cursor"]
 
 
-class Positions(torch.utils.data.Sampler):
-    """The positions to decode next; set anew before each pass over the loader."""
+class PositionSampler(torch.utils.data.Sampler):
+    """The positions to decode next; set before each pass over the loader."""
 
     def __init__(self):
         self.positions: list[int] = []
@@ -121,7 +121,7 @@ class Positions(torch.utils.data.Sampler):
 class EncodedSequence(torch.utils.data.Dataset):
     """Encodes the prompt at a position, in a data worker."""
 
-    def __init__(self, sequence: Sequence, encoder: OmniEncoder):
+    def __init__(self, sequence: SampleSequence, encoder: OmniEncoder):
         self.sequence = sequence
         self.encoder = encoder
 

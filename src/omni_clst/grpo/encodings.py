@@ -1,4 +1,4 @@
-"""Encodings of clips, kept from step to step: a clip that comes again is not encoded again."""
+"""Cache the encodings of clips between steps, so that a repeated clip is encoded once."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -9,9 +9,9 @@ from .curriculum_feed import PlacedSample
 
 
 class EncodingCache:
-    """Encodings in the machine's memory by clip, at most `limit_bytes` of them; those not used for longest go first.
+    """Encodings by clip in CPU memory, at most `limit_bytes`; the least recently used are removed first.
 
-    Right as long as the audio tower does not learn. Encodings made in another batch differ in the last bits.
+    Valid as long as the audio tower is not trained. Encodings from another batch differ in the last bits.
     """
 
     def __init__(self, limit_bytes: int):
@@ -20,7 +20,7 @@ class EncodingCache:
         self.bytes = 0
 
     def encoded(self, places: list[PlacedSample], device: torch.device) -> list[PlacedSample]:
-        """The samples, with their clips' encodings where these are kept."""
+        """The samples, with their clips' encodings where these are cached."""
         return [self._encoded(place, device) for place in places]
 
     def _encoded(self, place: PlacedSample, device: torch.device) -> PlacedSample:
@@ -31,12 +31,12 @@ class EncodingCache:
         return replace(place, example=replace(place.example, audio_embeddings=encoding.to(device)))
 
     def keep(self, places: list[PlacedSample]) -> None:
-        """Keep the encodings of these samples' clips."""
+        """Cache the encodings of these samples' clips."""
         for place in places:
             encoding, path = place.example.audio_embeddings, place.sample.audio_path
             if encoding is None or path in self.encoding_of or encoding.nbytes > self.limit_bytes:
                 continue
-            self.encoding_of[path] = encoding.to("cpu", copy=True)  # a view would hold on to its whole batch
+            self.encoding_of[path] = encoding.to("cpu", copy=True)  # a view would keep its whole batch in memory
             self.bytes += encoding.nbytes
             while self.bytes > self.limit_bytes:
                 self.bytes -= self.encoding_of.popitem(last=False)[1].nbytes

@@ -1,4 +1,4 @@
-"""Greedy answers to the held-out samples during training, as `infer.py` would give them."""
+"""Answer the held-out samples greedily during training, as `infer.py` does."""
 
 from ..answering.audio_source import AudioSource
 from ..answering.batches import encoded_batches, plan_batches
@@ -8,17 +8,17 @@ from ..data.samples import AudioQASample
 from ..model.engine import HFEngine
 from ..model.vllm_engine import VLLMEngine
 from ..processes import process_count, process_rank
-from .completions_log import outcome
+from .completions_log import completion_row
 from .curriculum_feed import PlacedSample
-from .failures import naming
+from .failures import naming_samples
 
 
 def answer_greedily(
     engine: HFEngine | VLLMEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
 ) -> list[dict]:
-    """This process's share of the samples, answered: rows as in `completions.jsonl`.
+    """Answer this process's share of the samples; returns rows as in `completions.jsonl`.
 
-    A batch holds `batch_size` of the longest samples, or more of shorter ones.
+    A batch has `batch_size` of the longest samples, or more of shorter ones.
     """
     completion = engine.sampling.max_new_tokens
     batches = plan_batches(samples, lengths, batch_size * (max(lengths) + completion), completion)
@@ -26,12 +26,12 @@ def answer_greedily(
     source = AudioSource.plan("real", samples)
     fork_fresh = isinstance(engine, VLLMEngine)  # its threads do not survive a fork
     rows = []
-    for batch, examples, broken in encoded_batches(batches, engine.encoder, source, num_workers, fork_fresh):
+    for batch, examples, errors in encoded_batches(batches, engine.encoder, source, num_workers, fork_fresh):
         with explaining_broken_clips():
-            for reason in broken.values():
-                raise ClipError(reason)
+            for error in errors.values():
+                raise ClipError(error)
         places = list(map(PlacedSample, range(len(examples)), batch.samples, examples))
-        with naming("evaluation", places):
+        with naming_samples("evaluation", places):
             answers = engine.generate(examples, [0] * len(examples))
-        rows += [outcome(sample, completion.text) for sample, [completion] in zip(batch.samples, answers, strict=True)]
+        rows += [completion_row(sample, answer.text) for sample, [answer] in zip(batch.samples, answers, strict=True)]
     return rows

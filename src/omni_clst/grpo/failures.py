@@ -1,4 +1,4 @@
-"""Errors in the middle of a run: they name the samples and the setting to lower."""
+"""Add the samples, and for too little memory the setting to lower, to errors during a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ ADVICE = {
 
 
 @contextmanager
-def naming(phase: str, work: list) -> Iterator[None]:
-    """Name the samples that an error happened with; out of memory becomes an `InputError` with the setting to lower.
+def naming_samples(phase: str, work: list) -> Iterator[None]:
+    """Add the samples to an error in this phase; out of memory becomes an `InputError` with the setting to lower.
 
     `work` are placed samples or groups. The process ends, and the launcher ends the others.
     """
@@ -41,7 +41,7 @@ def _describe(work: list) -> str:
     """The samples, longest first, with prompt and completion lengths in tokens."""
     places = [getattr(item, "place", item) for item in work]
     lengths = {place.sample.id: len(place.example.input_ids) for place in places}
-    longest = sorted(lengths, key=lengths.get, reverse=True)
+    longest = sorted(lengths, key=lambda sample_id: lengths[sample_id], reverse=True)
     named = ", ".join(f"{key!r} ({lengths[key]} tokens)" for key in longest[:4])
     generated = [completion.tokens for item in work for completion in getattr(item, "completions", [])]
     more = f", and {len(longest) - 4} more" if len(longest) > 4 else ""

@@ -1,4 +1,4 @@
-"""One GRPO run, from a checked config to a trainer."""
+"""Set up a GRPO run: from a checked config to a trainer."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from ..errors import InputError
 from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
 from ..model.vllm_engine import choose_engine
 from ..processes import say
-from ..training.base import MetricsLog, TrainingRun, one_device_a_process, step_of
+from ..training.base import MetricsLog, TrainingRun, one_device_per_process, step_of
 from ..training.plan import levels_in_words
 from ..training.trainer_settings import require_schedule
-from .completions_log import Journal
+from .completions_log import CompletionsLog
 from .config import CLSTConfig
-from .curriculum_feed import CurriculumFeed, Sequence
+from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
@@ -29,15 +29,15 @@ SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_r
 
 
 def load_grpo_samples(
-    path: str, audio_root: str | None, encoder: OmniEncoder, config: CLSTConfig, **reading
+    path: str, audio_root: str | None, encoder: OmniEncoder, config: CLSTConfig, **reading_options
 ) -> tuple[list[AudioQASample], list[int]]:
     """Read a curriculum in its order, without the samples over a limit, which are counted; raises `InputError`.
 
-    Returns the samples and their prompts' lengths in tokens. A prompt is never cut: over `max_prompt_length` the sample
-    goes; a clip over `max_audio_seconds` is cropped at its end or the sample goes, as `over_limit` says. `reading` as in
-    `read_measured`.
+    Returns the samples and their prompts' lengths in tokens. A prompt is never cut: over `max_prompt_length` the sample is
+    dropped. A clip over `max_audio_seconds` is cropped at its end or dropped with its sample, as `over_limit` says.
+    `reading_options` are those of `read_measured`.
     """
-    samples = read_measured(path, audio_root, encoder.length, **reading)
+    samples = read_measured(path, audio_root, encoder.length, **reading_options)
     may_be_long = config.over_limit != "drop"
     too_long_clips = [
         s for s, _ in samples if not may_be_long and probe_audio(s.audio_path).seconds > config.max_audio_seconds
@@ -58,7 +58,7 @@ def load_grpo_samples(
 
 
 class GRPORun(TrainingRun):
-    """One run of stage 2."""
+    """A run of stage 2."""
 
     config: CLSTConfig
 
@@ -73,20 +73,22 @@ class GRPORun(TrainingRun):
     def load_samples(self) -> None:
         config = self.config
         if config.attn_implementation == "flex_attention" and self.device.type == "cpu":
-            raise InputError("attn_implementation flex_attention has no backward on a CPU: sdpa")
+            raise InputError("attn_implementation flex_attention has no backward on a CPU; use sdpa")
         if not self.encoder.prompt.asks_for_tags:
-            raise InputError(f"prompt {config.prompt!r} asks for no tags: there would be no thought to learn about")
+            raise InputError(f"prompt {config.prompt!r} asks for no thought; GRPO needs one that does, such as selective")
         self.train, self.train_lengths = load_grpo_samples(
-            config.train_file, config.audio_root, self.encoder, config, **self.reading
+            config.train_file, config.audio_root, self.encoder, config, **self.reading_options
         )
         self.valid: list[AudioQASample] = []
         if config.valid_file:
-            self.valid, _ = load_grpo_samples(config.valid_file, config.audio_root, self.encoder, config, **self.reading)
-        self.sequence = Sequence(self.train, config.order, config.overlap, config.seed)
-        self.sequence.sample_at(0)  # an order that needs levels says so now
+            self.valid, _ = load_grpo_samples(
+                config.valid_file, config.audio_root, self.encoder, config, **self.reading_options
+            )
+        self.sequence = SampleSequence(self.train, config.order, config.overlap, config.seed)
+        self.sequence.sample_at(0)  # raises now for an order that needs levels
 
     def training_arguments(self) -> GRPOConfig:
-        """TRL's settings from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
+        """TRL's settings from the config; creating them initialises torch.distributed and ZeRO-3."""
         config = self.config
         evaluates = bool(self.valid)
         settings = self.shared_arguments(grpo_keys()) | {
@@ -100,24 +102,30 @@ class GRPORun(TrainingRun):
             arguments = GRPOConfig(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
-        one_device_a_process(arguments)
+        one_device_per_process(arguments)
         require_schedule(arguments)
         if config.deepspeed and not arguments.ds3_gather_for_generation:
             if config.dynamic_sampling or evaluates:
                 raise InputError(
-                    "dynamic_sampling and valid_file need ds3_gather_for_generation: processes answer different numbers"
+                    "dynamic_sampling and valid_file need ds3_gather_for_generation true: without it all processes have to "
+                    "generate equally many completions"
                 )
             if config.audio_cache_gib:
-                raise InputError("audio_cache_gib needs ds3_gather_for_generation: processes encode different numbers")
+                raise InputError(
+                    "audio_cache_gib needs ds3_gather_for_generation true: without it all processes have to encode equally "
+                    "many clips"
+                )
         arguments.max_steps = self._count_steps(arguments)
         return arguments
 
-    def prompts_a_generation(self, arguments: GRPOConfig) -> int:
-        """Prompts that all processes answer before they learn from them."""
-        return arguments.generation_batch_size // arguments.num_generations
+    def prompts_per_generation(self, arguments: GRPOConfig) -> int:
+        """Prompts per generation, over all processes."""
+        assert arguments.generation_batch_size is not None  # computed by GRPOConfig
+        return arguments.generation_batch_size // self.config.num_generations
 
     def _count_steps(self, arguments: GRPOConfig) -> int:
-        """Optimiser steps of the run: whole generations, each used up by whole steps."""
+        """Optimiser steps of the run: whole generations, each of whole steps."""
+        assert arguments.steps_per_generation is not None  # computed by GRPOConfig
         micro_steps = arguments.steps_per_generation * arguments.num_iterations
         accumulated = arguments.gradient_accumulation_steps
         if micro_steps % accumulated:
@@ -129,24 +137,24 @@ class GRPORun(TrainingRun):
         if arguments.max_steps > 0:
             if arguments.max_steps % steps_per_rollout:
                 raise InputError(
-                    f"max_steps {arguments.max_steps} is not a multiple of the {steps_per_rollout} steps a generation"
+                    f"max_steps {arguments.max_steps} is not a multiple of the {steps_per_rollout} steps per generation"
                 )
             return arguments.max_steps
-        prompts = self.prompts_a_generation(arguments)
-        generations, left = divmod(self.sequence_length, prompts)
+        prompts = self.prompts_per_generation(arguments)
+        generations, rest = divmod(self.sequence_length or 0, prompts)
         if not generations:
             raise InputError(f"{self.config.train_file}: {len(self.train)} samples do not fill a step of {prompts} prompts")
-        if left:
-            say(f"the last {left} samples do not fill a step and are left out")
+        if rest:
+            say(f"the last {rest} samples do not fill a step and are left out")
         return generations * steps_per_rollout
 
     @property
     def sequence_length(self) -> int | None:
-        """Samples that the run goes through; None where max_steps decides."""
+        """Samples that the run goes through; None where max_steps determines it."""
         return None if self.config.max_steps > 0 else int(len(self.train) * self.config.num_train_epochs)
 
     def build_trainer(self, arguments: GRPOConfig, resumed: Path | None) -> AudioGRPOTrainer:
-        """The trainer, its curriculum where the checkpoint left it."""
+        """The trainer, with its curriculum at the position of the checkpoint `resumed`."""
         config = self.config
         set_seed(config.seed)
         model = self.load_model()
@@ -154,8 +162,8 @@ class GRPORun(TrainingRun):
         if config.tuning == "lora":
             lora = make_lora(model, config.lora_rank, config.lora_alpha, config.lora_targets)
         elif config.beta > 0:
-            followed = resumed / REFERENCE_FOLDER if resumed else None
-            start = find_checkpoint(str(followed)) if followed and followed.exists() else self.checkpoint
+            synced = resumed / REFERENCE_FOLDER if resumed else None
+            start = find_checkpoint(str(synced)) if synced and synced.exists() else self.checkpoint
             reference = load_thinker(start, self.compute_dtype, "cpu", config.attn_implementation)
             reference.requires_grad_(False)
         trainer = AudioGRPOTrainer(
@@ -170,11 +178,11 @@ class GRPORun(TrainingRun):
                 config.dataloader_num_workers,
                 fork_fresh=self.engine_name == "vllm",  # its threads do not survive a fork
             ),
-            Journal(config.run_dir, step_of(resumed)),
+            CompletionsLog(config.run_dir, step_of(resumed)),
             self.valid,
             self.compute_dtype if self.engine_name == "vllm" else None,
         )
-        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
+        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))
         if config.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))

@@ -1,6 +1,6 @@
-"""The learning rate's schedule, by how much of the curriculum is used up instead of by steps.
+"""Make the learning rate schedule follow the progress in the curriculum instead of the steps.
 
-What dynamic sampling passes over shortens the run; the learning rate still has to arrive where it would have without.
+Samples that dynamic sampling replaces shorten the run; the schedule still has to reach its end.
 """
 
 from collections.abc import Iterator
@@ -10,33 +10,34 @@ from .curriculum_feed import CurriculumFeed
 
 
 class CurriculumProgress:
-    """How far a run is through its curriculum; `total` is the number of prompts in a generation."""
+    """The progress of a run through its curriculum; `total` is the number of prompts per generation."""
 
     def __init__(self, feed: CurriculumFeed, total: int):
         self.feed = feed
         self.total = total
-        self.before = self.behind = 0  # the feed's cursor around the generation that is learnt from
+        self.before = self.after = 0  # the feed's cursor before and after the current generation
 
     @contextmanager
     def generation(self) -> Iterator[None]:
-        """Around the making of a generation: what it takes from the feed."""
+        """Record the feed's cursor before and after a generation is made."""
         self.before = self.feed.cursor
         yield
-        self.behind = self.feed.cursor
+        self.after = self.feed.cursor
 
-    def start_here(self) -> None:
-        """A resumed run stands between two generations."""
-        self.before = self.behind = self.feed.cursor
+    def reset(self) -> None:
+        """Set the progress to the feed's cursor: a resumed run starts between two generations."""
+        self.before = self.after = self.feed.cursor
 
     def share(self, step: int, steps_per_rollout: int) -> float:
-        """The share of the curriculum that is used up after `step` optimiser steps, the present one."""
-        inner = (step - 1) % steps_per_rollout + 1 if step else 0  # steps done with the present generation
-        used = self.before + (self.behind - self.before) * inner / steps_per_rollout
+        """The share of the curriculum that is used up after `step` optimiser steps, for the current `step`."""
+        inner = (step - 1) % steps_per_rollout + 1 if step else 0  # steps on the current generation
+        used = self.before + (self.after - self.before) * inner / steps_per_rollout
+        assert self.feed.length is not None  # without a limit the schedule counts steps
         filling_steps = self.feed.length // self.total * self.total
         return min(used / filling_steps, 1.0)
 
-    def lead(self, scheduler, num_training_steps: int, steps_per_rollout: int) -> None:
-        """Let the rates of a schedule (a `LambdaLR`; others stay as they are) follow the share instead of the step."""
+    def control(self, scheduler, num_training_steps: int, steps_per_rollout: int) -> None:
+        """Make a schedule (a `LambdaLR`; others are unchanged) follow `share` instead of the step."""
         if hasattr(scheduler, "lr_lambdas"):
             scheduler.lr_lambdas = [
                 lambda step, rate=rate: rate(num_training_steps * self.share(step, steps_per_rollout))

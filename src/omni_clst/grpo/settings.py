@@ -1,27 +1,27 @@
-"""Which settings of TRL are refused, because they would do nothing or lose the audio; the others: trainer_settings.py."""
+"""The settings of TRL that are refused, since they would have no effect or lose the audio."""
 
 from ..fields import Lines
 from ..training.trainer_settings import OPTIMISERS, PASSED_ON, PASSED_TO_TRL, LibrarySetting, keys_of
 
-_NO_AUDIO = "it is handed token ids without audio"
-_OURS = "rollouts are made by the project's own engine"
+_NO_AUDIO = "it gets token ids without audio"
+_OURS = "the project's own engine generates completions"
 _FEED = "the curriculum's feed decides what is read"
-_JOURNAL = "completions.jsonl holds every completion"
+_LOGGED = "completions.jsonl has every completion"
 _LOADED = "the model is loaded by the project"
-REFUSED = {  # setting: (the values that are no request for it, why it is refused)
+REFUSED = {  # setting: (values that do not request it, the reason)
     "use_vllm": ((False,), "TRL's vLLM is handed token ids without audio; engine vllm is the project's own"),
     "use_transformers_continuous_batching": ((False,), _NO_AUDIO),
     "use_transformers_paged": ((False,), _NO_AUDIO),
     "transformers_continuous_batching_config": ((None,), _NO_AUDIO),
-    "repetition_penalty": ((1.0,), "it would change what is drawn and not its log-probability"),
-    "generation_kwargs": ((None,), "they would change what is drawn and not its log-probability"),
+    "repetition_penalty": ((1.0,), "it would change which tokens are sampled, but not their log-probabilities"),
+    "generation_kwargs": ((None,), "they would change which tokens are sampled, but not their log-probabilities"),
     "cache_implementation": ((None,), _OURS),
-    "chat_template_kwargs": ((None,), "the prompt is written by prompts.py"),
+    "chat_template_kwargs": ((None,), "prompts.py defines the prompt"),
     "max_tool_calling_iterations": ((None,), "there are no tools"),
     "log_multimodal": ((True, False), "it logs images"),
-    "log_completions_hub_repo": ((None,), _JOURNAL),
-    "pad_to_multiple_of": ((None,), "completions are packed behind their prompt"),
-    "cast_lm_head_to_fp32": ((False,), "log-probabilities are float32 whatever the head computes in"),
+    "log_completions_hub_repo": ((None,), _LOGGED),
+    "pad_to_multiple_of": ((None,), "completions are packed after their prompt"),
+    "cast_lm_head_to_fp32": ((False,), "log-probabilities are float32 for any dtype of the head"),
     "num_generations_eval": ((None,), "evaluation answers greedily, as inference does"),
     "model_init_kwargs": ((None,), _LOADED),
     "trust_remote_code": ((False,), _LOADED),
@@ -44,7 +44,7 @@ CORRECTION = {  # TRL's importance sampling for completions that another engine 
     "vllm_importance_sampling_clip_max",
     "vllm_importance_sampling_clip_min",
 }
-CHOICES = {  # what TRL would find out in the first loss
+CHOICES = {  # values that TRL checks only in the first loss
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
     "vllm_importance_sampling_mode": ("token_mask", "token_truncate", "sequence_mask", "sequence_truncate"),
@@ -54,7 +54,7 @@ LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vesp
 
 
 def grpo_keys() -> dict[str, LibrarySetting]:
-    """The fields of `trl.GRPOConfig` that may be named; some are refused."""
+    """The fields of `trl.GRPOConfig` that can be given as keys; some of them are refused."""
     from trl import GRPOConfig
 
     return keys_of(
@@ -63,7 +63,7 @@ def grpo_keys() -> dict[str, LibrarySetting]:
 
 
 def refused(settings: dict[str, object]) -> Lines:
-    """What is wrong with these further settings of TRL."""
+    """The problems of these further settings of TRL."""
     for name, value in settings.items():
         if name.startswith("vllm_") and name not in CORRECTION:
             yield f"{name} {value!r} is not supported: {_OTHER_VLLM.get(name, _ENGINE)}"

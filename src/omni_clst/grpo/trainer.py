@@ -1,6 +1,6 @@
-"""GRPO over audio questions in the order of a curriculum: rollout, log-probabilities, evaluation, checkpoints.
+"""Train with GRPO on audio questions in the order of a curriculum: rollout, log-probabilities, evaluation, checkpoints.
 
-How TRL is asked to do the rest stands in `trl_bridge.py`.
+The loss and the training loop are TRL's; `trl_bridge.py` connects to it.
 """
 
 from collections.abc import Iterator
@@ -15,32 +15,33 @@ from trl import GRPOConfig
 from ..data.encoder import OmniEncoder
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
-from ..model.checkpoints import load_config, save_omni
+from ..model.checkpoints import load_model_config, save_omni
 from ..model.engine import Completion, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
 from ..model.vllm_engine import VLLMEngine
 from .boundaries import GenerationBoundaries
-from .completions_log import Journal, level_metrics
+from .completions_log import CompletionsLog, level_metrics
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, PlacedSample
 from .encodings import EncodingCache
 from .evaluation import answer_greedily
-from .failures import naming
+from .failures import naming_samples
 from .rollout import Group, Rollouts, Slots
 from .rollout_health import agreement, agreement_sums, require_agreement
 from .schedule import CurriculumProgress
 from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
 from .vllm_rollout import ColocatedVLLM
 
-CURSOR_FILE = "curriculum.json"  # beside the weights: how far the curriculum was
-REFERENCE_FOLDER = "reference"  # and, with sync_ref_model, the reference as it is by then
+CURSOR_FILE = "curriculum.json"  # in a checkpoint: the position in the curriculum
+REFERENCE_FOLDER = "reference"  # in a checkpoint, with sync_ref_model: the reference model
 
 
 class AudioGRPOTrainer(TRLBridge):
-    """GRPO (arXiv 2402.03300) over the samples that `feed` hands out; what it generates goes into `journal`.
+    """GRPO (arXiv 2402.03300) over the samples of `feed`; completions are logged to `completions_log`.
 
-    A generation is made by `Rollouts`, scored by TRL, and learnt from in micro-batches of whole groups, in order.
+    `Rollouts` generates completions, TRL computes their advantages, and training goes through them in micro-batches of
+    whole groups, in order.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class AudioGRPOTrainer(TRLBridge):
         policy: Policy,
         encoder: OmniEncoder,
         feed: CurriculumFeed,
-        journal: Journal,
+        completions_log: CompletionsLog,
         valid: list[AudioQASample],
         vllm_dtype: torch.dtype | None = None,
     ):
@@ -67,7 +68,7 @@ class AudioGRPOTrainer(TRLBridge):
         self.config = config
         self.encoder = encoder
         self.feed = feed
-        self.journal = journal
+        self.completions_log = completions_log
         self.valid = valid
         self.encodings = EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None
         self.sampling = Sampling(
@@ -79,7 +80,7 @@ class AudioGRPOTrainer(TRLBridge):
             config.seed,
         )
         self.suppressed = placeholder_ids(policy.model)
-        prompts = arguments.per_device_train_batch_size // arguments.num_generations
+        prompts = arguments.per_device_train_batch_size // config.num_generations
         slots = Slots(arguments.steps_per_generation, arguments.world_size, prompts)
         self.rollouts = Rollouts(
             feed=feed,
@@ -101,10 +102,10 @@ class AudioGRPOTrainer(TRLBridge):
             self.corrects_other_engine()
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """With dynamic sampling, which uses up samples, the schedule goes by the curriculum instead of by steps."""
+        """With dynamic sampling, which uses up samples, the schedule follows the curriculum instead of the steps."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if self.rollouts.redraws and self.feed.length is not None:
-            self.progress.lead(scheduler, num_training_steps, self.steps_per_rollout)
+            self.progress.control(scheduler, num_training_steps, self.steps_per_rollout)
         return scheduler
 
     # The rollout: groups of completions for the next samples of the curriculum.
@@ -116,10 +117,10 @@ class AudioGRPOTrainer(TRLBridge):
         return groups
 
     def _complete(self, places: list[PlacedSample], seeds: list[int]) -> tuple[list[PlacedSample], list[list[Completion]]]:
-        """The samples with their clips encoded, which are scored as well, and the completions of each."""
+        """The samples with their clips encoded (scoring uses the encodings too), and the completions of each."""
         if self.encodings:
             places = self.encodings.encoded(places, self.accelerator.device)
-        with naming("rollout", places), self.engine(self.sampling) as engine:
+        with naming_samples("rollout", places), self.engine(self.sampling) as engine:
             places = self._encode_clips(places, engine)
             completions = engine.generate([place.example for place in places], seeds, self.num_generations)
         if self.encodings:
@@ -132,7 +133,7 @@ class AudioGRPOTrainer(TRLBridge):
         elif self.are_weights_partitioned:  # a forward is one of all processes, which hold different numbers of clips
             return places
         else:
-            with self.whole_policy() as model:
+            with self.generating_policy() as model:
                 examples = self._hf_engine(model, self.sampling).encode_clips([place.example for place in places])
         return [replace(place, example=example) for place, example in zip(places, examples, strict=True)]
 
@@ -143,30 +144,31 @@ class AudioGRPOTrainer(TRLBridge):
             with self.vllm.at_step(self.state.global_step, sampling) as engine:
                 yield engine
             return
-        with self.whole_policy() as model:
+        with self.generating_policy() as model:
             yield self._hf_engine(model, sampling)
 
     def _hf_engine(self, model: OmniThinker, sampling: Sampling) -> HFEngine:
         pieces = {"prefill_tokens": None, "anyone_generates": self._anyone_generates}
-        more = pieces if self.is_policy_in_pieces else {}
+        more = pieces if self.is_policy_sharded else {}
         return HFEngine(model, self.encoder, sampling, self.config.completions_per_rollout, **more)
 
-    def _anyone_generates(self, here: bool) -> bool:
-        """Whether another token is to be generated on any process."""
-        return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
+    def _anyone_generates(self, is_unfinished: bool) -> bool:
+        """Whether any process has unfinished completions."""
+        flag = torch.tensor(float(is_unfinished), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag).item())
 
     def note_generation(self, groups: list[Group], advantages: list[float]) -> None:
-        """Write `completions.jsonl`, log the generation's figures and start decoding what the next will need."""
+        """Write `completions.jsonl`, log the generation's metrics and start decoding the next generation's clips."""
         self._generated_at_step = self.state.global_step
-        rows = gather_object(self.journal.rows(groups, advantages, self.state.global_step + 1))
-        self.journal.append(rows)
+        rows = gather_object(self.completions_log.rows(groups, advantages, self.state.global_step + 1))
+        self.completions_log.append(rows)
         self.add_metrics(level_metrics(rows))
         self.add_metrics({"completions/empty_share": sum(not row["completion"].strip() for row in rows) / len(rows)})
         self.add_metrics({"advantage/abs_mean": sum(abs(row["advantage"]) for row in rows) / len(rows)})
         self.add_metrics({"curriculum/epoch": self.feed.cursor / len(self.feed.sequence.samples)})
-        self.feed.expect(self.rollouts.next_places())
+        self.feed.prefetch(self.rollouts.next_positions())
 
-    # Log-probabilities: every completion behind the prompt and the clip of its own group.
+    # Log-probabilities: every completion after the prompt and the clip of its group.
 
     def score(
         self, model: OmniThinker, micro_batch: MicroBatch, completion_ids: torch.Tensor, completion_mask: torch.Tensor
@@ -178,22 +180,22 @@ class AudioGRPOTrainer(TRLBridge):
                 completion_mask=completion_mask,
                 sampling=self.sampling,
                 suppressed=self.suppressed,
-                rows_at_once=self.config.completions_per_forward,
+                completions_at_once=self.config.completions_per_forward,
             )
         if torch.is_grad_enabled() and self.state.global_step == self._generated_at_step:
             self._note_sampling_difference(micro_batch, scores.log_probs.detach(), completion_mask)
         return scores.log_probs, scores.entropies
 
     def _note_sampling_difference(self, micro_batch: MicroBatch, log_probs: torch.Tensor, mask: torch.Tensor) -> None:
-        """Log how far the policy is from the log-probabilities that its tokens were drawn with, before any update."""
-        drawn = torch.zeros_like(log_probs)
+        """Log the largest difference to the log-probabilities at sampling; without an update in between it is small."""
+        sampled = torch.zeros_like(log_probs)
         completions = [completion for group in micro_batch.groups for completion in group.completions]
         for row, completion in enumerate(completions):
-            drawn[row, : completion.tokens] = torch.tensor(completion.log_probs)
-        difference = ((log_probs - drawn).abs() * mask).max()
+            sampled[row, : completion.tokens] = torch.tensor(completion.log_probs)
+        difference = ((log_probs - sampled).abs() * mask).max()
         self.add_metrics({"sampling/logp_difference": self.accelerator.gather(difference).max().item()})
         if self.vllm is not None:
-            figures = agreement(self.accelerator.reduce(agreement_sums(drawn, log_probs, mask)))
+            figures = agreement(self.accelerator.reduce(agreement_sums(sampled, log_probs, mask)))
             self.add_metrics(figures)
             require_agreement(figures, self.config.max_logp_drift, self.state.global_step + 1)
 
@@ -217,23 +219,23 @@ class AudioGRPOTrainer(TRLBridge):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training:
-            self.add_metrics(self.journal.throughput())
+            self.add_metrics(self.completions_log.throughput())
         super().log(logs, start_time)
 
-    # Checkpoints: the cursor of the curriculum goes with the weights, and so does a reference that follows the policy.
+    # Checkpoints: with the weights, the cursor of the curriculum and a reference that is synced with the policy.
 
-    def _save_with_all(self, folder: Path) -> None:
+    def _save_collectively(self, folder: Path) -> None:
         if self.ref_model is None or not self.args.sync_ref_model:
             return
         weights = self.accelerator.get_state_dict(self.ref_model)
         if self.args.should_save:
-            save_omni(folder / REFERENCE_FOLDER, weights, load_config(self.base_model), self.base_model)
+            save_omni(folder / REFERENCE_FOLDER, weights, load_model_config(self.base_model), self.base_model)
 
-    def _write_beside_weights(self, folder: Path) -> None:
-        super()._write_beside_weights(folder)
+    def _write_extra_files(self, folder: Path) -> None:
+        super()._write_extra_files(folder)
         write_json(folder / CURSOR_FILE, self.feed.state_dict())
 
     def resume_feed(self, checkpoint: Path) -> None:
-        """Set the curriculum where a checkpoint left it."""
+        """Set the curriculum to a checkpoint's position."""
         self.feed.load_state_dict(read_json(checkpoint / CURSOR_FILE))
-        self.progress.start_here()
+        self.progress.reset()

@@ -1,21 +1,21 @@
-"""Where the project meets `trl.GRPOTrainer`: the only file that knows TRL's inside (which settings pass: settings.py).
+"""Connect the project to `trl.GRPOTrainer`; the only file that depends on TRL's internals.
 
-TRL keeps what it does well: advantages, the loss in all its variants, KL, clipping, entropy and their logs. What loses
-the audio or the curriculum's order there is answered by the project:
+TRL computes advantages, the loss in all its variants, KL, clipping, entropy and their logs. Methods of TRL that would lose
+the audio or the curriculum's order are overridden:
 
-| TRL asks (method)                    | we answer                                                                      |
+| TRL calls                            | we return                                                                      |
 |--------------------------------------|--------------------------------------------------------------------------------|
-| `get_train_dataloader`               | one empty entry a micro-batch: the curriculum decides what is in it            |
+| `get_train_dataloader`               | an empty entry per micro-batch: the curriculum decides its content             |
 | `create_scheduler`                   | the schedule, by the curriculum instead of by steps where samples are skipped  |
-| `training_step`                      | with the next micro-batch, after a new generation where the last is used up    |
-| `_prepare_inputs`                    | nothing to prepare: `training_step` has brought the micro-batch                |
+| `training_step`                      | the loss of the next micro-batch, after a new generation where one is due      |
+| `_prepare_inputs`                    | its argument: `training_step` has prepared the micro-batch                     |
 | `_tokenize_prompts`                  | the token ids of the groups' prompts, audio placeholders included              |
-| `_generate_single_turn`              | the groups' completions, with the log-probabilities they were drawn with       |
-| `_get_per_token_logps_and_entropies` | those of every completion behind its own prompt and clip                       |
+| `_generate_single_turn`              | the groups' completions, with their log-probabilities at sampling              |
+| `_get_per_token_logps_and_entropies` | those of every completion after the prompt and clip of its group               |
 | `_compute_loss`                      | as TRL, for the groups of the micro-batch                                      |
 | `evaluate`                           | greedy answers to the held-out samples                                         |
-| `log`                                | TRL's figures under the project's names, with throughput and memory            |
-| `create_model_card`                  | none: a run's `config.yaml` says more                                          |
+| `log`                                | TRL's metrics under the project's names, with throughput and memory            |
+| `create_model_card`                  | none: a run's `config.yaml` has more                                           |
 | `_send_telemetry`                    | none                                                                           |
 
 `tests/test_trl_bridge.py` fails when TRL changes the signature of one of these.
@@ -31,7 +31,7 @@ import torch
 from accelerate import cpu_offload
 from accelerate.utils import gather_object
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
@@ -41,18 +41,18 @@ from trl.trainer.utils import disable_dropout_in_model
 from ..data.encoder import OmniEncoder, collate
 from ..model.policy_weights import policy_weights
 from ..model.thinker import OmniThinker
-from ..training.base import FiniteSteps, WholeCheckpoints
-from .failures import naming
+from ..training.base import CompleteCheckpoints, FiniteGradients
+from .failures import naming_samples
 from .rollout import Group
 from .rollout_health import clipped_share
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The model that learns, and what it starts from.
+    """The model to train, and its starting point.
 
-    `base_model` is the folder or Hub id of the starting weights, `lora` the adapter to learn (None: full tuning),
-    `reference` the frozen model that full tuning with `beta` > 0 compares with (LoRA switches its adapter off instead).
+    `base_model` is the folder or Hub id of the starting weights, `lora` the adapter to train (None: full tuning),
+    `reference` the frozen model for the KL of full tuning with `beta` > 0 (LoRA disables its adapter instead).
     """
 
     model: OmniThinker
@@ -63,14 +63,14 @@ class Policy:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Whole groups that go through the model together; `prompts` are theirs, collated (see `collate`)."""
+    """Whole groups that are trained on together, and their collated prompts (see `collate`)."""
 
     groups: list[Group]
     prompts: dict[str, torch.Tensor]
 
 
-class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
-    """`trl.GRPOTrainer` over groups of completions that a subclass makes, scores, learns from and evaluates."""
+class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
+    """`trl.GRPOTrainer` over groups of completions; a subclass generates, scores, logs and evaluates them."""
 
     def make_generation(self) -> list[Group]:
         """This process's groups for the next generation."""
@@ -79,11 +79,11 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
     def score(
         self, model: OmniThinker, micro_batch: MicroBatch, completion_ids: torch.Tensor, completion_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and entropies of completion tokens, both (rows, completion tokens)."""
+        """Log-probabilities and entropies of completion tokens, both (completions, tokens)."""
         raise NotImplementedError
 
     def note_generation(self, groups: list[Group], advantages: list[float]) -> None:
-        """Log a generation once TRL has scored it; one advantage a completion."""
+        """Log a generation once TRL has computed its advantages, one per completion."""
         raise NotImplementedError
 
     def evaluate(self, *_, **__) -> dict[str, float]:
@@ -100,11 +100,11 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         keep_checkpoints: int | None,
         offload_reference: bool,
     ):
-        # TRL would build the reference by its architecture's name, which names no class of transformers.
+        # TRL would build the reference by its architecture's name, which is not a class of transformers.
         beta, sync = arguments.beta, arguments.sync_ref_model
         if policy.lora is None:
             arguments.beta, arguments.sync_ref_model = 0.0, False
-        # With LoRA it would check-point reentrantly, where DeepSpeed reduces a weight's gradient twice.
+        # With LoRA it would use reentrant checkpointing, under which DeepSpeed reduces a weight's gradient twice.
         checkpointing, arguments.gradient_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs, None
         super().__init__(
             base_model=policy.base_model,
@@ -120,18 +120,18 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         )
         arguments.beta, arguments.sync_ref_model = beta, sync
         arguments.gradient_checkpointing_kwargs = checkpointing
-        if policy.lora is not None:
+        if isinstance(self.model, PeftModel):
             self.model.peft_config["default"].base_model_name_or_path = policy.base_model
         self.beta = beta
         self.ref_model = self._place_reference(policy.reference, offload_reference)
         if self.ref_model is not None and sync:
             self.add_callback(SyncRefModelCallback(ref_model=self.ref_model, accelerator=self.accelerator))
         self.eos_token_ids = list(encoder.end_ids)
-        self._generation: list[dict] = []  # one entry a micro-batch
-        self._scope: list[MicroBatch] = []  # what TRL asks about, only while it is being asked
+        self._generation: list[dict] = []  # one entry per micro-batch
+        self._current: list[MicroBatch] = []  # those that TRL computes on now
 
     def _place_reference(self, reference: OmniThinker | None, offload: bool) -> OmniThinker | None:
-        """The reference off the device (`offload`), or sharded or placed by the launch's backend; None for none."""
+        """The reference in CPU memory (`offload`), or sharded or placed by the run's backend; None without one."""
         if reference is None:
             return None
         if self.args.disable_dropout:
@@ -142,7 +142,7 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
             return cpu_offload(reference, execution_device=self.accelerator.device)
         return self.accelerator.prepare_model(reference, evaluation_mode=True)
 
-    # The order: TRL's loader and sampler are replaced by the curriculum.
+    # The curriculum replaces TRL's loader and sampler.
 
     def get_train_dataloader(self):
         count = self.args.max_steps * self.args.gradient_accumulation_steps
@@ -150,16 +150,16 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
 
     @property
     def steps_per_rollout(self) -> int:
-        """Optimiser steps from one generation to the next; checkpoints fall on their borders."""
+        """Optimiser steps per generation; checkpoints are saved between generations."""
         return self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         start = self.clock()
-        model.train()  # TRL logs a generation with the training's figures
+        model.train()  # so that TRL logs a generation under training
         inputs = self._next_micro_batch()
         prepared = self.clock()
-        self._current_train_step_time += prepared - start  # part of the time that TRL logs for a step
-        with naming("update", inputs["micro_batch"].groups):
+        self._current_train_step_time += prepared - start  # included in the time that TRL logs for a step
+        with naming_samples("update", inputs["micro_batch"].groups):
             loss = super().training_step(model, inputs, num_items_in_batch)
         self.add_metrics({"time/update": self.clock() - prepared})
         return loss
@@ -168,21 +168,22 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         return generation_batch
 
     def _next_micro_batch(self) -> dict:
-        """The next micro-batch: whole groups, in the order in which the curriculum has them."""
+        """The next micro-batch: whole groups, in the curriculum's order."""
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             self._generation = self._generate_and_score()
         return self._generation[self._step % self.args.steps_per_generation]
 
     def _generate_and_score(self) -> list[dict]:
-        """A new generation as TRL scored it, one entry a micro-batch."""
+        """A new generation with TRL's advantages, one entry per micro-batch."""
         start = self.clock()
         groups = self.make_generation()
         rolled_out = self.clock()
+        assert self.num_generations is not None  # set by GRPOConfig
         size = self.args.per_device_train_batch_size // self.num_generations
         parts = [groups[first : first + size] for first in range(0, len(groups), size)]
         micro_batches = [MicroBatch(part, self._collated(part)) for part in parts]
-        rows = [{"prompt": group.place.sample.id, "earned": earned} for group in groups for earned in group.rewards]
-        with naming("scoring", groups), self.asking_about(micro_batches):
+        rows = [{"prompt": group.place.sample.id, "earned": rewards} for group in groups for rewards in group.rewards]
+        with naming_samples("scoring", groups), self.computing_on(micro_batches):
             scored = self._generate_and_score_completions(rows)
         self.note_generation(groups, scored["advantages"].tolist())
         if "importance_sampling_ratio" in scored:
@@ -209,47 +210,47 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
     def _collated(self, groups: list[Group]) -> dict[str, torch.Tensor]:
         return collate([group.place.example for group in groups], self._tokenizer.pad_token_id, "left")
 
-    # What TRL asks about groups: they are in scope while it does.
+    # TRL's methods pass token ids only; `_current` has the groups that they belong to.
 
     @contextmanager
-    def asking_about(self, micro_batches: list[MicroBatch]) -> Iterator[None]:
-        """While TRL computes with rows of token ids: the micro-batches that these belong to, in the rows' order."""
-        self._scope = micro_batches
+    def computing_on(self, micro_batches: list[MicroBatch]) -> Iterator[None]:
+        """Set the micro-batches that TRL's token ids belong to, in their order, while it computes."""
+        self._current = micro_batches
         try:
             yield
         finally:
-            self._scope = []
+            self._current = []
 
     def _tokenize_prompts(self, prompts):
-        groups = [group for micro_batch in self._scope for group in micro_batch.groups]
+        groups = [group for micro_batch in self._current for group in micro_batch.groups]
         return [group.place.example.input_ids for group in groups for _ in group.completions], None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        groups = [group for micro_batch in self._scope for group in micro_batch.groups]
+        groups = [group for micro_batch in self._current for group in micro_batch.groups]
         completions = [completion for group in groups for completion in group.completions]
         return [list(c.token_ids) for c in completions], [list(c.log_probs) for c in completions]
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **_
     ):
-        """Log-probabilities and entropies (rows, completion tokens), and no auxiliary loss; a micro-batch at a time."""
+        """Log-probabilities and entropies (completions, tokens), computed by micro-batch; and no auxiliary loss."""
         completion_ids, completion_mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
         parts = [
             self.score(model, micro_batch, completion_ids[self._rows(number)], completion_mask[self._rows(number)])
-            for number, micro_batch in enumerate(self._scope)
+            for number, micro_batch in enumerate(self._current)
         ]
         log_probs, entropies = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return log_probs, entropies if compute_entropy else None, None
 
     def _compute_loss(self, model, inputs):
-        with self.asking_about([inputs["micro_batch"]]):
+        with self.computing_on([inputs["micro_batch"]]):
             return super()._compute_loss(model, inputs)
 
-    # The policy, whole and ready to generate.
+    # The policy, for generation.
 
     @contextmanager
-    def whole_policy(self) -> Iterator[OmniThinker]:
-        """The policy as it is now; whole on every process, without dropout or checkpointing."""
+    def generating_policy(self) -> Iterator[OmniThinker]:
+        """The current policy, gathered on every process where the settings say so, without dropout or checkpointing."""
         training = self.model.training
         self.model.eval()
         with unwrap_model_for_generation(
@@ -276,20 +277,20 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
         return is_deepspeed_zero3_enabled()
 
     @property
-    def is_policy_in_pieces(self) -> bool:
-        """True where every forward of a rollout gathers weights, so that all processes have to take as many."""
-        gathered = self.args.ds3_gather_for_generation or self.args.world_size == 1
-        return is_deepspeed_zero3_enabled() and not gathered
+    def is_policy_sharded(self) -> bool:
+        """True where every forward of a rollout gathers weights, so that all processes have to do equally many."""
+        is_gathered = self.args.ds3_gather_for_generation or self.args.world_size == 1
+        return is_deepspeed_zero3_enabled() and not is_gathered
 
     # Logs.
 
     def add_metrics(self, metrics: dict[str, float]) -> None:
-        """Figures to average over until the next log."""
+        """Add metrics, which are averaged over the steps until the next log."""
         for name, value in metrics.items():
             self._metrics["train"][name].append(value)
 
     def clock(self) -> float:
-        """Seconds, after the device has done what it was given."""
+        """Seconds, after all pending work of the device."""
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -305,7 +306,7 @@ class TRLBridge(FiniteSteps, WholeCheckpoints, GRPOTrainer):
 
 
 def union_of_processes(mapping: dict) -> dict:
-    """The mappings of all processes in one."""
+    """The union of the mappings of all processes."""
     return {key: value for part in gather_object([mapping]) for key, value in part.items()}
 
 
@@ -314,7 +315,7 @@ def _empty_rows(count: int) -> Dataset:
 
 
 def _reward_function(name: str):
-    """A reward function for TRL that hands back what `rewards.py` gave when the group was made."""
+    """A reward function for TRL that returns the rewards computed when the group was generated."""
 
     def reward(prompts, completions, completion_ids, earned, **_):
         return [row[name] for row in earned]
@@ -324,9 +325,9 @@ def _reward_function(name: str):
 
 
 def _our_name(name: str) -> str | None:
-    """TRL's name of a figure as the project writes it; None for what says nothing."""
+    """The project's name of a metric of TRL; None for one that is not logged."""
     kind, _, rest = name.partition("/")
     if kind == "rewards":
-        reward, _, figure = rest.partition("/")
-        return f"reward/{reward}" if figure == "mean" else None
+        reward, _, statistic = rest.partition("/")
+        return f"reward/{reward}" if statistic == "mean" else None
     return name

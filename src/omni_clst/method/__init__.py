@@ -1,1 +1,1 @@
-"""The paper: thought dropout, levels, curriculum, rewards; pure functions, no torch."""
+"""The published method: thought dropout, levels, curriculum, order, rewards; pure functions, no torch."""

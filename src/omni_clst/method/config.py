@@ -10,16 +10,16 @@ from .levels import problems_of_mix
 
 
 class ContributionConfig(Settings):
-    """The samples, and those among them that a model answers without audio."""
+    """The samples, and pass rates on silence to mark those that are solvable without audio."""
 
     samples: ExistingFile = Field(description="the sample file that was answered")
     audio_root: AudioRoot = None
     silence_answers_dir: FilePath | None = Field(
         None,
-        description="holds an answers.jsonl made with --audio silence; samples are marked with its pass rates",
+        description="folder with an answers.jsonl made with --audio silence; samples are marked with its pass rates",
     )
     max_silence_pass_rate: float = Field(
-        1.0, ge=0, le=1, description="samples above it are left out: 1 leaves out none, 0.5 what is right without audio"
+        1.0, ge=0, le=1, description="samples above it are left out, being solvable without audio; 1 leaves out none"
     )
 
     @property
@@ -41,14 +41,14 @@ class ThoughtDropoutConfig(ContributionConfig):
     """Guided thought dropout: which training samples keep their reference thought (arXiv 2509.12275, section 3.1)."""
 
     answers_dir: FilePath | None = Field(
-        None, description="holds the base model's answers.jsonl; not needed for keep_all and drop_all"
+        None, description="folder with the base model's answers.jsonl; not needed for keep_all and drop_all"
     )
     output: FilePath = Field(description="the folder for train.jsonl and valid.jsonl")
     mode: Literal["guided", "random", "keep_all", "drop_all"] = Field(
         "guided",
-        description="guided drops the thoughts of samples that the base answers right; random drops as many, drawn",
+        description="guided drops the thoughts of samples that the base answers right; random drops as many at random",
     )
-    drop_from: float = Field(1.0, description="pass rate from which on a thought is dropped")
+    drop_from: float = Field(1.0, description="a thought is dropped at this pass rate of the base or above")
     valid_share: float = Field(0.02, ge=0, lt=1, description="share of the clips that goes to valid.jsonl")
     seed: Seed = Field(0, description="of the split and of mode random")
 
@@ -66,23 +66,23 @@ class ThoughtDropoutConfig(ContributionConfig):
 class CurriculumConfig(ContributionConfig):
     """The error-aware curriculum: which samples GRPO trains on, and in which order (arXiv 2509.12275, section 3.3)."""
 
-    base_answers_dir: FilePath = Field(description="holds the base model's answers.jsonl")
-    answers_dir: FilePath = Field(description="holds the SFT model's answers.jsonl")
+    base_answers_dir: FilePath = Field(description="folder with the base model's answers.jsonl")
+    answers_dir: FilePath = Field(description="folder with the SFT model's answers.jsonl")
     output: FilePath = Field(description="the training file (.jsonl); a table and a picture go beside it")
-    size: int = Field(15000, gt=0, description="samples to draw; where fewer are there, all are taken")
+    size: int = Field(15000, gt=0, description="samples to draw; all of them where there are fewer")
     mix: dict[str, AnyFloat] = Field(
         {"easy": 0.2, "medium": 0.4, "hard": 0.4}, description="shares of the levels; they need not sum to 1"
     )
     right_from: float = Field(
-        0.5, gt=0, le=1, description="pass rate from which on a model is right; higher makes more samples hard"
+        0.5, gt=0, le=1, description="a model is right at this pass rate or above; higher makes more samples hard"
     )
     min_sft_pass_rate: float = Field(
         0.0,
-        description="with several answers a sample, 0.1 leaves out what is never right: no group has a difference",
+        description="with several answers a sample, 0.1 leaves out those never right: their groups have no difference",
     )
-    max_sft_pass_rate: float = Field(1.0, description="with several answers a sample, 0.9 leaves out what is always right")
+    max_sft_pass_rate: float = Field(1.0, description="with several answers a sample, 0.9 leaves out those always right")
     valid_size: int = Field(
-        0, ge=0, description="samples held out for GRPO's evaluation: each costs training the other samples of its clip"
+        0, ge=0, description="samples held out for GRPO's evaluation; the other samples of their clips are not trained on"
     )
     valid_output: FilePath | None = Field(None, description="the file for the held-out samples (.jsonl)")
     seed: Seed = Field(0, description="of the draw")
@@ -109,7 +109,7 @@ class CurriculumConfig(ContributionConfig):
         for line in missing_file("answers_dir", self.answers_file):
             yield f"{line}; `bash script/build_clst.sh` makes it: the SFT model answers the samples"
         if self.base_answers_dir == self.answers_dir:
-            yield f"base_answers_dir and answers_dir are one folder, {self.answers_dir}"
+            yield f"base_answers_dir and answers_dir are one folder, {self.answers_dir}; give one of each model"
 
     @rule
     def _outputs_are_files(self) -> Lines:
@@ -134,4 +134,4 @@ class CurriculumConfig(ContributionConfig):
     def _pass_rates_are_a_window(self) -> Lines:
         if not 0 <= self.min_sft_pass_rate <= self.max_sft_pass_rate <= 1:
             window = f"[{self.min_sft_pass_rate}, {self.max_sft_pass_rate}]"
-            yield f"min_sft_pass_rate, max_sft_pass_rate: {window} is no window in [0, 1]"
+            yield f"min_sft_pass_rate, max_sft_pass_rate: {window} is not an interval within [0, 1]"

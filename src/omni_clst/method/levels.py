@@ -1,4 +1,4 @@
-"""How hard a sample is, from the answers of the base and of the SFT model (arXiv 2509.12275, section 3.3)."""
+"""Grade samples into easy, medium and hard by the base's and the SFT model's answers (arXiv 2509.12275, section 3.3)."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ EASY_TO_HARD = ("easy", "medium", "hard")
 
 
 def level_of(base_pass_rate: float, sft_pass_rate: float, right_from: float) -> str:
-    """The rule: easy if the base is right, medium if only the SFT model is, hard if neither; right from `right_from` on."""
+    """Easy if the base is right, medium if only the SFT model is, hard if neither; right: pass rate >= `right_from`."""
     if base_pass_rate >= right_from:
         return "easy"
     return "medium" if sft_pass_rate >= right_from else "hard"
@@ -19,7 +19,7 @@ def level_of(base_pass_rate: float, sft_pass_rate: float, right_from: float) -> 
 def grade(
     samples: list[AudioQASample], base_pass_rates: dict[str, float], sft_pass_rates: dict[str, float], right_from: float
 ) -> list[AudioQASample]:
-    """The samples with their level; `extra` notes both pass rates. Raises `InputError` for samples without an answer."""
+    """The samples with their level, and both pass rates in `extra`; raises `InputError` for unanswered samples."""
     problems = []
     for model, rates in (("base", base_pass_rates), ("SFT model", sft_pass_rates)):
         missing = [sample.id for sample in samples if sample.id not in rates]
@@ -37,7 +37,7 @@ def grade(
 
 
 def problems_of_mix(mix: dict[str, float]) -> list[str]:
-    """What is wrong with the shares of the levels, in words; they need not sum to 1."""
-    found = [f"mix: {level!r} is not one of {', '.join(EASY_TO_HARD)}" for level in mix if level not in EASY_TO_HARD]
-    found += [f"mix: {level} {share} is not a share" for level, share in mix.items() if not 0 <= share < math.inf]
-    return found or ([] if any(mix.values()) else ["mix: no level has a share"])
+    """The problems of the shares of the levels, in words; they need not sum to 1."""
+    problems = [f"mix: {level!r} is not one of {', '.join(EASY_TO_HARD)}" for level in mix if level not in EASY_TO_HARD]
+    problems += [f"mix: {level} {share} is not a share" for level, share in mix.items() if not 0 <= share < math.inf]
+    return problems or ([] if any(mix.values()) else ["mix: no level has a share"])

@@ -1,4 +1,4 @@
-"""Which samples are solvable without audio: a model answers them right with silence in the clip's place.
+"""Find samples that are solvable without audio: a model answers them right when given silence instead of the clip.
 
 Pure functions from samples and pass rates on silence; to change the idea, change `is_solvable_without_audio`.
 """
@@ -10,7 +10,7 @@ from ..errors import InputError
 
 
 def note_silence(samples: list[AudioQASample], pass_rates: dict[str, float]) -> list[AudioQASample]:
-    """The samples with `silence_pass_rate` in `extra`; raises `InputError` for samples that were not answered."""
+    """The samples with `silence_pass_rate` in `extra`; raises `InputError` for unanswered samples."""
     missing = [sample.id for sample in samples if sample.id not in pass_rates]
     if missing:
         first = ", ".join(missing[:3])
@@ -19,7 +19,7 @@ def note_silence(samples: list[AudioQASample], pass_rates: dict[str, float]) -> 
 
 
 def is_solvable_without_audio(sample: AudioQASample, max_silence_pass_rate: float) -> bool:
-    """The rule: above the limit the clip is not needed; a limit of 1 asks no sample for its mark."""
+    """True above the limit; with a limit of 1 always False, and no pass rate is needed."""
     return max_silence_pass_rate < 1 and sample.extra["silence_pass_rate"] > max_silence_pass_rate
 
 
@@ -29,7 +29,7 @@ def reason_of_silence(max_silence_pass_rate: float) -> str:
 
 
 def leave_out_solvable_without_audio(samples: list[AudioQASample], max_silence_pass_rate: float) -> list[AudioQASample]:
-    """The samples that are not solvable without audio; raises `InputError` if none does."""
+    """The samples that are not solvable without audio; raises `InputError` if none remains."""
     kept = [sample for sample in samples if not is_solvable_without_audio(sample, max_silence_pass_rate)]
     if samples and not kept:
         raise InputError(f"nothing to train on: all {len(samples)} samples are {reason_of_silence(max_silence_pass_rate)}")

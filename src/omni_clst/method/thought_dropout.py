@@ -1,4 +1,4 @@
-"""Guided thought dropout (arXiv 2509.12275, section 3.1): what the base answers right loses its reference thought.
+"""Guided thought dropout (arXiv 2509.12275, section 3.1): drop the reference thoughts of samples the base answers right.
 
 Pure functions from samples and pass rates to training samples; to change the idea, change `drops_thought`.
 """
@@ -13,18 +13,18 @@ from ..errors import InputError
 
 
 def drops_thought(pass_rate: float, drop_from: float) -> bool:
-    """The rule: a sample that the base answers right at least `drop_from` of the time can do without thinking."""
+    """True for a sample that the base answers right at a pass rate of at least `drop_from`."""
     return pass_rate >= drop_from
 
 
 def drop_thoughts(
     samples: list[AudioQASample], pass_rates: dict[str, float], mode: str, drop_from: float, seed: int
 ) -> list[AudioQASample]:
-    """Return the samples with the thoughts that `mode` drops emptied; `extra` notes `base_pass_rate` and `base_correct`.
+    """The samples with dropped thoughts set to `""`, and `base_pass_rate` and `base_correct` in `extra`.
 
-    `guided` follows `drops_thought`; `random` drops as many thoughts, drawn; `keep_all` and `drop_all` need no pass
-    rates. A sample without a usable thought keeps the empty one in every mode. Raises `InputError` for a sample without
-    an answer of the base.
+    `guided` follows `drops_thought`; `random` drops as many thoughts, chosen at random; `keep_all` and `drop_all` need no
+    pass rates. The thought of a sample that has none is `""` in every mode. Raises `InputError` for a sample that the
+    base did not answer.
     """
     missing = [sample.id for sample in samples if sample.id not in pass_rates]
     if missing and mode in ("guided", "random"):
@@ -50,7 +50,7 @@ def _with_thought(sample: AudioQASample, keeps: bool, pass_rate: float | None) -
 def split_by_clip(
     samples: list[AudioQASample], valid_share: float, seed: int
 ) -> tuple[list[AudioQASample], list[AudioQASample]]:
-    """Train and valid samples, in the given order; all questions about a clip fall on one side."""
+    """Train and valid samples, in the given order; all questions about a clip are in the same part."""
     clips = sorted({sample.audio_path for sample in samples})
     random.Random(seed).shuffle(clips)
     held_out = set(clips[: round(valid_share * len(clips))])
@@ -59,9 +59,9 @@ def split_by_clip(
 
 
 def describe(samples: Iterable[AudioQASample], before: Iterable[AudioQASample]) -> str:
-    """How many thoughts were kept, dropped, and never there."""
-    had = {sample.id: bool((sample.think or "").strip()) for sample in before}
-    counts = Counter("kept" if s.think else "dropped" if had[s.id] else "never there" for s in samples)
+    """The numbers of samples whose thought was kept, was dropped, and that never had one."""
+    had_thought = {sample.id: bool((sample.think or "").strip()) for sample in before}
+    counts = Counter("kept" if s.think else "dropped" if had_thought[s.id] else "without" for s in samples)
     total = sum(counts.values())
     words = [f"{counts[name]} {name} ({100 * counts[name] / total:.0f} %)" for name in ("kept", "dropped")]
-    return f"{total} samples, thoughts: " + ", ".join([*words, f"{counts['never there']} never there"])
+    return f"{total} samples, thoughts: " + ", ".join([*words, f"{counts['without']} had none"])

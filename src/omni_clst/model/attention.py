@@ -1,8 +1,8 @@
-"""How the language model attends where a mask says freely who sees whom, as packed completions need.
+"""Attention of the language model under an explicit mask of which position attends to which, as packed rows need.
 
-transformers hands every attention to a function by name. `attend` stands in for its SDPA, FlashAttention and flex
-attention: the same, but where few queries meet many keys under a mask, as in decoding, SDPA is used, and the query heads
-that share keys are put in one row instead of copying the keys for each.
+transformers looks up the attention function by name. `attend` replaces its SDPA, FlashAttention and flex attention and
+computes the same, with one difference: for few queries and many keys under an explicit mask, as in decoding, it uses SDPA
+and folds the query heads that share a key head into the query dimension, instead of copying the keys for each of them.
 """
 
 import torch
@@ -21,17 +21,17 @@ FOLDED_SDPA, FOLDED_FLASH, FOLDED_FLEX = "folded_sdpa", "folded_flash_attention_
 FOLDED = {"sdpa": FOLDED_SDPA, "flash_attention_2": FOLDED_FLASH, "flex_attention": FOLDED_FLEX}
 
 
-def free_mask(allowed: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
-    """The mask that an attention takes, from who sees whom (batch, queries, keys): true or false, or 0 and minus infinity.
+def explicit_mask(allowed: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
+    """The mask in the attention's format, boolean or 0 and minus infinity, from `allowed` (batch, queries, keys).
 
-    Raises `InputError` for an attention that takes no mask of one's own.
+    Raises `InputError` for an attention that takes no explicit mask.
     """
     allowed = allowed.unsqueeze(1)  # for all heads
     if attn_implementation in ("sdpa", *FOLDED.values()):
         return allowed
     if attn_implementation == "eager":
         return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
-    raise InputError(f"attn_implementation {attn_implementation!r} takes no mask of one's own: sdpa or eager")
+    raise InputError(f"attn_implementation {attn_implementation!r} takes no explicit mask: use sdpa or eager")
 
 
 def attend(
@@ -41,19 +41,19 @@ def attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | BlockMask | None,
     scaling: float | None = None,
-    **how,
-) -> tuple[torch.Tensor, None]:
+    **options,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention (batch, queries, heads, head size) of `query` (batch, heads, queries, head size) to the keys and values
     (batch, key heads, keys, head size)."""
     batch, heads, queries, size = query.shape
     key_heads, keys = key.shape[1:3]
     if isinstance(attention_mask, BlockMask):
-        if query.device.type == "cpu":  # not compiled: for tests, and without a backward
+        if query.device.type == "cpu":  # not compiled and without a backward: for tests
             output = flex_attention(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=True)
             return output.transpose(1, 2), None
-        return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
-    is_free = attention_mask is not None and attention_mask.dim() == 4
-    if module.config._attn_implementation == FOLDED_FLASH and not is_free:
+        return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    has_explicit_mask = attention_mask is not None and attention_mask.dim() == 4
+    if module.config._attn_implementation == FOLDED_FLASH and not has_explicit_mask:
         output = _flash_attention_forward(
             *(states.transpose(1, 2) for states in (query, key, value)),
             attention_mask,
@@ -62,11 +62,11 @@ def attend(
             softmax_scale=scaling,
             target_dtype=get_target_dtype(query, module),
             attn_implementation="flash_attention_2",  # transformers finds the package by this name alone
-            **how,
+            **options,
         )
         return output, None
-    if not is_free or heads == key_heads or queries >= keys:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
+    if not has_explicit_mask or heads == key_heads or queries >= keys:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     folded = query.reshape(batch, key_heads, heads // key_heads * queries, size)  # a key head's query heads are neighbours
     mask = attention_mask.repeat(1, 1, heads // key_heads, 1)
     output = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)

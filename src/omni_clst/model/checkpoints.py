@@ -1,7 +1,7 @@
-"""Checkpoints: find and check them, load a thinker, add and merge LoRA, save in the full Omni layout.
+"""Find and check checkpoints, load a thinker, add and merge LoRA, save in the full Omni layout.
 
-The full Omni layout (`config.json` of type `qwen2_5_omni` holding `thinker_config`, weights named `thinker.*`) is what
-the released folders have, what transformers loads as thinker or as whole model, and the only one that vLLM loads.
+The full Omni layout (`config.json` of type `qwen2_5_omni` with a `thinker_config`, weights named `thinker.*`) is that of
+the released folders; transformers loads it as thinker or as whole model, and it is the only one that vLLM loads.
 """
 
 import copy
@@ -34,15 +34,15 @@ from .attention import FOLDED_FLEX
 from .model_files import HUB_ID, PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .thinker import OmniThinker
 
-MARKER = "COMPLETE"  # written last: a training checkpoint without it was torn by a kill
+MARKER = "COMPLETE"  # written last: a training checkpoint without it is incomplete, after a kill
 PROMPT_FILE = "prompt.json"
-CHOSEN_FILE = "chosen.json"  # in a finished run's folder: the checkpoint that it stands for
+CHOSEN_FILE = "chosen.json"  # in a finished run's folder: names the checkpoint to use for the run
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was found and looks whole: `source` is a folder or a Hub id, `base` an adapter's base."""
+    """A checkpoint that was found and checked: `source` is a folder or a Hub id, `base` an adapter's base."""
 
     source: str
     base: str | None = None
@@ -62,24 +62,26 @@ class Checkpoint:
 
 
 def find_checkpoint(source: str) -> Checkpoint:
-    """Check a folder or Hub id without loading weights; raises `InputError` that says what is wrong with it.
+    """Check a folder or Hub id without loading weights; raises `InputError` with the reason and the remedy.
 
-    The folder of a finished GRPO run stands for the checkpoint that the run chose.
+    For the folder of a finished GRPO run this is the checkpoint that the run chose.
     """
     folder = Path(source)
     if not folder.exists():
         if HUB_ID.fullmatch(source):
             return Checkpoint(source)
-        raise InputError(f"{source}: no such checkpoint")
+        raise InputError(f"{source}: no such checkpoint; give a folder or a Hub id")
     if not folder.is_dir():
-        raise InputError(f"{source}: a checkpoint is a folder, this is a file")
+        raise InputError(f"{source}: is a file; give the checkpoint's folder")
     if (folder / CHOSEN_FILE).exists():
         chosen = read_object(folder / CHOSEN_FILE).get("checkpoint")
         if not isinstance(chosen, str):
             raise InputError(f"{folder / CHOSEN_FILE}: names no checkpoint")
         return find_checkpoint(str(folder / chosen))
     if is_checkpoint_of_a_run(folder) and not is_complete(folder):
-        raise InputError(f"{source}: torn checkpoint (no {MARKER} in it: the run died while it was written)")
+        raise InputError(
+            f"{source}: incomplete checkpoint (no file {MARKER}: the run ended while writing it); give an earlier one"
+        )
     if (folder / ADAPTER_CONFIG).exists():
         base = _base_of(folder)
         read_adapter(folder)
@@ -88,38 +90,38 @@ def find_checkpoint(source: str) -> Checkpoint:
         adapters = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
         below = f", but in {', '.join(adapters)} below it" if adapters else ""
         raise InputError(f"{source}: neither config.json nor {ADAPTER_CONFIG} in it{below}")
-    read_object(folder / "config.json")  # a broken one is named by its line
+    read_object(folder / "config.json")  # raises with the line for a broken one
     require_weights(folder)
     return Checkpoint(str(folder))
 
 
 def is_checkpoint_of_a_run(folder: Path) -> bool:
-    """True for a checkpoint in a run directory of ours, which carries the marker once it is whole; others know none."""
+    """True for a `checkpoint-<step>` in a run directory of this project, which has the marker once it is complete."""
     folder = folder.resolve()
     is_run = all((folder.parent / name).exists() for name in ("config.yaml", "environment.json"))
     return is_run and re.fullmatch(r"checkpoint-\d+", folder.name) is not None
 
 
 def _base_of(folder: Path) -> str:
-    """An adapter's base: a Hub id, or a folder that a relative path names from here or from the adapter's folder."""
+    """An adapter's base: a Hub id, or a folder, relative to the working directory or to the adapter's folder."""
     file = folder / ADAPTER_CONFIG
-    named = read_object(file).get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
+    name = read_object(file).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
         raise InputError(f"{folder}: the adapter names no base model; write it into {file} as base_model_name_or_path")
-    places = [path for path in (Path(named), folder / named, folder.parent / named) if path.exists()]
-    if not places and (os.path.isabs(named) or not HUB_ID.fullmatch(named)):
+    folders = [path for path in (Path(name), folder / name, folder.parent / name) if path.exists()]
+    if not folders and (os.path.isabs(name) or not HUB_ID.fullmatch(name)):
         raise InputError(
-            f"{folder}: the adapter's base model {named} is not on this machine; "
+            f"{folder}: the adapter's base model {name} is not on this machine; "
             f"write its folder or Hub id into {file} as base_model_name_or_path"
         )
-    base = find_checkpoint(os.path.normpath(places[0]) if places else named)
+    base = find_checkpoint(os.path.normpath(folders[0]) if folders else name)
     if base.is_adapter:
-        raise InputError(f"{folder}: the adapter's base model {named} is an adapter itself; merge that one first")
+        raise InputError(f"{folder}: the adapter's base model {name} is an adapter itself; merge that one first")
     return base.source
 
 
 def is_complete(folder: Path) -> bool:
-    """True if a training checkpoint was written to its end."""
+    """True if a training checkpoint was written completely."""
     return (folder / MARKER).exists()
 
 
@@ -133,18 +135,18 @@ def mark_complete(folder: Path) -> None:
 
 
 def complete_checkpoints(run_dir: Path | str) -> list[Path]:
-    """The whole `checkpoint-<step>` folders of a run, by rising step; torn ones are left out."""
-    found = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted((path for path in found if is_complete(path)), key=lambda path: int(path.name.split("-")[1]))
+    """The complete `checkpoint-<step>` folders of a run, by rising step."""
+    folders = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(filter(is_complete, folders), key=lambda path: int(path.name.split("-")[1]))
 
 
 def write_prompt(folder: Path, prompt: Prompt) -> None:
-    """Note beside the weights which prompt they were trained with, so that inference asks the same way."""
+    """Save the prompt that weights were trained with beside them, so that inference uses the same."""
     write_json(folder / PROMPT_FILE, dataclasses.asdict(prompt))
 
 
 def read_prompt(checkpoint: Checkpoint) -> Prompt | None:
-    """The prompt that a checkpoint was trained with; None for a model that did not come from here."""
+    """The prompt that a checkpoint was trained with; None for a model that was not trained here."""
     file = Path(checkpoint.source) / PROMPT_FILE
     if not file.exists():
         return None
@@ -155,22 +157,22 @@ def read_prompt(checkpoint: Checkpoint) -> Prompt | None:
 
 
 def from_hub_or_folder(load: Callable, source: str):
-    """Call a `from_pretrained`, turning what it raises for a missing model into an `InputError`."""
+    """Call a `from_pretrained`; what it raises for a missing or unsuitable model becomes an `InputError`."""
     try:
         return load(source)
-    except (OSError, ImportError, ValueError, RuntimeError) as error:  # a value or a shape that does not fit is foreign too
+    except (OSError, ImportError, ValueError, RuntimeError) as error:  # the last two: a value or a shape does not fit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 
 
-def load_config(source: str) -> Qwen2_5OmniConfig:
-    """The full Omni configuration of a folder or Hub id, put around a thinker's own where it is a thinker alone.
+def load_model_config(source: str) -> Qwen2_5OmniConfig:
+    """The full Omni configuration of a folder or Hub id; around that of the thinker where it is a thinker alone.
 
     Raises `InputError` for a model of another kind and for quantised weights.
     """
     config = from_hub_or_folder(AutoConfig.from_pretrained, source)
     if isinstance(config, Qwen2_5OmniThinkerConfig):
-        # a vocabulary for the talker that is not there: the default's text ids lie outside the default one
+        # a vocabulary size for the absent talker: its default text ids exceed its default vocabulary
         config = Qwen2_5OmniConfig(
             thinker_config=_without_dtype(config.to_dict()), talker_config={"vocab_size": 152064}, enable_audio_output=False
         )
@@ -179,31 +181,31 @@ def load_config(source: str) -> Qwen2_5OmniConfig:
     for part in (config, config.thinker_config):
         if quantised := getattr(part, "quantization_config", None):
             method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
-            raise InputError(f"{source}: its weights are quantised ({method}); start from those that are not")
+            raise InputError(f"{source}: its weights are quantised ({method}); start from weights that are not")
     return config
 
 
 def _without_dtype(config: dict) -> dict:
-    """A configuration without its parts' dtypes: what is saved has one, that of the whole model."""
+    """A configuration without the dtypes of its parts: a saved one has only that of the whole model."""
     kept = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
     return {key: _without_dtype(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def describe_origin(checkpoint: Checkpoint) -> str | None:
-    """One line on a folder that holds less than a released one; None for one that is complete."""
+    """One line on what a folder lacks compared with a released one; None for one that is complete."""
     source = checkpoint.full_model
     if not os.path.isdir(source):
         return None
     words = []
     if read_object(Path(source) / "config.json").get("model_type") == "qwen2_5_omni_thinker":
-        words.append("the thinker alone; what is trained from it is saved in the full Omni layout")
+        words.append("the thinker alone; checkpoints trained from it are saved in the full Omni layout")
     if (processor := processor_source(source)) != source:
         words.append(f"tokenizer and processor are taken from {processor}")
     return f"{source}: {'; '.join(words)}" if words else None
 
 
 def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
-    """The processor of the checkpoint, an adapter's from its base; says where it comes from when not from there."""
+    """The processor of the checkpoint (of an adapter: of its base); logs its source if that is another folder."""
     if line := describe_origin(checkpoint):
         say(line)
     return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, processor_source(checkpoint.full_model))
@@ -212,12 +214,12 @@ def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
 def load_thinker(
     checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str = "cpu", attn_implementation: str = "sdpa"
 ) -> OmniThinker:
-    """Load the thinker; an adapter is merged into its base. It carries no generation settings of the release."""
-    load_config(checkpoint.full_model)
+    """Load the thinker, with an adapter merged into its base, and without the release's generation settings."""
+    load_model_config(checkpoint.full_model)
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
-        raise InputError(f"{checkpoint.source}: ZeRO-3 loads a model in parts, which no adapter goes into; merge it first")
+        raise InputError(f"{checkpoint.source}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
-    is_flex = attn_implementation == "flex_attention"  # of the language model alone: transformers has none for the towers
+    is_flex = attn_implementation == "flex_attention"  # only in the language model: transformers has none for the towers
 
     def load(source: str):
         attention = "sdpa" if is_flex else attn_implementation
@@ -230,30 +232,30 @@ def load_thinker(
     if checkpoint.is_adapter:
         model = merge_adapter(model, read_adapter(Path(checkpoint.source)))
     if is_flex:
-        model.config.text_config._attn_implementation = FOLDED_FLEX
-    # generate() fills what a caller leaves open from here: a released repetition penalty would come in unseen
+        model.config.get_text_config()._attn_implementation = FOLDED_FLEX
+    # generate() takes its defaults from here: the release's repetition penalty would apply unnoticed
     model.generation_config = GenerationConfig()
-    if is_deepspeed_zero3_enabled():  # its parts lie where they belong, and a move would take only the buffers along
-        compute_buffers_anew(model)
+    if is_deepspeed_zero3_enabled():  # the parameters are placed already, a move would only move the buffers
+        recompute_buffers(model)
         return model.eval()
     return model.to(device).eval()
 
 
-def compute_buffers_anew(model: OmniThinker) -> None:
-    """Give the buffers that no checkpoint holds (rotary frequencies, audio positions) the values of a plain load.
+def recompute_buffers(model: OmniThinker) -> None:
+    """Recompute in float32 the buffers that no checkpoint contains (rotary frequencies, audio positions).
 
-    ZeRO-3 makes every new tensor in the training dtype. In bfloat16 rotary frequencies are off by up to 0.4 %: after
-    1,500 tokens that is another model than the one which is evaluated.
+    ZeRO-3 creates every tensor in the training dtype. In bfloat16 rotary frequencies are off by up to 0.4 %, which over
+    1,500 tokens makes the trained model another one than the evaluated model.
     """
     for module in model.modules():
-        made = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
-        if made:
-            module._buffers.update({name: buffer.to(torch.float32, copy=True) for name, buffer in made.items()})
+        buffers = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
+        if buffers:
+            module._buffers.update({name: buffer.to(torch.float32, copy=True) for name, buffer in buffers.items()})
             model._init_weights(module)
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """The dtype of a setting; "auto" is bfloat16 where the device computes in it, float32 elsewhere.
+    """The dtype of a setting; "auto" is bfloat16 where the device supports it in hardware, float32 elsewhere.
 
     Cards before Ampere (T4, RTX 20xx) only emulate bfloat16, several times slower than float32.
     """
@@ -264,18 +266,18 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
 
 
 def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str, dropout: float = 0.0) -> LoraConfig:
-    """LoRA (Hu et al. 2021) on the linear layers whose whole name matches `targets`; raises `InputError` if none does.
+    """LoRA (Hu et al. 2021) on the linear layers whose full name matches `targets`; raises `InputError` if none does.
 
-    The towers have layers of the same leaf names, hence the match on the path.
+    Matched on the full name, since the towers have layers with the same last names.
     """
     lora_layers(model, targets)
     return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> PeftModel:
-    """Freeze the thinker and add an adapter, which names `base` as what it belongs to.
+    """Freeze the thinker and add an adapter with `base` as its base model.
 
-    `float32` keeps the adapter in float32 over a bfloat16 model, which ZeRO-3 does not take.
+    `float32` keeps the adapter in float32 on a bfloat16 model, which ZeRO-3 does not support.
     """
     peft_model = get_peft_model(model, lora, autocast_adapter_dtype=float32)
     peft_model.peft_config["default"].base_model_name_or_path = base
@@ -283,7 +285,7 @@ def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> 
 
 
 def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
-    """The linear layers whose whole name matches `targets`; raises `InputError` if there are none."""
+    """The linear layers whose full name matches `targets`; raises `InputError` if there are none."""
     linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     matched = [module for name, module in linear.items() if re.fullmatch(targets, name)]
     if not matched:
@@ -298,16 +300,16 @@ def save_omni(
     base: str | None,
     keep_talker: bool = False,
 ) -> None:
-    """Write a thinker's weights into folder `out` in the full Omni layout, beside the base's processor files.
+    """Write a thinker's weights to folder `out` in the full Omni layout, with the base's processor files.
 
-    `config` is the whole model's. Without `keep_talker` the folder holds the thinker alone and says so
-    (`enable_audio_output: false`); with it talker and token2wav are copied from the base.
+    `config` is the whole model's. Without `keep_talker` the folder contains the thinker alone and its config says so
+    (`enable_audio_output: false`); with it, talker and token2wav are copied from the base.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(config)
     config.enable_audio_output = keep_talker
-    config.architectures = ["Qwen2_5OmniModel"]  # the name that released folders carry and vLLM looks up
+    config.architectures = ["Qwen2_5OmniModel"]  # as in released folders; vLLM looks it up
     config.dtype = next(iter(state_dict.values())).dtype
     config.save_pretrained(out)
     weights = {f"thinker.{name}": tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
@@ -322,11 +324,11 @@ def save_omni(
 
 
 def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `out` and put it in `out`'s place once it is whole."""
+    """Let `write` fill a temporary folder beside `out`, and rename it to `out` once it is complete."""
     out = Path(out)
-    beside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    write(beside)
-    mark_complete(beside)
+    temporary = out.with_name(f".{out.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write(temporary)
+    mark_complete(temporary)
     shutil.rmtree(out, ignore_errors=True)
-    os.replace(beside, out)
+    os.replace(temporary, out)

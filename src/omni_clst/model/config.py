@@ -1,4 +1,4 @@
-"""Settings of the model: which one, how it is prompted, how much audio it is given."""
+"""Settings of the model: which one, its prompt, and the length of its audio."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 
 class ModelConfig(Settings):
-    """The model: which one, how it is prompted, how much audio it is given."""
+    """The model: which one, its prompt, and the length of its audio."""
 
     model: ModelSource = Field(description="a folder in the Omni layout, or a Hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -36,11 +36,11 @@ class ModelConfig(Settings):
     )
     check_audio: MayChange[bool] = Field(
         False,
-        description="true decodes every clip before weights are loaded: finds those that are broken behind the header",
+        description="true decodes every clip before weights are loaded: finds those that are broken after their header",
     )
     allow_missing_audio: MayChange[bool] = Field(
         False,
-        description="true goes on without rows whose clip cannot be read: left out of training, counted as wrong",
+        description="true continues without rows whose clip cannot be read: left out of training, counted as wrong",
     )
 
     @rule

@@ -1,7 +1,7 @@
-"""Token by token: one prefill a prompt, whose cache all its completions share, and finished completions leave.
+"""Decode completions token by token: one prefill per prompt, a cache shared by its completions, finished ones removed.
 
-A prompt's completions stand in lanes side by side, as they do in a packed row of training (`shared_prefix.py`): the cache
-holds the prompt once, then a token of every lane for each step, and a lane sees the prompt and itself.
+The completions of a prompt are decoded in parallel lanes, laid out as in a packed row of training (`shared_prefix.py`): the
+cache contains the prompt once, then one token per lane for each step, and a lane attends to the prompt and to itself.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch.nn.functional import pad
 
-from .kv_cache import RoomyCache
+from .kv_cache import GrowingCache
 from .sampling import TokenChooser
 from .thinker import OmniThinker
 
-COMPACT_WHEN_IDLE = 0.25  # the share of finished lanes from which they are taken out: that copies the cache
+COMPACT_WHEN_IDLE = 0.25  # the share of finished lanes at which they are removed, which copies the cache
 
 
 class Lanes:
-    """Which completion stands where: prompts x lanes (one completion each), of which some have ended."""
+    """The completions that are being decoded: prompts x lanes (one completion each), some of them finished."""
 
     def __init__(self, attention_mask: torch.Tensor, copies: int):
         prompts, device = len(attention_mask), attention_mask.device
@@ -26,32 +26,31 @@ class Lanes:
         self.positions = attention_mask.sum(dim=-1, keepdim=True).repeat(1, copies)  # of each lane's next token
         self.seen = attention_mask.bool().unsqueeze(1).repeat(1, copies, 1)  # (prompts, lanes, keys)
 
-    def drop_idle(self, cache: RoomyCache, ids: torch.Tensor) -> torch.Tensor:
-        """Take out finished prompts and lanes, once they are many, and the keys that nobody attends to any more.
+    def drop_idle(self, cache: GrowingCache, ids: torch.Tensor) -> torch.Tensor:
+        """Remove finished prompts and lanes, once they are many, and the keys that no lane attends to any more.
 
-        Returns the lanes' tokens `ids` (prompts, lanes) without theirs.
+        Returns the tokens `ids` (prompts, lanes) of the remaining lanes.
         """
         prompts = self.unfinished.any(dim=1).nonzero().squeeze(-1)
         lanes = int(self.unfinished.sum(dim=1).max())
         if not lanes or len(prompts) * lanes > (1 - COMPACT_WHEN_IDLE) * self.unfinished.numel():
             return ids
-        first = (
-            self.unfinished[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :lanes]
-        )  # the unfinished ones
+        order = self.unfinished[prompts].int().argsort(dim=1, descending=True, stable=True)
+        kept = order[:, :lanes]  # the unfinished lanes come first
         self.completion, self.unfinished, self.positions, ids = (
-            values[prompts].gather(1, first) for values in (self.completion, self.unfinished, self.positions, ids)
+            values[prompts].gather(1, kept) for values in (self.completion, self.unfinished, self.positions, ids)
         )
-        seen = self.seen[prompts].gather(1, first.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
+        seen = self.seen[prompts].gather(1, kept.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
         keys = seen.any(dim=1).any(dim=0).nonzero().squeeze(-1)
         self.seen = seen[:, :, keys]
         cache.keep(prompts, keys)
         return ids
 
     def step(self) -> None:
-        """Each lane attends to the token that it generates now, and to no other lane's."""
+        """Extend the mask: each lane attends to the token that it generates now, and to no other lane's."""
         prompts, lanes = self.completion.shape
-        own = torch.eye(lanes, dtype=torch.bool, device=self.seen.device).expand(prompts, -1, -1)
-        self.seen = torch.cat([self.seen, own], dim=-1)
+        diagonal = torch.eye(lanes, dtype=torch.bool, device=self.seen.device).expand(prompts, -1, -1)
+        self.seen = torch.cat([self.seen, diagonal], dim=-1)
 
 
 @torch.no_grad()
@@ -67,20 +66,20 @@ def generate_completions(
     """Generate `copies` completions of every prompt.
 
     `prompts` are prefilled part by part and decoded together; a part is embeddings (prompts, tokens, hidden) and an
-    attention mask (prompts, tokens), padded on the left. Returns token ids, the end token included, and their
-    log-probabilities (empty lists where the chooser draws nothing), a prompt's completions next to each other.
-    `anyone_generates` is asked before each further token whether to go on; where weights are in pieces, all processes have
-    to take the same number of steps.
+    attention mask (prompts, tokens), padded on the left. Returns token ids, including the end token, and their
+    log-probabilities (empty lists for greedy decoding); completions of one prompt are adjacent. `anyone_generates` maps
+    "this process has unfinished completions" to "some process has": with sharded weights all processes have to take the
+    same number of steps.
     """
     parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
     logits = torch.cat([logits for (logits, _), _ in parts])  # (prompts, vocabulary)
-    cache = RoomyCache.joined([cache for (_, cache), _ in parts])
+    cache = GrowingCache.joined([cache for (_, cache), _ in parts])
     longest = cache.get_seq_length()
     attention_mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for _, mask in parts])
     logits = logits.unsqueeze(1).expand(-1, copies, -1)  # (prompts, lanes, vocabulary)
     lanes = Lanes(attention_mask, copies)
     ends = torch.tensor(end_ids, device=logits.device)
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # (completions, their token, its log-probability)
+    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # (completions, their tokens, log-probabilities)
     for step in range(max_new_tokens):
         ids, log_probs = chooser.choose(logits.flatten(0, 1), lanes.completion.flatten())
         ids, log_probs = ids.view_as(lanes.completion), log_probs.view_as(lanes.completion)
@@ -97,10 +96,10 @@ def generate_completions(
 
 def _by_completion(steps: list[tuple], count: int, with_log_probs: bool) -> tuple[list[list[int]], list[list[float]]]:
     tokens: list[list[int]] = [[] for _ in range(count)]
-    drawn: list[list[float]] = [[] for _ in range(count)]
-    for rows, ids, log_probs in steps:
-        for row, token, log_prob in zip(rows.tolist(), ids.tolist(), log_probs.tolist(), strict=True):
-            tokens[row].append(token)
+    token_log_probs: list[list[float]] = [[] for _ in range(count)]
+    for completions, ids, log_probs in steps:
+        for completion, token, log_prob in zip(completions.tolist(), ids.tolist(), log_probs.tolist(), strict=True):
+            tokens[completion].append(token)
             if with_log_probs:
-                drawn[row].append(log_prob)
-    return tokens, drawn
+                token_log_probs[completion].append(log_prob)
+    return tokens, token_log_probs

@@ -1,4 +1,4 @@
-"""The engine that generates completions with transformers' model: `HFEngine.generate(examples, seeds, n)`."""
+"""Generate completions with transformers' model: `HFEngine.generate(examples, seeds, n)`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ from .decoding import generate_completions
 from .sampling import Sampling, TokenChooser, derive_seed
 from .thinker import OmniThinker
 
-PREFILL_TOKENS = 2048  # enough rows for a matrix product to be fast; more only cost memory and padding
+PREFILL_TOKENS = 2048  # enough for a matrix product to be fast; more only costs memory and padding
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model generated for one prompt; `finished` is False where `max_new_tokens` cut it off.
+    """One generated completion; `finished` is False where it was cut off at `max_new_tokens`.
 
-    `token_ids` hold the end token too; `log_probs` are theirs, as drawn (empty for greedy answers).
+    `token_ids` include the end token; `log_probs` are their log-probabilities when sampled (empty for greedy decoding).
     """
 
     text: str
@@ -29,10 +29,10 @@ class Completion:
 
 
 class HFEngine:
-    """Batched generation with transformers' model: left padding, one prefill a prompt, settings of our own.
+    """Batched generation with transformers' model: left padding, one prefill per prompt.
 
-    `rows_at_once` bounds how many completions are generated together (None: all that are asked for), `prefill_tokens` how
-    many tokens of prompts are read at once (None: no bound, every process takes as many forwards). `anyone_generates` as in
+    `completions_at_once` bounds how many completions are generated together (None: all), `prefill_tokens` how many prompt
+    tokens are in one prefill (None: no bound, so all processes do equally many forwards). `anyone_generates`: see
     `generate_completions`.
     """
 
@@ -41,40 +41,41 @@ class HFEngine:
         model: OmniThinker,
         encoder: OmniEncoder,
         sampling: Sampling,
-        rows_at_once: int | None = None,
+        completions_at_once: int | None = None,
         prefill_tokens: int | None = PREFILL_TOKENS,
         anyone_generates: Callable[[bool], bool] = bool,
     ):
-        self.thinker = model.get_base_model() if hasattr(model, "get_base_model") else model  # its layers hold the adapter
+        base_of_peft = getattr(model, "get_base_model", None)  # its layers contain the adapter
+        self.thinker: OmniThinker = model if base_of_peft is None else base_of_peft()
         self.encoder = encoder
         self.sampling = sampling
-        self.rows_at_once = rows_at_once
+        self.completions_at_once = completions_at_once
         self.prefill_tokens = prefill_tokens
         self.anyone_generates = anyone_generates
         self.end_ids = encoder.end_ids
 
     @torch.no_grad()
     def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
-        """`n` completions of every encoded prompt; a prompt's seed decides what is drawn for it when sampling."""
-        prompts = max((self.rows_at_once or n * len(examples)) // n, 1)
-        copies = min(self.rows_at_once or n, n)
+        """`n` completions of every encoded prompt; sampling depends on the prompt's seed alone."""
+        prompts = max((self.completions_at_once or n * len(examples)) // n, 1)
+        copies = min(self.completions_at_once or n, n)
         completions: list[list[Completion]] = []
         for start in range(0, len(examples), prompts):
             part = slice(start, start + prompts)
             encoded = self.encode_clips(examples[part])
             of_part: list[list[Completion]] = [[] for _ in encoded]
             for first in range(0, n, copies):
-                more = self._generate_copies(encoded, seeds[part], range(first, min(first + copies, n)))
-                for of_prompt, further in zip(of_part, more, strict=True):
-                    of_prompt += further
+                generated = self._generate_copies(encoded, seeds[part], range(first, min(first + copies, n)))
+                for of_prompt, new in zip(of_part, generated, strict=True):
+                    of_prompt += new
             completions += of_part
         return completions
 
     @torch.no_grad()
     def encode_clips(self, examples: list[Example]) -> list[Example]:
-        """The examples with their clips encoded, for everybody who computes with them; as they are where the audio tower
-        learns, since an encoding would be out of date after the next update."""
-        if self.thinker.tower_learns:
+        """The examples with their clips encoded; unchanged where the audio tower is trained, since an encoding would be
+        outdated after the next update."""
+        if self.thinker.trains_audio_tower:
             return examples
         return [example for part in self._parts(examples) for example in self._encode(part)]
 
@@ -90,22 +91,22 @@ class HFEngine:
         return [replace(e, audio_embeddings=encoding_of[id(e)]) if id(e) in encoding_of else e for e in examples]
 
     def _generate_copies(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
-        """These copies of every prompt's completions."""
-        own_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
+        """The completions of every prompt whose numbers are in `copies`."""
+        completion_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
         ids, log_probs = generate_completions(
             self.thinker,
             self._embedded(examples),
             len(copies),
-            TokenChooser(self.sampling, placeholder_ids(self.thinker), own_seeds, self.thinker.device),
+            TokenChooser(self.sampling, placeholder_ids(self.thinker), completion_seeds, self.thinker.device),
             self.end_ids,
             self.sampling.max_new_tokens,
             self.anyone_generates,
         )
-        completions = [self._completion(*drawn) for drawn in zip(ids, log_probs, strict=True)]
+        completions = [self._completion(*generated) for generated in zip(ids, log_probs, strict=True)]
         return [completions[start : start + len(copies)] for start in range(0, len(completions), len(copies))]
 
     def _embedded(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Embeddings and masks of prompts, some at a time: little memory, and little padding where lengths are sorted."""
+        """Embeddings and masks of prompts, part by part: little memory, and little padding where lengths are sorted."""
         for part in self._parts(examples):
             batch = collate(part, self.encoder.tokenizer.pad_token_id, "left")
             batch = {name: tensor.to(self.thinker.device) for name, tensor in batch.items()}
@@ -115,7 +116,7 @@ class HFEngine:
             yield self.thinker.embed(**batch), mask
 
     def _parts(self, examples: list[Example]) -> Iterator[list[Example]]:
-        """Neighbours that take at most `prefill_tokens` with their padding, or one that takes more."""
+        """Consecutive examples of at most `prefill_tokens` with their padding, or a single longer one."""
         part: list[Example] = []
         for example in examples:
             longest = max(len(other.input_ids) for other in [*part, example])
@@ -133,5 +134,5 @@ class HFEngine:
 
 
 def placeholder_ids(model: OmniThinker) -> list[int]:
-    """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
+    """The audio, image and video placeholder tokens, which may not be generated: there is no clip to fill them."""
     return [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]

@@ -1,68 +1,71 @@
-"""Keys and values that grow in place: transformers' own cache copies all that is there for every further token."""
+"""A key-value cache that grows in place; transformers' own copies all keys and values for every new token."""
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
-    """One layer's keys and values (batch, key heads, tokens, head size), with room behind them for further tokens."""
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values (batch, key heads, tokens, head size) in buffers with spare room for further tokens."""
 
-    rooms: list[torch.Tensor] | None = None  # what `keys` and `values` are the written part of
+    keys: torch.Tensor
+    values: torch.Tensor
+    buffers: list[torch.Tensor] | None = None  # `keys` and `values` are views of their filled part
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
         """Add tokens; returns all keys and values."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        written = self.get_seq_length()
-        total = written + key_states.shape[-2]
-        if self.rooms is None or total > self.rooms[0].shape[-2]:
-            rooms = [states.new_empty(*states.shape[:2], total + max(total // 4, 64), states.shape[-1])
-                     for states in (key_states, value_states)]  # fmt: skip
-            if written:
-                for room, held in zip(rooms, (self.keys, self.values), strict=True):
-                    room[:, :, :written] = held
-            self.rooms = rooms
-        for room, states in zip(self.rooms, (key_states, value_states), strict=True):
-            room[:, :, written:total] = states
-        self.keys, self.values = (room[:, :, :total] for room in self.rooms)
+        length = self.get_seq_length()
+        total = length + key_states.shape[-2]
+        if self.buffers is None or total > self.buffers[0].shape[-2]:
+            buffers = [states.new_empty(*states.shape[:2], total + max(total // 4, 64), states.shape[-1])
+                       for states in (key_states, value_states)]  # fmt: skip
+            if length:
+                for buffer, states in zip(buffers, (self.keys, self.values), strict=True):
+                    buffer[:, :, :length] = states
+            self.buffers = buffers
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, length:total] = states
+        self.keys, self.values = (buffer[:, :, :total] for buffer in self.buffers)
         return self.keys, self.values
 
-    def take(self, parts: list["RoomyLayer"], tokens: int) -> None:
-        """Hold the rows of other layers, each padded on the left to `tokens`; they are left empty."""
+    def take(self, parts: list["GrowingLayer"], tokens: int) -> None:
+        """Take over the batches of other layers, each padded on the left to `tokens`; `parts` are emptied."""
         for name in ("keys", "values"):
-            held = [getattr(part, name) for part in parts]
-            rows = held[0].new_zeros(sum(map(len, held)), held[0].shape[1], tokens, held[0].shape[3])
-            for own, states in zip(rows.split([len(states) for states in held]), held, strict=True):
-                own[:, :, tokens - states.shape[2] :] = states
-            setattr(self, name, rows)
-        self.dtype, self.device, self.is_initialized = rows.dtype, rows.device, True
+            tensors = [getattr(part, name) for part in parts]
+            joined = tensors[0].new_zeros(sum(map(len, tensors)), tensors[0].shape[1], tokens, tensors[0].shape[3])
+            for target, states in zip(joined.split([len(states) for states in tensors]), tensors, strict=True):
+                target[:, :, tokens - states.shape[2] :] = states
+            setattr(self, name, joined)
+        self.dtype, self.device, self.is_initialized = joined.dtype, joined.device, True
         for part in parts:
-            part.keys = part.values = part.rooms = None
+            part.keys = part.values = self.keys[:0]
+            part.buffers = None
 
     def keep(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Leave out all but these rows of the batch and these tokens (indices)."""
-        self.keys, self.values = (held[rows][:, :, tokens] for held in (self.keys, self.values))
-        self.rooms = None
+        """Drop all but these rows of the batch and these tokens (indices)."""
+        self.keys, self.values = (states[rows][:, :, tokens] for states in (self.keys, self.values))
+        self.buffers = None
 
 
-class RoomyCache(Cache):
-    """The layers' keys and values while completions are written."""
+class GrowingCache(Cache):
+    """The keys and values of all layers while completions are generated."""
 
     def __init__(self, layers: int):
-        super().__init__(layers=[RoomyLayer() for _ in range(layers)])
+        super().__init__(layers=[GrowingLayer() for _ in range(layers)])
 
     @classmethod
-    def joined(cls, parts: list["RoomyCache"]) -> "RoomyCache":
-        """The rows of several caches one after the other, padded on the left; the parts are used up."""
+    def joined(cls, parts: list["GrowingCache"]) -> "GrowingCache":
+        """The batches of several caches in one, padded on the left; the parts are emptied."""
         if len(parts) == 1:
             return parts[0]
-        whole = cls(len(parts[0].layers))
+        joined = cls(len(parts[0].layers))
         tokens = max(part.get_seq_length() for part in parts)
-        for layer, own in zip(whole.layers, zip(*(part.layers for part in parts), strict=True), strict=True):
-            layer.take(list(own), tokens)
-        return whole
+        for layer, layers in zip(joined.layers, zip(*(part.layers for part in parts), strict=True), strict=True):
+            layer.take(list(layers), tokens)
+        return joined
 
     def keep(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
-        """As `RoomyLayer.keep`, in every layer."""
+        """As `GrowingLayer.keep`, in every layer."""
         for layer in self.layers:
             layer.keep(rows, tokens)

@@ -1,4 +1,4 @@
-"""What a model's folder has to hold, whoever wrote it: weights that are all there, and the processor's files."""
+"""Check that a model's folder is complete, whichever program wrote it: all weights, and the processor's files."""
 
 import hashlib
 import os
@@ -32,15 +32,17 @@ RELEASED = "Qwen/Qwen2.5-Omni-7B"
 
 
 def require_weights(folder: Path) -> None:
-    """Raise `InputError` for weights that are missing, in another format, or cut off; reads their headers alone."""
+    """Raise `InputError` for weights that are missing, in another format, or truncated; reads only file headers."""
     files = sorted(folder.glob("*.safetensors"))
     if not files and any(folder.glob("pytorch_model*.bin")):
         raise InputError(
-            f"{folder}: its weights are pytorch_model.bin, only *.safetensors is read; transformers' from_pretrained and "
-            "save_pretrained turn one into the other"
+            f"{folder}: its weights are pytorch_model.bin, only *.safetensors is read; convert them with transformers' "
+            "from_pretrained and save_pretrained"
         )
     if not files and (folder / "zero_to_fp32.py").exists():
-        raise InputError(f"{folder}: DeepSpeed's shards and no weights; `python zero_to_fp32.py . . --safe_serialization`")
+        raise InputError(
+            f"{folder}: DeepSpeed's shards instead of weights; run `python zero_to_fp32.py . . --safe_serialization` there"
+        )
     if not files:
         raise InputError(f"{folder}: no weights (*.safetensors) in it")
     if (folder / INDEX).exists():
@@ -59,7 +61,7 @@ def require_weights(folder: Path) -> None:
 
 
 def _require_readable(file: Path) -> None:
-    """Open a weights file as far as its header, which says how long it has to be."""
+    """Raise `InputError` for a weights file that is shorter than its header states."""
     try:
         with safe_open(file, framework="pt"):
             pass
@@ -67,11 +69,11 @@ def _require_readable(file: Path) -> None:
         with open(file, "rb") as content:
             if content.read(7) == b"version":
                 raise InputError(f"{file}: a Git LFS pointer, not the weights; `git lfs pull` fetches them") from None
-        raise InputError(f"{file}: not whole ({error}); copy or download it again") from None
+        raise InputError(f"{file}: incomplete ({error}); copy or download it again") from None
 
 
 def missing_processor_files(folder: Path) -> list[str]:
-    """What a folder lacks for the model's processor (tokenizer, features, chat template), in words; [] for none."""
+    """The files that a folder lacks for the model's processor (tokenizer, features, chat template)."""
     has = {name for name in PROCESSOR_FILES if (folder / name).exists()}
     templates = [read_object(folder / name) for name in ("tokenizer_config.json", "processor_config.json") if name in has]
     missing = []
@@ -85,9 +87,9 @@ def missing_processor_files(folder: Path) -> list[str]:
 
 
 def processor_source(source: str) -> str:
-    """The folder or Hub id that a model's processor comes from: itself, or the model that its config names as its origin.
+    """The folder or Hub id to load a model's processor from: itself, or the model that its config names as its origin.
 
-    Raises `InputError` with what is missing and where to get it.
+    Raises `InputError` with the missing files and where to get them.
     """
     if not os.path.isdir(source):
         return source
@@ -95,22 +97,20 @@ def processor_source(source: str) -> str:
     if not missing:
         return source
     origin = read_object(Path(source) / "config.json").get("_name_or_path")
-    if _has_processor(origin):
+    if isinstance(origin, str) and _has_processor(origin):
         return origin
     raise InputError(
         f"{source}: no {', no '.join(missing)} in it; copy them from the model that it was trained from, such as {RELEASED}"
     )
 
 
-def _has_processor(origin: object) -> bool:
-    """Whether what a config names as its origin is a folder with the processor's files, or a Hub id, which is believed."""
-    if not isinstance(origin, str) or not origin:
-        return False
+def _has_processor(origin: str) -> bool:
+    """Whether a config's origin is a folder with the processor's files, or a Hub id, which is not checked."""
     return not missing_processor_files(Path(origin)) if os.path.isdir(origin) else HUB_ID.fullmatch(origin) is not None
 
 
 def base_files(source: str, patterns: tuple[str, ...]) -> Path:
-    """The folder that holds a base's files of these names, fetched from the Hub where it is an id."""
+    """The folder with a base's files of these names; for a Hub id they are downloaded."""
     if os.path.isdir(source):
         return Path(source)
     return Path(snapshot_download(source, allow_patterns=list(patterns)))
@@ -120,26 +120,26 @@ def speech_weights(base: str) -> dict[str, torch.Tensor]:
     """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
     folder = base_files(base, ("*.safetensors",))
     require_talker(str(folder))
-    found = {}
+    weights = {}
     for path, names in _speech_names(folder).items():
         with safe_open(path, framework="pt") as file:
-            found |= {name: file.get_tensor(name) for name in names}
-    return found
+            weights |= {name: file.get_tensor(name) for name in names}
+    return weights
 
 
 def _speech_names(folder: Path) -> dict[Path, list[str]]:
     """The names of talker and token2wav tensors by file."""
-    found = {}
+    names = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
-    return found
+            names[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+    return names
 
 
 def require_talker(base: str) -> None:
-    """Raise `InputError` for a base folder without talker weights; a Hub id is believed to have them."""
+    """Raise `InputError` for a base folder without talker weights; a Hub id is not checked."""
     if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
-        raise InputError(f"keep_talker: {base} has no talker weights")
+        raise InputError(f"keep_talker: {base} has no talker weights; set keep_talker false")
 
 
 def _first(names: list[str], count: int = 3) -> str:
@@ -147,7 +147,7 @@ def _first(names: list[str], count: int = 3) -> str:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """Tells two folders' weights apart without reading all of them: names, sizes, first and last megabyte."""
+    """A hash of a folder's weights without reading all of them: names, sizes, first and last megabyte."""
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("adapter_model.bin")]):
         size = path.stat().st_size

@@ -1,7 +1,7 @@
-"""Linear layers of a CPU run through oneDNN.
+"""Compute the linear layers of a CPU run with oneDNN.
 
-On a CPU torch multiplies float32 matrices with MKL, which leaves much of AMD's processors idle and reads weights slowly
-when the rows are few. oneDNN, which is in every torch build for x86, does not (`bench/grpo_step.py` shows both).
+On a CPU torch multiplies float32 matrices with MKL, which is slow on AMD's processors and for few rows. oneDNN, which is
+part of every torch build for x86, is faster in both cases (`bench/grpo_step.py` measures both).
 """
 
 import torch
@@ -32,7 +32,7 @@ class _Linear(torch.autograd.Function):
 
 
 class OneDNNLinear(torch.nn.Linear):
-    """`torch.nn.Linear`, which multiplies with oneDNN where that is faster: float32 on a CPU."""
+    """`torch.nn.Linear` that multiplies with oneDNN where that is faster: float32 on a CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         plain = (
@@ -41,13 +41,13 @@ class OneDNNLinear(torch.nn.Linear):
             or self.weight.dtype != torch.float32
             or not input.numel()
             or torch.is_autocast_enabled("cpu")
-            or hasattr(self.weight, "ds_id")  # ZeRO-3 has a linear of its own, which lets go of gathered weights
+            or hasattr(self.weight, "ds_id")  # ZeRO-3 replaces linear, in order to free gathered weights
         )
         return linear(input, self.weight, self.bias) if plain else _Linear.apply(input, self.weight, self.bias)
 
 
 def use_onednn(model: torch.nn.Module) -> None:
-    """Let the model's linear layers multiply with oneDNN where this build of torch has it."""
+    """Make the model's linear layers multiply with oneDNN where this build of torch has it."""
     if not torch.backends.mkldnn.is_available():
         return
     for module in model.modules():

@@ -31,7 +31,7 @@ def policy_weights(model: torch.nn.Module, in_pieces: bool) -> Iterator[tuple[st
 def _adapter_parameters(layer: LoraLayer | None) -> list[torch.nn.Parameter]:
     if layer is None:
         return []
-    return [part[name].weight for name in layer.active_adapters for part in (layer.lora_A, layer.lora_B)]
+    return [part[name].get_parameter("weight") for name in layer.active_adapters for part in (layer.lora_A, layer.lora_B)]
 
 
 def _gathered(parameters: list[torch.nn.Parameter], in_pieces: bool) -> AbstractContextManager:

@@ -1,7 +1,7 @@
-"""How tokens are drawn, and the log-probability of what was drawn: one distribution for the rollout and for the loss.
+"""Sample tokens and compute their log-probabilities, under one distribution for the rollout and for the loss.
 
-The published code samples with temperature 1.2 and top-k 50 and takes log-probabilities of neither. Here both sides call
-`token_log_probs`, and the difference that is left is logged as `sampling/logp_difference`.
+The published code samples with temperature 1.2 and top-k 50, but computes log-probabilities without either. Here both use
+`token_log_probs`; the remaining difference is logged as `sampling/logp_difference`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; temperature 0 is greedy, top_k 0, top_p 1 and min_p 0 leave all tokens in."""
+    """Sampling settings; temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 exclude no token."""
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -25,37 +25,37 @@ class Sampling:
 def token_log_probs(
     logits: torch.Tensor, sampling: Sampling, suppressed: list[int], sampled: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Log-probabilities (rows, vocabulary) of the distribution that tokens are drawn from; -inf where none is drawn.
+    """Log-probabilities (rows, vocabulary) of the distribution that tokens are sampled from; -inf for excluded tokens.
 
-    `suppressed` tokens are never drawn. `sampled` (rows,) names the tokens that were: with a policy that has moved on
-    since, one may have left the top-k or the nucleus and would have probability 0; it is always counted in.
+    `suppressed` tokens are never sampled. `sampled` (rows,) are tokens that were sampled before: they are never excluded,
+    since after an update of the policy one may have left the top-k or the nucleus and would have probability 0.
     """
     logits = logits.float() / sampling.temperature
     if suppressed:
         logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
     if not (sampling.top_k or sampling.top_p < 1.0 or sampling.min_p > 0.0):
         return logits.log_softmax(dim=-1)
-    left_out = torch.zeros_like(logits, dtype=torch.bool)
+    excluded = torch.zeros_like(logits, dtype=torch.bool)
     if sampling.top_k:
         smallest = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1).values[:, -1:]  # (rows, 1)
-        left_out |= logits < smallest
-    probs = logits.masked_fill(left_out, -torch.inf).softmax(dim=-1)
+        excluded |= logits < smallest
+    probs = logits.masked_fill(excluded, -torch.inf).softmax(dim=-1)
     if sampling.top_p < 1.0:
         falling, order = probs.sort(dim=-1, descending=True)
-        before = falling.cumsum(dim=-1) - falling  # the mass in front of each token: the first one always stays
-        left_out |= torch.zeros_like(left_out).scatter(-1, order, before >= sampling.top_p)
+        mass_before = falling.cumsum(dim=-1) - falling  # of more likely tokens: 0 for the first, which always stays
+        excluded |= torch.zeros_like(excluded).scatter(-1, order, mass_before >= sampling.top_p)
     if sampling.min_p > 0.0:
-        left_out |= probs < sampling.min_p * probs.amax(dim=-1, keepdim=True)
+        excluded |= probs < sampling.min_p * probs.amax(dim=-1, keepdim=True)
     if sampled is not None:
-        left_out = left_out.scatter(-1, sampled.unsqueeze(-1), False)
-    return logits.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
+        excluded = excluded.scatter(-1, sampled.unsqueeze(-1), False)
+    return logits.masked_fill(excluded, -torch.inf).log_softmax(dim=-1)
 
 
 class SampledScores(torch.autograd.Function):
-    """Log-probabilities (rows,) of sampled tokens, and the entropies (rows,) where each was drawn, from logits.
+    """Log-probabilities (rows,) of sampled tokens, and the entropies (rows,) of their distributions, from logits.
 
-    `apply(logits, sampling, suppressed, sampled)` as `token_log_probs`. One (rows, vocabulary) tensor is kept for the
-    backward, the probabilities, which become the gradient in place.
+    `apply(logits, sampling, suppressed, sampled)`, as in `token_log_probs`. Only one (rows, vocabulary) tensor is kept for
+    the backward, the probabilities, which are turned into the gradient in place.
     """
 
     @staticmethod
@@ -64,7 +64,7 @@ class SampledScores(torch.autograd.Function):
         chosen = log_probs.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
         probs = log_probs.exp_()
         entropies = torch.special.entr(probs).sum(dim=-1)  # -p log p, 0 where p is
-        ctx.save_for_backward(probs, sampled, entropies)  # as attributes they would outlive a checkpointed forward
+        ctx.save_for_backward(probs, sampled, entropies)  # as attributes of ctx they would outlive a checkpointed forward
         ctx.temperature, ctx.dtype = sampling.temperature, logits.dtype
         ctx.set_materialize_grads(False)
         return chosen, entropies
@@ -72,55 +72,57 @@ class SampledScores(torch.autograd.Function):
     @staticmethod
     def backward(ctx, of_chosen, of_entropies):
         probs, sampled, entropies = ctx.saved_tensors
-        more = None
+        entropy_part = None
         if of_entropies is not None:  # an entropy bonus: d entropy / d logit = -p (log p + entropy)
-            more = (torch.special.entr(probs) - probs * entropies.unsqueeze(-1)).mul_(of_entropies.unsqueeze(-1))
+            entropy_part = torch.special.entr(probs) - probs * entropies.unsqueeze(-1)
+            entropy_part.mul_(of_entropies.unsqueeze(-1))
         if of_chosen is None:
-            found = torch.zeros_like(probs)
+            gradient = torch.zeros_like(probs)
         else:
-            found = probs.mul_(-of_chosen.unsqueeze(-1))
-            found = found.scatter_add_(-1, sampled.unsqueeze(-1), of_chosen.unsqueeze(-1))
-        found = found if more is None else found.add_(more)
-        return found.div_(ctx.temperature).to(ctx.dtype), None, None, None
+            gradient = probs.mul_(-of_chosen.unsqueeze(-1))
+            gradient = gradient.scatter_add_(-1, sampled.unsqueeze(-1), of_chosen.unsqueeze(-1))
+        if entropy_part is not None:
+            gradient = gradient.add_(entropy_part)
+        return gradient.div_(ctx.temperature).to(ctx.dtype), None, None, None
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 63 bits from numbers and texts; the same everywhere and at every start."""
+    """A seed of 63 bits from numbers and texts; the same on every machine and in every process."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 class TokenChooser:
-    """Chooses every row's next token: the likeliest at temperature 0, else one that is drawn.
+    """Chooses the next token of every completion: the most likely at temperature 0, else a sampled one.
 
-    A completion's tokens are drawn from a random stream of its own (`seeds`, one a completion), so that neither the other
-    rows of a batch nor the number of processes changes what is drawn. Works by the Gumbel-max rule (Gumbel 1954): the
-    largest of log-probabilities plus Gumbel noise is a draw from them.
+    Every completion has its own random generator (`seeds`, one per completion), so that neither the batch nor the number
+    of processes changes its tokens. Samples by the Gumbel-max rule (Gumbel 1954): the argmax of log-probabilities plus
+    Gumbel noise.
     """
 
     def __init__(self, sampling: Sampling, suppressed: list[int], seeds: list[int], device: torch.device):
         self.sampling = sampling
         self.suppressed = suppressed
         self.draws = sampling.temperature > 0
-        self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds] if self.draws else []
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds] if self.draws else []
 
     def choose(self, logits: torch.Tensor, completions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Next token and its log-probability (rows,), 0 for a likeliest one, from logits (rows, vocabulary).
+        """Next tokens and their log-probabilities (rows,), 0 when greedy, from logits (rows, vocabulary).
 
-        `completions` (rows,) says which completion each row is.
+        `completions` (rows,) are the numbers of the rows' completions.
         """
         if not self.draws:
             suppressed = torch.tensor(self.suppressed, device=logits.device)
             ids = logits.float().index_fill(-1, suppressed, -torch.inf).argmax(dim=-1)
             return ids, torch.zeros(len(ids), device=ids.device)
         log_probs = token_log_probs(logits, self.sampling, self.suppressed)  # (rows, vocabulary)
-        # float64: an exponential waiting time is then fine-grained also where it is short, and on a CPU it is drawn sooner
+        # float64: uniform values near 1 are then fine-grained too, and on a CPU they are generated faster
         uniform = torch.stack(
             [
                 torch.empty(logits.shape[-1], dtype=torch.float64, device=logits.device).uniform_(
-                    generator=self.streams[own]
+                    generator=self.generators[completion]
                 )
-                for own in completions.tolist()
+                for completion in completions.tolist()
             ]
         )
         waits = uniform.log_().neg_().to(torch.float32)  # exponential; minus its logarithm is Gumbel noise

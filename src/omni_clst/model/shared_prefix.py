@@ -1,8 +1,8 @@
-"""One row a group: the prompt once, then every completion of it, each of which sees the prompt and itself alone.
+"""Pack a group into one row: the prompt once, then all its completions, each attending to the prompt and to itself only.
 
-Position ids start anew behind the prompt for every completion, so that each token is where it would be in a row of its
-own, and log-probabilities and gradients are those of G separate rows. The work grows with prompt + sum of completions
-instead of G x (prompt + completion).
+The position ids of every completion start after the prompt, as they would in a row without the others, so that
+log-probabilities and gradients equal those of G separate rows. The cost is that of prompt + sum of completions instead of
+G x (prompt + completion) tokens.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-PROMPT, PADDING = 0, -1  # segments; a completion's is its place in the row, from 1 on
+PROMPT, PADDING = 0, -1  # segment numbers; completions are numbered from 1 within their row
 
 
 def positions_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
@@ -24,35 +24,35 @@ def positions_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class SharedPrefix:
-    """How groups lie in packed rows (groups, length), padded on the right.
+    """The layout of groups in packed rows (groups, length), padded on the right.
 
-    `prompt_mask` (groups, prompt tokens) and `completion_mask` (rows, completion tokens) say which tokens are there,
-    `owner` (rows,) which group a completion belongs to; a group's completions stand next to each other.
+    `prompt_mask` (groups, prompt tokens) and `completion_mask` (completions, tokens) are 0 at padding, `group_of`
+    (completions,) is the index of a completion's group; the completions of a group are adjacent.
     """
 
     prompt_mask: torch.Tensor
     completion_mask: torch.Tensor
-    owner: torch.Tensor
+    group_of: torch.Tensor
 
     def __post_init__(self):
-        self.drawn = self.completion_mask.bool()  # (rows, completion tokens)
+        self.is_token = self.completion_mask.bool()  # (completions, tokens)
         self._prompts = prompts = self.prompt_mask.bool().sum(dim=-1)  # (groups,)
-        written = self.drawn.sum(dim=-1)  # (rows,)
-        ends = prompts.scatter_add(0, self.owner, written)
-        place = torch.arange(int(ends.max()), device=self.owner.device)
-        self._in_prompt = place < prompts.unsqueeze(-1)  # (groups, length)
-        self._in_completions = (place < ends.unsqueeze(-1)) & ~self._in_prompt
-        # completions lie in the row's completion places in their own order, so masks pair them off
-        first = torch.searchsorted(self.owner, self.owner)  # a group's first completion (rows,)
-        own_place = torch.arange(len(self.owner), device=self.owner.device) - first
-        token = torch.arange(self.drawn.shape[1], device=self.owner.device)  # (completion tokens,)
-        self._segments = self._spread(place.new_full((), PADDING), place.new_full((), PROMPT),
-                                      (own_place + 1).unsqueeze(-1).expand_as(self.drawn)[self.drawn])  # fmt: skip
-        behind = prompts[self.owner].unsqueeze(-1) + token  # (rows, completion tokens)
-        self.positions = self._spread(place.new_zeros(()), place, behind[self.drawn])  # (groups, length)
+        lengths = self.is_token.sum(dim=-1)  # (completions,)
+        ends = prompts.scatter_add(0, self.group_of, lengths)
+        column = torch.arange(int(ends.max()), device=self.group_of.device)
+        self._in_prompt = column < prompts.unsqueeze(-1)  # (groups, length)
+        self._in_completions = (column < ends.unsqueeze(-1)) & ~self._in_prompt
+        # the tokens of completions fill `_in_completions` in their order, so the two masks select the same tokens
+        first = torch.searchsorted(self.group_of, self.group_of)  # the group's first completion (completions,)
+        number = torch.arange(len(self.group_of), device=self.group_of.device) - first  # within the group
+        token = torch.arange(self.is_token.shape[1], device=self.group_of.device)  # (tokens,)
+        self._segments = self._spread(column.new_full((), PADDING), column.new_full((), PROMPT),
+                                      (number + 1).unsqueeze(-1).expand_as(self.is_token)[self.is_token])  # fmt: skip
+        after_prompt = prompts[self.group_of].unsqueeze(-1) + token  # (completions, tokens)
+        self.positions = self._spread(column.new_zeros(()), column, after_prompt[self.is_token])  # (groups, length)
 
     def _spread(self, padding: torch.Tensor, in_prompt: torch.Tensor, in_completions: torch.Tensor) -> torch.Tensor:
-        """Values (groups, length) from those of padding, of prompt places, and of the completions' tokens (tokens,)."""
+        """Values (groups, length) from those of padding, of prompt columns, and of completion tokens (tokens,)."""
         spread = torch.where(self._in_prompt, in_prompt, padding)
         return spread.masked_scatter(self._in_completions, in_completions)
 
@@ -64,29 +64,29 @@ class SharedPrefix:
 
     @cached_property
     def predictors(self) -> torch.Tensor:
-        """Of every completion token, where in the flattened rows the state lies that it was drawn from (tokens,)."""
+        """For every completion token the index, in the flattened rows, of the state that predicts it (tokens,)."""
         groups, length = self._in_prompt.shape
-        places = torch.arange(groups * length, device=self.owner.device).view(groups, length)
-        last_of_prompt = places[:, 0] + self._prompts - 1  # (groups,)
-        own = places[self._in_completions]  # (tokens,)
-        is_first = self.positions[self._in_completions] == self._prompts[own // length]
-        return torch.where(is_first, last_of_prompt[own // length], own - 1)
+        indices = torch.arange(groups * length, device=self.group_of.device).view(groups, length)
+        last_of_prompt = indices[:, 0] + self._prompts - 1  # (groups,)
+        tokens = indices[self._in_completions]  # (tokens,)
+        is_first = self.positions[self._in_completions] == self._prompts[tokens // length]
+        return torch.where(is_first, last_of_prompt[tokens // length], tokens - 1)
 
     @property
     def allowed(self) -> torch.Tensor:
-        """Who sees whom (groups, length, length)."""
+        """Which position attends to which: (groups, queries, keys), both of the row's length."""
         length = self._segments.shape[1]
-        seen, seeing = self._segments.unsqueeze(1), self._segments.unsqueeze(2)  # (groups, 1, length), (groups, length, 1)
-        earlier = torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
-        return earlier & ((seen == PROMPT) | (seen == seeing))  # padding sees itself: no row is empty
+        keys, queries = self._segments.unsqueeze(1), self._segments.unsqueeze(2)  # (groups, 1, length), (groups, length, 1)
+        causal = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
+        return causal & ((keys == PROMPT) | (keys == queries))  # padding attends to itself: no query is without keys
 
     @property
     def block_mask(self) -> BlockMask:
-        """Who sees whom, for flex attention, which leaves out blocks where nobody sees anybody."""
+        """The same for flex attention, which skips blocks without any attended key."""
         segments, (groups, length) = self._segments, self._segments.shape
 
-        def sees(group, head, seeing, seen):
-            own = segments[group, seeing] == segments[group, seen]
-            return (seen <= seeing) & (own | (segments[group, seen] == PROMPT))
+        def attends(group, head, query, key):
+            same_segment = segments[group, query] == segments[group, key]
+            return (key <= query) & (same_segment | (segments[group, key] == PROMPT))
 
-        return create_block_mask(sees, groups, None, length, length, device=segments.device)
+        return create_block_mask(attends, groups, None, length, length, device=segments.device)

@@ -1,7 +1,7 @@
-"""The released thinker with two training forwards of our own: a supervised one and one for policy gradients.
+"""The released thinker with two training forwards: a supervised one and one that scores completions for GRPO.
 
-Logits are made only where a label or a sampled token stands: those of a 152k vocabulary over a whole prompt cost more
-memory than the rest of the step. Both go through the model's `forward`, so that DDP, DeepSpeed and autocast see them.
+Logits are computed only for labelled or sampled tokens: with a vocabulary of 152k those of a whole prompt take more memory
+than the rest of the step. Both are called through the model's `forward`, so that DDP, DeepSpeed and autocast apply.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTh
 from transformers.utils import ModelOutput
 
 from ..data.encoder import IGNORED_LABEL
-from .attention import FOLDED, FOLDED_FLEX, free_mask
-from .kv_cache import RoomyCache
+from .attention import FOLDED, FOLDED_FLEX, explicit_mask
+from .kv_cache import GrowingCache
 from .onednn import use_onednn
 from .sampling import SampledScores, Sampling
 from .shared_prefix import SharedPrefix, positions_from_mask
 
-LOGITS_AT_ONCE = 2**24  # values: 64 MiB of float32, of which a handful is held at once
+LOGITS_AT_ONCE = 2**24  # values: 64 MiB of float32; a few tensors of this size exist at a time
 
 
 @dataclass
 class CompletionScores(ModelOutput):
-    """Log-probabilities of sampled tokens and the entropy where each was drawn, (rows, tokens); 0 where masked."""
+    """Log-probabilities of sampled tokens and the entropies of their distributions, (completions, tokens); 0 at padding."""
 
     log_probs: torch.Tensor | None = None
     entropies: torch.Tensor | None = None
@@ -44,14 +44,14 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
 
     @wraps(Qwen2_5OmniThinkerForConditionalGeneration.forward)  # generate() reads the signature
     def forward(self, input_ids=None, labels=None, num_items_in_batch=None, completion_ids=None, **inputs):
-        """With neither `labels` nor `completion_ids` the released forward; with the latter `score_completions`.
+        """The released forward without `labels` and `completion_ids`; with the latter, `score_completions`.
 
-        With `labels` (batch, tokens), which are -100 where nothing is learnt, the mean cross-entropy over labelled
+        With `labels` (batch, tokens), which are -100 at ignored positions, the mean cross-entropy over labelled
         positions; `num_items_in_batch` is the divisor when the batch is one part of a larger one. `logits` of the
         result has shape (labelled positions, vocabulary).
         """
         if completion_ids is not None:
-            given = {name: value for name, value in inputs.items() if value is not None}  # PEFT names all that it knows
+            given = {name: value for name, value in inputs.items() if value is not None}  # PEFT passes all arguments
             return self.score_completions(input_ids, completion_ids=completion_ids, **given)
         if labels is None:
             return super().forward(input_ids=input_ids, **inputs)
@@ -64,10 +64,10 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             use_cache=False,
         ).last_hidden_state
         targets = labels[:, 1:]
-        learnt = targets != IGNORED_LABEL
-        logits = self.lm_head(hidden[:, :-1][learnt]).float()  # (labelled positions, vocabulary)
-        total = cross_entropy(logits, targets[learnt], reduction="sum")
-        loss = total / (learnt.sum() if num_items_in_batch is None else num_items_in_batch)
+        is_labelled = targets != IGNORED_LABEL
+        logits = self.lm_head(hidden[:, :-1][is_labelled]).float()  # (labelled positions, vocabulary)
+        total = cross_entropy(logits, targets[is_labelled], reduction="sum")
+        loss = total / (is_labelled.sum() if num_items_in_batch is None else num_items_in_batch)
         return Qwen2_5OmniThinkerCausalLMOutputWithPast(loss=loss, logits=logits)
 
     def score_completions(
@@ -81,38 +81,38 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         input_features: torch.Tensor | None = None,
         feature_attention_mask: torch.Tensor | None = None,
         audio_embeddings: torch.Tensor | None = None,
-        rows_at_once: int | None = None,
+        completions_at_once: int | None = None,
     ) -> CompletionScores:
-        """Score groups of completions, each group behind one prompt with one clip.
+        """Score groups of completions; each group follows one prompt with one clip.
 
         `input_ids` and `attention_mask` (groups, prompt tokens) are padded on the left, `completion_ids` and
-        `completion_mask` (groups * G, completion tokens) on the right, a group's rows next to each other: each is
-        scored behind the clip of its own prompt. Prompt and clip go through the model once a group, and the completions
-        branch off (`shared_prefix.py`). `rows_at_once` bounds the completions whose activations are kept
-        together; more of them are computed again in the backward, behind their prompt again.
+        `completion_mask` (groups * G, completion tokens) on the right, the completions of a group adjacent. Prompt and
+        clip are computed once per group and shared by its completions (`shared_prefix.py`). `completions_at_once` bounds
+        the completions whose activations are kept together; with more of them, each part is recomputed in the backward,
+        together with its prompts.
         """
         copies = completion_ids.shape[0] // input_ids.shape[0]
         prompts = self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings)
-        rows = torch.arange(completion_ids.shape[0], device=completion_ids.device)
-        pieces = rows.split(rows_at_once or len(rows))
+        completions = torch.arange(completion_ids.shape[0], device=completion_ids.device)
+        parts = completions.split(completions_at_once or len(completions))
 
-        def score(own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            groups, owner = (own // copies).unique(return_inverse=True)
-            return self._score_rows(
-                SharedPrefix(attention_mask[groups], completion_mask[own], owner),
+        def score(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            groups, group_of = (part // copies).unique(return_inverse=True)
+            return self._score_packed(
+                SharedPrefix(attention_mask[groups], completion_mask[part], group_of),
                 prompts[groups],
-                completion_ids[own],
+                completion_ids[part],
                 sampling,
                 suppressed,
             )
 
-        if len(pieces) > 1 and torch.is_grad_enabled():
-            scored = [checkpoint(score, own, use_reentrant=False) for own in pieces]
+        if len(parts) > 1 and torch.is_grad_enabled():
+            scored = [checkpoint(score, part, use_reentrant=False) for part in parts]
         else:
-            scored = [score(own) for own in pieces]
-        return CompletionScores(*(torch.cat(parts) for parts in zip(*scored, strict=True)))
+            scored = [score(part) for part in parts]
+        return CompletionScores(*(torch.cat(tensors) for tensors in zip(*scored, strict=True)))
 
-    def _score_rows(
+    def _score_packed(
         self,
         prefix: SharedPrefix,
         prompts: torch.Tensor,
@@ -120,8 +120,8 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         sampling: Sampling,
         suppressed: list[int],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and entropies (rows, completion tokens) behind embedded prompts (groups, tokens, hidden)."""
-        sampled = completion_ids[prefix.drawn]  # (tokens,)
+        """Log-probabilities and entropies (completions, tokens) after embedded prompts (groups, tokens, hidden)."""
+        sampled = completion_ids[prefix.is_token]  # (tokens,)
         is_flex = self.config.text_config._attn_implementation == FOLDED_FLEX
         hidden = self.model(
             inputs_embeds=prefix.pack(prompts, self.get_input_embeddings()(sampled).to(prompts.dtype)),
@@ -129,26 +129,26 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             position_ids=prefix.positions,
             use_cache=False,
         ).last_hidden_state
-        before = hidden.flatten(0, 1)[prefix.predictors]  # (tokens, hidden): each position predicts the next token
-        most = len(completion_ids) * sampling.max_new_tokens
-        chosen, entropies = self._score_tokens(before, sampled, sampling, suppressed, most)
-        empty = torch.zeros(completion_ids.shape, dtype=chosen.dtype, device=chosen.device)
-        return empty.masked_scatter(prefix.drawn, chosen), empty.masked_scatter(prefix.drawn, entropies)
+        predicting = hidden.flatten(0, 1)[prefix.predictors]  # (tokens, hidden): each position predicts the next token
+        max_tokens = len(completion_ids) * sampling.max_new_tokens
+        chosen, entropies = self._score_tokens(predicting, sampled, sampling, suppressed, max_tokens)
+        zeros = torch.zeros(completion_ids.shape, dtype=chosen.dtype, device=chosen.device)
+        return zeros.masked_scatter(prefix.is_token, chosen), zeros.masked_scatter(prefix.is_token, entropies)
 
     def _score_tokens(
-        self, hidden: torch.Tensor, sampled: torch.Tensor, sampling: Sampling, suppressed: list[int], most: int
+        self, hidden: torch.Tensor, sampled: torch.Tensor, sampling: Sampling, suppressed: list[int], max_tokens: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability and entropy (tokens,) where each token was drawn, from the states before them (tokens, hidden).
+        """Log-probabilities and entropies (tokens,) of tokens from the states that predict them (tokens, hidden).
 
-        Logits are made for some tokens at a time, and again in the backward. Under ZeRO-3 every use of the head gathers its
-        weights from all processes, which have to take the same number of tiles: it follows from `most`, the tokens that
-        there can be, and not from those that this process has.
+        Logits are computed in tiles of some tokens, and recomputed in the backward. Under ZeRO-3 every use of the head
+        gathers its weights from all processes, so all need the same number of tiles: it is computed from `max_tokens`, the
+        largest possible number, instead of from the tokens of this process.
         """
 
         def score(states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return SampledScores.apply(self.lm_head(states), sampling, suppressed, ids)
 
-        count = -(-(most if is_deepspeed_zero3_enabled() else max(len(sampled), 1)) // self._tokens_at_once)
+        count = -(-(max_tokens if is_deepspeed_zero3_enabled() else max(len(sampled), 1)) // self._tokens_at_once)
         tiles = list(zip(hidden.tensor_split(count), sampled.tensor_split(count), strict=True))
         if len(tiles) == 1:
             return score(*tiles[0])
@@ -156,35 +156,36 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
             scored = [checkpoint(score, *tile, use_reentrant=False) for tile in tiles]
         else:
             scored = [score(*tile) for tile in tiles]
-        return tuple(torch.cat(parts) for parts in zip(*scored, strict=True))
+        log_probs, entropies = zip(*scored, strict=True)
+        return torch.cat(log_probs), torch.cat(entropies)
 
     @property
     def _tokens_at_once(self) -> int:
-        """Tokens whose logits are held together."""
+        """Tokens whose logits are computed together."""
         return max(LOGITS_AT_ONCE // self.config.text_config.vocab_size, 1)
 
     def _mask(self, allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """The mask for who sees whom (batch, queries, keys), as the attention in force takes it."""
-        return free_mask(allowed, self.config.text_config._attn_implementation, dtype)
+        """The mask `allowed` (batch, queries, keys) in the format of this model's attention."""
+        return explicit_mask(allowed, self.config.text_config._attn_implementation, dtype)
 
-    def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, RoomyCache]:
-        """Logits (prompts, vocabulary) behind embedded prompts padded on the left, and the cache to go on with."""
+    def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, GrowingCache]:
+        """Logits (prompts, vocabulary) after embedded prompts padded on the left, and the cache to decode from."""
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions_from_mask(attention_mask),
-            past_key_values=RoomyCache(self.config.text_config.num_hidden_layers),
+            past_key_values=GrowingCache(self.config.text_config.num_hidden_layers),
             use_cache=True,
         )
         return self.lm_head(output.last_hidden_state[:, -1]), output.past_key_values
 
     def decode(
-        self, token_ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, cache: RoomyCache
+        self, token_ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, cache: GrowingCache
     ) -> torch.Tensor:
-        """Logits (prompts, lanes, vocabulary) behind one more token of each completion, `token_ids` (prompts, lanes).
+        """Logits (prompts, completions, vocabulary) after one new token per completion, `token_ids` (prompts, completions).
 
-        `positions` (prompts, lanes) are theirs; `seen` (prompts, lanes, keys) says what each sees of what the cache will
-        hold with them.
+        `positions` (prompts, completions) are the tokens' position ids; `seen` (prompts, completions, keys) is the mask
+        over the keys in the cache, those of the new tokens included.
         """
         embeddings = self.get_input_embeddings()(token_ids)
         output = self.model(
@@ -211,10 +212,10 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
 
     def encode_clips(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """Encodings of clips (audio tokens of all clips, hidden), one clip after the other."""
-        with torch.set_grad_enabled(self.tower_learns and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self.trains_audio_tower and torch.is_grad_enabled()):
             return self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
 
     @property
-    def tower_learns(self) -> bool:
-        """True where a clip's encoding changes with training, so that none can be kept."""
+    def trains_audio_tower(self) -> bool:
+        """True where the audio tower has trainable weights, so that encodings of clips cannot be reused."""
         return any(parameter.requires_grad for parameter in self.audio_tower.parameters())

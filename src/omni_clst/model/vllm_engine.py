@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +22,7 @@ from ..errors import InputError
 from .engine import Completion
 from .sampling import Sampling
 
+Key = TypeVar("Key")
 TRIED_VERSION = "0.31.0"
 INSTALL = "bash script/setup_vllm.sh installs it"
 MOST_NEGATIVE_BIAS = -100.0  # vLLM allows no lower one; a suppressed token keeps a probability below 1e-40
@@ -91,14 +93,12 @@ class VLLMEngine:
         by_number = dict(self.stream(numbered, n))
         return [by_number[number] for number in range(len(examples))]
 
-    def stream(
-        self, requests: Iterable[tuple[object, Example, int]], n: int = 1
-    ) -> Iterator[tuple[object, list[Completion]]]:
+    def stream(self, requests: Iterable[tuple[Key, Example, int]], n: int = 1) -> Iterator[tuple[Key, list[Completion]]]:
         """Completions as they finish, each under its request's key; requests are (key, example, seed).
 
         Requests are taken from the iterable as vLLM's scheduler has room for them.
         """
-        keys: dict[str, tuple[object, Example]] = {}
+        keys: dict[str, tuple[Key, Example]] = {}
         most = 2 * self._engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         exhausted = False

@@ -1,1 +1,1 @@
-"""Files that people have -> samples that a run can rely on, and a report of what was wrong."""
+"""Convert downloaded data sets to checked samples, and report the problems of their rows and clips."""

@@ -1,8 +1,9 @@
-"""Whether two clips are the same sound: their waveforms' correlation, at the lag at which they agree best.
+"""Decide whether two clips contain the same sound, by the correlation of their waveforms at the best lag.
 
-They are aligned between 100 Hz and 3.4 kHz, what every codec and telephone keeps, and a polarity turned over counts as the
-same. They are compared window by window, so that a second of another sound in a minute of the same is seen, and above
-4.2 kHz as a whole where both have sound there: codecs and low rates take of it what they like.
+The clips are aligned and correlated between 100 Hz and 3.4 kHz, which every codec and telephone keeps; inverted polarity
+counts as the same. They are correlated window by window, so that a second of another sound within a minute of the same is
+detected, and above 4.2 kHz over all windows together, where both have energy there: codecs and low sampling rates remove
+some of it.
 """
 
 from dataclasses import dataclass
@@ -12,24 +13,24 @@ import numpy as np
 RATE = 16_000
 LOW_HZ, HIGH_HZ = (100.0, 3_400.0), (4_200.0, 7_000.0)
 WINDOW_SECONDS = 0.5
-QUIET_DB = 30.0  # below the loudest window codecs alter what they like: not compared
-NOISE_SHARE = 1e-3  # of a clip's energy that lies high: with less it is noise of a codec, not sound
-# A clip with less than this share, and so much less than the other's, had what is high cut off: not compared there.
+QUIET_DB = 30.0  # windows this far below the loudest are not compared: codecs change them
+NOISE_SHARE = 1e-3  # of a clip's energy in the high band: less is a codec's noise
+# A clip with a smaller share of high energy, and a smaller ratio to the other clip's, was low-passed: not compared there.
 CUT_SHARE, CUT_RATIO = 3e-3, 1e-2
-LEAST_ENERGY = 0.01  # of a clip: places with less say nothing of the lag
-FINER = 16  # parts of a sample, for the lag
-MAX_LAG_SECONDS = 0.5  # of copies of one length: an encoder's delay
+MIN_ENERGY_SHARE = 0.01  # of a clip's energy: the normalisation of a lag's correlation uses at least this
+LAG_STEPS = 16  # per sample, of the fractional lag
+MAX_LAG_SECONDS = 0.5  # between copies of equal length: an encoder's delay
 MIN_CORRELATION, MIN_WINDOW_CORRELATION = 0.9, 0.5
 MIN_HIGH_CORRELATION = 0.5
-MIN_COVERED = 0.9  # of the shorter clip that lies inside the longer
+MIN_COVERED = 0.9  # share of the shorter clip that lies inside the longer
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two clips agree, the second shifted by `lag_seconds`.
+    """The correlations of two clips, the second shifted by `lag_seconds`.
 
-    `correlation` is that of all they have in common, `lowest` that of their worst window, up to 1; `high` is that of
-    all above 4.2 kHz, None where one of them has nothing there.
+    `correlation` is over their whole overlap, `lowest` that of the worst window; `high` is over the whole overlap above
+    4.2 kHz, None where one of them has no energy there.
     """
 
     correlation: float
@@ -45,8 +46,8 @@ class Agreement:
             return None
         if self.high is not None and self.high < MIN_HIGH_CORRELATION:
             return None
-        longer = abs(self.lengths[0] - self.lengths[1])
-        return "same" if longer <= MAX_LAG_SECONDS and abs(self.lag_seconds) <= MAX_LAG_SECONDS else "contained"
+        difference = abs(self.lengths[0] - self.lengths[1])
+        return "same" if difference <= MAX_LAG_SECONDS and abs(self.lag_seconds) <= MAX_LAG_SECONDS else "contained"
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> Agreement:
@@ -73,38 +74,38 @@ def compare(first: np.ndarray, second: np.ndarray) -> Agreement:
 
 
 def _best_lag(correlations: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
-    """The lag of the highest correlation for the energy that the two have there, else the loudest place would win.
+    """The lag of the highest correlation, normalised by the energy of the overlap (else the loudest part would win).
 
-    Only lags at which the shorter clip lies inside the longer, all but a tenth of it.
+    Only lags at which at least nine tenths of the shorter clip lie inside the longer.
     """
     inside = int(MIN_COVERED * min(len(first), len(second)))
     lags = np.arange(inside - len(second), len(first) - inside + 1)
     energies = []
     for wave, begin, end in ((first, lags, lags + len(second)), (second, -lags, len(first) - lags)):
-        until = np.concatenate([[0.0], np.cumsum(np.square(wave))])
-        energy = until[np.clip(end, 0, len(wave))] - until[np.clip(begin, 0, len(wave))]
-        energies.append(np.maximum(energy, until[-1] * LEAST_ENERGY))
+        cumulative = np.concatenate([[0.0], np.cumsum(np.square(wave))])
+        energy = cumulative[np.clip(end, 0, len(wave))] - cumulative[np.clip(begin, 0, len(wave))]
+        energies.append(np.maximum(energy, cumulative[-1] * MIN_ENERGY_SHARE))
     return int(lags[np.argmax(np.abs(correlations[lags]) / np.sqrt(energies[0] * energies[1] + 1e-30))])
 
 
 def _finer_lag(cross: np.ndarray, hertz: np.ndarray, lag: int) -> float:
-    """The lag around a whole one at which the correlation is highest, to a sixteenth of a sample."""
-    turned = cross * _phase(hertz, lag - 0.5)
-    step = _phase(hertz, 1 / FINER)
+    """The fractional lag near a whole one at which the correlation is highest, to a sixteenth of a sample."""
+    shifted = cross * _phase(hertz, lag - 0.5)
+    step = _phase(hertz, 1 / LAG_STEPS)
     values = []
-    for _ in range(FINER + 1):
-        values.append(abs(float(turned.real.sum())))
-        turned = turned * step
-    return lag - 0.5 + int(np.argmax(values)) / FINER
+    for _ in range(LAG_STEPS + 1):
+        values.append(abs(float(shifted.real.sum())))
+        shifted = shifted * step
+    return lag - 0.5 + int(np.argmax(values)) / LAG_STEPS
 
 
 def _phase(hertz: np.ndarray, samples: float) -> np.ndarray:
-    """What a spectrum is multiplied with to move its wave ahead by so many samples."""
+    """The factors by which a spectrum is multiplied to advance its waveform by this many samples."""
     return np.exp(2j * np.pi / RATE * samples * hertz).astype(np.complex64)
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """(of all, of the worst window) of two waves of one length; quiet windows aside."""
+    """(overall correlation, that of the worst window) of two waveforms of one length, without quiet windows."""
     window = round(WINDOW_SECONDS * RATE)
     count = max(1, len(first) // window)
     if not first.any() or not second.any():

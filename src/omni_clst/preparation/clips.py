@@ -1,6 +1,6 @@
-"""The audit of clips: every file that differs is decoded once, in worker processes, and never again after a kill.
+"""Inspect clips: every distinct file is decoded once, in worker processes, also when a run is killed and restarted.
 
-What was found stands in append-only files below `work`: hashes by path, size and time of change, and inspections by hash.
+Results are stored in append-only files below `work`: hashes by path, size and modification time, and inspections by hash.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy as np
 from ..data.audio import ClipError, inspect_audio
 from ..files import append_jsonl, read_appended, sha256_of_file
 from .copies import write_flac
-from .fingerprints import Listener
+from .fingerprints import FeatureCollector
 from .landmarks import Landmarks
 from .rules import RULE_OF_CLIP_ERROR
 from .workers import run_in_workers
@@ -34,9 +34,9 @@ MOSTLY_SILENT = 0.9
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding a file found; with `rule` and `reason` for one that cannot be used, whose other fields say nothing.
+    """The result of decoding a file; for an unusable one `rule` and `reason` are set and the other fields are not valid.
 
-    `findings` are what is odd and usable. `flac` is the 16 kHz copy of a clip that only FFmpeg reads.
+    `findings` are oddities of a usable clip. `flac` is the 16 kHz copy of a clip that only FFmpeg can read.
     """
 
     sha256: str
@@ -52,7 +52,7 @@ class Inspection:
     reason: str | None = None
     flac: str | None = None
     fingerprint: str | None = None  # base64 of uint8 (frames, 16)
-    landmarks: str | None = None  # base64 of uint32 and uint16 (landmarks,), one behind the other
+    landmarks: str | None = None  # base64 of uint32 (landmarks,), followed by uint16 (landmarks,)
 
     @property
     def levels(self) -> np.ndarray | None:
@@ -63,14 +63,14 @@ class Inspection:
 
     @property
     def constellations(self) -> Landmarks:
-        """The landmarks; none for a clip that cannot be used."""
+        """The landmarks; empty for an unusable clip."""
         packed = base64.b64decode(self.landmarks or "")
         count = len(packed) // 6
         return Landmarks(np.frombuffer(packed[: 4 * count], np.uint32), np.frombuffer(packed[4 * count :], np.uint16))
 
 
 class ClipAudit:
-    """Inspects clips, with what an earlier start found at hand; `flac_folder` takes copies of what FFmpeg alone reads."""
+    """Inspects clips, reusing earlier results; copies of clips that only FFmpeg can read go to `flac_folder`."""
 
     def __init__(self, work: Path, flac_folder: Path, num_workers: int):
         self.work, self.flac_folder, self.num_workers = work, flac_folder, num_workers
@@ -85,26 +85,27 @@ class ClipAudit:
         hashes = self._hash(paths)
         first_of: dict[str, str] = {}
         for path in paths:
-            if hashes[path] is not None and not self._is_done(hashes[path]):
-                first_of.setdefault(hashes[path], path)
+            sha256 = hashes[path]
+            if sha256 is not None and not self._is_done(sha256):
+                first_of.setdefault(sha256, path)
         jobs = [(path, sha256, str(self.flac_folder)) for sha256, path in first_of.items()]
         for rows in run_in_workers(_inspect, jobs, "clips inspected", self.num_workers):
-            append_jsonl(self.work / "inspections.v2.jsonl", [asdict(found) for found in rows])
-            self._inspections |= {found.sha256: found for found in rows}
+            append_jsonl(self.work / "inspections.v2.jsonl", [asdict(inspection) for inspection in rows])
+            self._inspections |= {inspection.sha256: inspection for inspection in rows}
         missing = Inspection("", rule="no clip", reason="no such file")
         return {
             path: missing if hashes[path] is None else _under_name(self._inspections[hashes[path]], path) for path in paths
         }
 
     def _is_done(self, sha256: str) -> bool:
-        """True for a file that was inspected and whose copy, if it needs one, is there."""
-        found = self._inspections.get(sha256)
-        return found is not None and (found.flac is None or (self.flac_folder / found.flac).exists())
+        """True for a file that was inspected and whose copy, if it needs one, exists."""
+        known = self._inspections.get(sha256)
+        return known is not None and (known.flac is None or (self.flac_folder / known.flac).exists())
 
     def _hash(self, paths: list[str]) -> dict[str, str | None]:
         keys = {path: _key(path) for path in paths}
-        open_paths = [path for path in paths if keys[path] is not None and keys[path] not in self._hashes]
-        jobs = [(path, keys[path]) for path in open_paths]
+        new_paths = [path for path in paths if keys[path] is not None and keys[path] not in self._hashes]
+        jobs = [(path, keys[path]) for path in new_paths]
         for rows in run_in_workers(_hash_row, jobs, "files hashed", self.num_workers):
             append_jsonl(self.work / "hashes.jsonl", rows)
             self._hashes |= {row["key"]: row["sha256"] for row in rows}
@@ -112,12 +113,12 @@ class ClipAudit:
 
 
 def _key(path: str) -> str | None:
-    """Path, size and time of change of a file; None where there is none."""
+    """Path, size and modification time of a file; None where there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return f"{path} {found.st_size} {found.st_mtime_ns}"
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def _hash_row(path: str, key: str) -> dict:
@@ -126,19 +127,19 @@ def _hash_row(path: str, key: str) -> dict:
 
 def _inspect(path: str, sha256: str, flac_folder: str) -> Inspection:
     """Decode one file; runs in a worker."""
-    listener = Listener()
+    collector = FeatureCollector()
     try:
-        found = inspect_audio(path, listener.take)
+        decoded = inspect_audio(path, collector.add)
     except ClipError as error:
         return Inspection(sha256, rule=RULE_OF_CLIP_ERROR[error.kind], reason=str(error).removeprefix(f"{path}: "))
-    info = found.info
-    levels, landmarks = listener.fingerprint(), listener.landmarks()
-    findings = [problem for problem in found.problems if problem != "silent"]
+    info = decoded.info
+    levels, landmarks = collector.fingerprint(), collector.landmarks()
+    findings = [problem for problem in decoded.problems if problem != "silent"]
     if info.channels > 2:
         findings.append("more than two channels")
-    if found.peak > 1.0:
+    if decoded.peak > 1.0:
         findings.append("louder than full scale")
-    if MOSTLY_SILENT < found.silence_share < 1.0:
+    if MOSTLY_SILENT < decoded.silence_share < 1.0:
         findings.append("mostly silent")
     needs_copy = " " not in info.format  # FFmpeg's formats are one word, libsndfile's two
     return Inspection(
@@ -148,20 +149,20 @@ def _inspect(path: str, sha256: str, flac_folder: str) -> Inspection:
         sampling_rate=info.sampling_rate,
         seconds=round(info.seconds, 6),
         audio_tokens=info.audio_tokens(),
-        peak=round(found.peak, 6),
-        silence_share=round(found.silence_share, 4),
+        peak=round(decoded.peak, 6),
+        silence_share=round(decoded.silence_share, 4),
         findings=tuple(findings),
-        rule="clip is silent" if "silent" in found.problems else None,
-        reason=f"peak {found.peak:.1e}" if "silent" in found.problems else None,
+        rule="clip is silent" if "silent" in decoded.problems else None,
+        reason=f"peak {decoded.peak:.1e}" if "silent" in decoded.problems else None,
         flac=write_flac(path, sha256, Path(flac_folder)) if needs_copy else None,
         fingerprint=None if levels is None else base64.b64encode(levels.tobytes()).decode(),
         landmarks=base64.b64encode(landmarks.values.tobytes() + landmarks.times.tobytes()).decode(),
     )
 
 
-def _under_name(found: Inspection, path: str) -> Inspection:
-    """What was found in a file's bytes, and whether this name of theirs promises another codec."""
-    suffix, kind = Path(path).suffix.lower(), found.format.split(" ")[0]
+def _under_name(inspection: Inspection, path: str) -> Inspection:
+    """The inspection of a file's content, with a finding where the file's name has the suffix of another codec."""
+    suffix, kind = Path(path).suffix.lower(), inspection.format.split(" ")[0]
     if kind and suffix in KNOWN_SUFFIXES and suffix not in SUFFIXES_OF_FORMATS.get(kind, ()):
-        return replace(found, findings=("codec is not what the name says", *found.findings))
-    return found
+        return replace(inspection, findings=("codec is not what the name says", *inspection.findings))
+    return inspection

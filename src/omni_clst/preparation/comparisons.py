@@ -1,4 +1,4 @@
-"""Pairs of clips compared by their waveforms, in worker processes, and each pair once, also after a kill."""
+"""Compare pairs of clips by their waveforms, in worker processes; each pair once, also after a kill and restart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Clip:
 
 
 class Comparisons:
-    """Relations of clips, with what an earlier start found at hand, in this folder or in `others`."""
+    """Relations of pairs of clips, reusing earlier results in the folder `work` and in `others`."""
 
     def __init__(self, work: Path, num_workers: int, others: Sequence[Path] = ()):
         work.mkdir(parents=True, exist_ok=True)
@@ -47,8 +47,8 @@ def _compare(key: str, first: Clip, second: Clip) -> dict:
     """Decode and compare two clips; runs in a worker."""
     try:
         waves = [load_audio(clip.path, MAX_SECONDS) for clip in (first, second)]
-    except ClipError:  # it went since it was inspected
+    except ClipError:  # deleted or changed since its inspection
         return {"pair": key, "relation": None}
-    found = compare(*waves)
-    figures = {"correlation": round(found.correlation, 4), "lowest": round(found.lowest, 4)}
-    return {"pair": key, "relation": found.relation, "lag_seconds": round(found.lag_seconds, 3)} | figures
+    agreement = compare(*waves)
+    correlations = {"correlation": round(agreement.correlation, 4), "lowest": round(agreement.lowest, 4)}
+    return {"pair": key, "relation": agreement.relation, "lag_seconds": round(agreement.lag_seconds, 3)} | correlations

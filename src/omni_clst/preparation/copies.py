@@ -1,4 +1,4 @@
-"""Copies at 16 kHz, as FLAC, of clips that only FFmpeg reads and of those that stand inside data files."""
+"""Write 16 kHz FLAC copies of clips that only FFmpeg can read, and of clips that are embedded in data files."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -12,18 +12,18 @@ from .rules import RULE_OF_CLIP_ERROR
 
 
 def write_flac(path: str, sha256: str, folder: Path) -> str:
-    """The clip at 16 kHz, mono, 16 bits, named by what it was made from; returns the file's name."""
+    """Write the clip at 16 kHz, mono, 16 bits, named by the hash of its source; returns the file's name."""
     name = f"{sha256[:16]}.flac"
     if not (folder / name).exists():
-        with atomic_path(folder / name) as beside:
-            soundfile.write(beside, load_audio(path), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+        with atomic_path(folder / name) as temporary:
+            soundfile.write(temporary, load_audio(path), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
     return name
 
 
 class EmbeddedClips:
-    """Clips that stand inside data files: each becomes a FLAC at 16 kHz, made by workers a few at a time.
+    """Clips that are embedded in data files: each is written as a 16 kHz FLAC, by workers.
 
-    `known` says of every stored file, by its hash, what it was and what became of it.
+    `known` maps a clip's hash to its original format and its copy, or to the reason why it cannot be decoded.
     """
 
     def __init__(self, work: Path, folder: Path, pool: ProcessPoolExecutor):
@@ -32,7 +32,7 @@ class EmbeddedClips:
         self.known = {row["sha256"]: row for row in read_appended(self.path)}
 
     def store(self, clips: dict[str, bytes]) -> None:
-        """Make the FLACs of files, by their hash, that are not there yet."""
+        """Write the copies of clips (hash -> content) that do not exist yet."""
         jobs = [
             self.pool.submit(_store, sha256, content, str(self.folder), str(self.scratch))
             for sha256, content in clips.items()
@@ -55,9 +55,9 @@ def _store(sha256: str, content: bytes, folder: str, scratch: str) -> dict:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.write_bytes(content)
-        was = probe_audio(path)
+        info = probe_audio(path)
         name = write_flac(str(path), sha256, Path(folder))
-        return {"sha256": sha256, "flac": name, "was": describe_format(was.format, was.sampling_rate, was.channels)}
+        return {"sha256": sha256, "flac": name, "was": describe_format(info.format, info.sampling_rate, info.channels)}
     except ClipError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return {"sha256": sha256, "flac": None, "rule": RULE_OF_CLIP_ERROR[error.kind], "reason": reason}
@@ -66,5 +66,5 @@ def _store(sha256: str, content: bytes, folder: str, scratch: str) -> dict:
 
 
 def describe_format(format_: str, sampling_rate: int, channels: int) -> str:
-    """As `WAV PCM_16, 44.1 kHz, 2 channels`."""
+    """A format in words, such as `WAV PCM_16, 44.1 kHz, 2 channels`."""
     return f"{format_}, {sampling_rate / 1000:g} kHz, {channels} channel{'s' if channels > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Clips by the names that rows give them: a path, a file name somewhere below the folder, or a name without suffix."""
+"""Find clips by the names in rows: a path, a file name anywhere below a folder, or a name without suffix."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from .folders import AUDIO_SUFFIXES, CLIP_SUFFIXES, VIDEO_SUFFIXES, files_below
 
 _PADDED = re.compile(r"_0+(\d+)$")
-_CHOSEN_FIRST = {suffix: place for place, suffix in enumerate(CLIP_SUFFIXES)}
+_SUFFIX_RANK = {suffix: rank for rank, suffix in enumerate(CLIP_SUFFIXES)}
 
 
 class ClipFinder:
-    """Looks names up in folders; the first of them is walked, once and only if a row needs it.
+    """Looks up names in folders; the first folder is walked, once and only if a row needs it.
 
-    `leave_out` is a folder that is not looked into: what a preparation itself has written.
+    `leave_out` is a folder that is not walked: the preparation's output.
     """
 
     def __init__(self, folders: Iterable[Path], leave_out: Path | None = None):
@@ -23,7 +23,7 @@ class ClipFinder:
         self._index: dict[str, list[str]] | None = None
 
     def find(self, names: Iterable[str]) -> tuple[str | None, str]:
-        """The path of a clip that goes by one of these names, or None and why; a path that is one comes first."""
+        """(path, "") of the clip with one of these names, or (None, reason); existing paths come first."""
         names = [name.replace("\\", "/") for name in names if name.strip()]
         if not names:
             return None, "the row names none"
@@ -35,14 +35,14 @@ class ClipFinder:
         if not self.folders:
             return None, f"{names[0]}: no such file"
         for name in names:
-            if found := self._files_of(name):
-                if len(found) == 1:
-                    return found[0], ""
-                return None, f"{name}: several files below {self.folders[0]} have that name ({', '.join(found[:2])})"
+            if files := self._files_of(name):
+                if len(files) == 1:
+                    return files[0], ""
+                return None, f"{name}: several files below {self.folders[0]} have that name ({', '.join(files[:2])})"
         return None, f"{names[0]}: no such file below {self.folders[0]}"
 
     def _files_of(self, name: str) -> list[str]:
-        """Files that a name may mean: of that name; else of its stem, the best suffix of each folder."""
+        """Files of that name; else files of its stem, of each folder the one with the preferred suffix."""
         if self._index is None:
             self._index = self._walk()
         base = PurePosixPath(name).name
@@ -50,13 +50,13 @@ class ClipFinder:
             return exact
         stem, suffix = os.path.splitext(base)
         stem = stem if suffix.lower() in CLIP_SUFFIXES else base
-        # AVQA's names carry ten digits of seconds; people's files have them with or without their zeros
-        found = self._index.get(_stem_key(stem)) or self._index.get(_stem_key(_PADDED.sub(r"_\1", stem))) or []
-        sound = [path for path in found if _suffix(path) in AUDIO_SUFFIXES]
-        return _one_a_folder(sound or [path for path in found if _suffix(path) in VIDEO_SUFFIXES])
+        # AVQA's names end in ten digits of seconds; downloaded files have them with or without leading zeros
+        files = self._index.get(_stem_key(stem)) or self._index.get(_stem_key(_PADDED.sub(r"_\1", stem))) or []
+        audio_files = [path for path in files if _suffix(path) in AUDIO_SUFFIXES]
+        return _one_per_folder(audio_files or [path for path in files if _suffix(path) in VIDEO_SUFFIXES])
 
     def _walk(self) -> dict[str, list[str]]:
-        """Clips below the folder by their names, and by their stems."""
+        """Clips below the first folder by their names, and by their stems."""
         index: dict[str, list[str]] = defaultdict(list)
         for path in files_below(self.folders[0], self.leave_out):
             if _suffix(path) in CLIP_SUFFIXES:
@@ -71,12 +71,12 @@ def _suffix(path: str) -> str:
 
 
 def _stem_key(stem: str) -> str:
-    return f"{stem}/"  # no file's name
+    return f"{stem}/"  # cannot be a file's name
 
 
-def _one_a_folder(paths: list[str]) -> list[str]:
-    """Of one stem's files in a folder the one whose suffix is chosen first."""
+def _one_per_folder(paths: list[str]) -> list[str]:
+    """Of the files of one stem in a folder the one with the preferred suffix."""
     best: dict[str, str] = {}
-    for path in sorted(paths, key=lambda path: _CHOSEN_FIRST[_suffix(path)]):
+    for path in sorted(paths, key=lambda path: _SUFFIX_RANK[_suffix(path)]):
         best.setdefault(os.path.dirname(path), path)
     return list(best.values())

@@ -1,10 +1,10 @@
-"""What lies below a folder: every file once, links to folders followed; which names are those of sound."""
+"""List the files below a folder, each once and following links; the suffixes of audio and video files."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# In the order in which a clip is chosen among files of one stem: sound before videos.
+# In order of preference among files of one stem: audio before video.
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".wave", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".bwf", ".caf", ".au", ".snd", ".raw", ".voc",
     ".sph", ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".aac", ".adts", ".wma", ".mka",
@@ -18,9 +18,9 @@ CLIP_SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 def files_below(folder: Path | str, leave_out: Path | str | None = None) -> Iterator[str]:
-    """Paths of all files below a folder, in the order of their names, but for hidden ones and those below `leave_out`.
+    """Paths of all files below a folder, in the order of their names, without hidden ones and those below `leave_out`.
 
-    A folder is entered once, by whatever links lead to it, so that a link to a folder above ends nothing in a circle.
+    A folder that several links lead to is entered once, so that a link to a parent folder makes no endless loop.
     """
     entered = set() if leave_out is None else {os.path.realpath(leave_out)}
 

@@ -1,6 +1,6 @@
-"""How each source writes a row: foreign rows -> candidates, pure functions of the row.
+"""Convert the rows of every source (AVQA, AudSem, AudioMCQ, published files) to candidates; pure functions of the row.
 
-A source is an entry in `SOURCES`; adding one is adding a function from its row to a `Draft`.
+A source is an entry in `SOURCES`; to add one, add a function from its row to a `Draft`.
 """
 
 import ast
@@ -25,7 +25,7 @@ _CHOICES_BELOW = re.compile(r"\s*\n\s*(?:choices|options)\s*:?\s*\n.*", re.IGNOR
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sample whose clip is not looked at yet: `clip_names` are what the row calls it (none where it is embedded).
+    """A sample whose clip is not found yet: `clip_names` are the clip's names in the row (none where it is embedded).
 
     `notes` are (rule, value) of every rule that changed or flagged the row.
     """
@@ -36,7 +36,7 @@ class Candidate:
 
 
 def convert(source: str, row: dict) -> Candidate:
-    """A training row -> a candidate; raises `Dropped`."""
+    """Convert a training row to a candidate; raises `Dropped`."""
     draft = SOURCES[source](row)
     apply_rules(draft)
     sample = AudioQASample(
@@ -55,9 +55,9 @@ def convert(source: str, row: dict) -> Candidate:
 
 
 def convert_benchmark(row: dict, oddities: list[str]) -> Candidate:
-    """A benchmark's row -> a candidate; nothing is dropped or changed, every oddity is a rule of its own that flags it."""
+    """Convert a benchmark's row to a candidate; nothing is dropped or changed, every oddity is noted as a flagging rule."""
     sample = convert_row(row)
-    return Candidate(sample, (sample.audio_path,), tuple((what, str(list(sample.choices))[:80]) for what in oddities))
+    return Candidate(sample, (sample.audio_path,), tuple((rule, str(list(sample.choices))[:80]) for rule in oddities))
 
 
 def _read_avqa(row: dict) -> Draft:
@@ -80,12 +80,12 @@ def _read_avqa_json(row: dict) -> Draft:
         think=_thought(row),
         row_id=_row_id(row),
         extra=_kept(row, "question_relation", "question_type", "video_id"),
-        answers_by_place=True,
+        answers_by_index=True,
     )
 
 
 def _read_lettered(row: dict) -> Draft:
-    """A question with its choices below it, lettered; `choices` beside it may repeat them by letter."""
+    """A question followed by lettered choices; the key `choices` may repeat them by letter."""
     text = _text(row, "question")
     choices = _by_letter(row.get("choices"))
     listed = choices_in_text(text)
@@ -104,12 +104,12 @@ def _read_lettered(row: dict) -> Draft:
 
 
 def _read_audsem(row: dict) -> Draft:
-    """AudSem's `mc_qa`: `file_name`, the choices lettered in the question and again by letter."""
+    """AudSem's `mc_qa`: `file_name`, the choices lettered in the question, and again in `choices` by letter."""
     return _read_lettered(row)
 
 
 def _read_audiomcq(row: dict) -> Draft:
-    """AudioMCQ: `audio_path`, `choices` as a list, the answer as text or with its letter."""
+    """AudioMCQ: `audio_path`, `choices` as a list, the answer as text, with or without its letter."""
     return Draft(
         clip_names=_clip_names(row),
         question=_text(row, "question"),
@@ -123,7 +123,9 @@ def _read_audiomcq(row: dict) -> Draft:
 
 def _read_published(row: dict) -> Draft:
     """Both training files of the published code, and our own format."""
-    texts = {"answer": as_text(row["answer"])} if isinstance(row.get("answer"), (int, float)) else {}
+    texts: dict[str, str | list[str]] = {}
+    if isinstance(row.get("answer"), (int, float)):
+        texts["answer"] = as_text(row["answer"])
     texts |= {key: _texts(row, key) for key in ("choices", "multi_choice") if isinstance(row.get(key), (list, str))}
     try:
         sample = convert_row(row | texts)
@@ -158,7 +160,7 @@ def _text(row: dict, key: str) -> str:
 
 
 def _texts(row: dict, key: str) -> list[str]:
-    """A list of texts, also one written as text (CSV): JSON or a Python literal."""
+    """A list of texts, or its JSON or Python literal (CSV)."""
     value = _literal(row.get(key))
     if isinstance(value, dict):
         value = _by_letter(value)
@@ -168,7 +170,8 @@ def _texts(row: dict, key: str) -> list[str]:
 
 
 def _by_letter(value: object) -> list[str]:
-    """{"A": x, "B": y} or its text -> [x, y]; a list stays one; [] for nothing. The Hub writes absent letters as None."""
+    """[x, y] from {"A": x, "B": y} or its text; a list stays as it is; [] for other values. The Hub has None for absent
+    letters."""
     value = _literal(value)
     if isinstance(value, dict):
         keys = sorted(value, key=lambda key: (len(str(key)), str(key)))  # 2 before 10
@@ -177,7 +180,7 @@ def _by_letter(value: object) -> list[str]:
 
 
 def _choice_texts(values: Iterable[object]) -> list[str]:
-    """Texts and numbers as texts; raises `Dropped` for a choice that is neither (null, a list, NaN)."""
+    """Convert texts and numbers to texts; raises `Dropped` for any other choice (null, a list, NaN)."""
     values = list(values)
     for value in values:
         if not isinstance(value, (str, int, float)) or value != value:
@@ -186,7 +189,7 @@ def _choice_texts(values: Iterable[object]) -> list[str]:
 
 
 def _clip_names(row: dict) -> tuple[str, ...]:
-    """Every name of the clip that a row offers, the one that says path first; a list of one counts as it."""
+    """All names of the clip in a row, paths first; a list of one counts as its item."""
     names = []
     for key in CLIP_KEYS:
         value = row.get(key)
@@ -198,7 +201,7 @@ def _clip_names(row: dict) -> tuple[str, ...]:
 
 
 def _literal(value: object) -> object:
-    """What a CSV cell says: JSON, else a Python literal, else the text itself."""
+    """The value of a CSV cell: JSON, else a Python literal, else the text itself."""
     if not isinstance(value, str):
         return value
     for parse in (json.loads, ast.literal_eval):
@@ -210,7 +213,7 @@ def _literal(value: object) -> object:
 
 
 def _kept(row: dict, *keys: str) -> dict:
-    """What a row has under these keys."""
+    """The values of these keys that a row has."""
     return {key: row[key] for key in keys if row.get(key) is not None}
 
 
@@ -220,10 +223,10 @@ def _row_id(row: dict) -> str | None:
 
 
 def _thought(row: dict) -> str | None:
-    """The chain of thought, under whatever name; the text inside its tags where it has them."""
+    """The chain of thought, under any of its names; the text inside its tags where it has them."""
     names = [*THOUGHT_KEYS, *sorted(key for key in row if str(key).lower().endswith("cot"))]
-    found = next((row[name] for name in names if isinstance(row.get(name), str)), None)
-    if found is None:
+    thought = next((row[name] for name in names if isinstance(row.get(name), str)), None)
+    if thought is None:
         return None
-    response = parse_response(found)
-    return response.think if response.think is not None else found.strip()
+    response = parse_response(thought)
+    return response.think if response.think is not None else thought.strip()

@@ -1,4 +1,4 @@
-"""What the benchmarks hold, so that training does not: clips, and questions with the same choices."""
+"""Read the benchmarks' clips and questions, to remove them from training data."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +13,18 @@ from .splits import question_key
 
 @dataclass(frozen=True)
 class BenchmarkContent:
-    """Clips (path -> benchmark and row) and questions (key -> benchmark and row) that training must not see."""
+    """Clips (path -> benchmark and row) and questions (key -> benchmark and row) that must not be trained on."""
 
     clips: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
 
-    def with_question(self, sample: AudioQASample) -> str | None:
-        """The benchmark's row that asks the same with the same choices."""
+    def row_with_question(self, sample: AudioQASample) -> str | None:
+        """The benchmark's row with the same question and choices; None if there is none."""
         return self.questions.get(question_key(sample.question, sample.choices))
 
 
 def read_benchmarks(data_root: str | None) -> BenchmarkContent:
-    """What the benchmarks under `data_root` hold; says which are not there."""
+    """The content of the benchmarks under `data_root`; logs the ones that are missing."""
     clips, questions, missing, without_clip = {}, {}, [], 0
     for name in BENCHMARKS if data_root else ():
         place = find_benchmark(data_root, name)
@@ -40,7 +40,7 @@ def read_benchmarks(data_root: str | None) -> BenchmarkContent:
             else:
                 without_clip += 1
     if missing:
-        say(f"overlap not looked for with {', '.join(missing)}: not under {data_root}")
+        say(f"no comparison with {', '.join(missing)}: not under {data_root}")
     if without_clip:
-        say(f"{without_clip} of {without_clip + len(clips)} clips of the benchmarks are not there: not compared with")
+        say(f"{without_clip} of {without_clip + len(clips)} clips of the benchmarks are missing: no comparison with them")
     return BenchmarkContent(clips, questions)

@@ -1,4 +1,4 @@
-"""The audit as a page that needs nothing but itself, and as a table for the terminal."""
+"""Format the audit: as one self-contained HTML page, and as a table for the terminal."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 @dataclass(frozen=True)
 class RuleCount:
-    """Rows that met a rule; `action` is dropped, changed or flagged; `examples` are the first few, with their places."""
+    """Rows to which a rule applied; `action` is dropped, changed or flagged; `examples` are the first few with places."""
 
     rule: str
     action: str
@@ -33,23 +33,23 @@ class Histogram:
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """What a preparation did: rows by rule and split, and what its clips are like."""
+    """The result of a preparation: rows by rule and split, and statistics of its clips."""
 
     title: str
     rows_in: int
     rows_out: dict[str, int]  # split -> rows
     rules: tuple[RuleCount, ...]
     clips: int
-    findings: tuple[tuple[str, int, tuple[str, ...]], ...]  # what is odd about clips, how many, the first ones
+    findings: tuple[tuple[str, int, tuple[str, ...]], ...]  # oddity, number of clips, first paths
     formats: dict[str, int]
     histograms: tuple[Histogram, ...]
     settings: dict[str, str]
-    skipped: tuple[str, ...] = ()  # files of the input that hold no rows, and why
-    alike: int = 0  # clips that sound like another one and are different
+    skipped: tuple[str, ...] = ()  # files of the input without rows, and why
+    alike: int = 0  # clips that sound like another clip but differ from it
 
     def __post_init__(self):
         if self.dropped + self.kept != self.rows_in:
-            raise ValueError(f"{self.dropped} dropped and {self.kept} kept are not {self.rows_in} rows")
+            raise ValueError(f"{self.dropped} dropped and {self.kept} kept rows do not add up to {self.rows_in}")
 
     @property
     def dropped(self) -> int:
@@ -82,7 +82,7 @@ def _round_up(width: float) -> float:
 
 
 def audit_table(summary: AuditSummary) -> str:
-    """Rows in, a line a rule, rows out by split, odd clips."""
+    """The table: rows in, a line per rule, rows out by split, findings about clips."""
     lines = [f"{'':>8} skipped  {line}" for line in summary.skipped]
     lines.append(f"{summary.rows_in:>8} rows in")
     for count in summary.rules:
@@ -92,19 +92,19 @@ def audit_table(summary: AuditSummary) -> str:
     lines.append(f"{summary.kept:>8} rows out ({parts}) + {summary.dropped} dropped = {summary.rows_in} in")
     lines.append(f"{summary.clips:>8} clips, of {len(summary.formats)} formats")
     if summary.alike:
-        lines.append(f"{summary.alike:>8} sound like another clip and are different: sounds_like in audit.jsonl")
-    for what, clips, paths in summary.findings:
-        lines.append(f"{clips:>8} {what}: {_short(paths[0], 90)}")
+        lines.append(f"{summary.alike:>8} sound like another clip but differ from it: sounds_like in audit.jsonl")
+    for finding, clips, paths in summary.findings:
+        lines.append(f"{clips:>8} {finding}: {_short(paths[0], 90)}")
     return "\n".join(lines)
 
 
 def _short(text: str, length: int) -> str:
-    """The end of a long text: of a place, the file's name says more than its folder."""
+    """The end of a long text, since a file's name says more than its folder."""
     return text if len(text) <= length else "..." + text[3 - length :]
 
 
 def audit_page(summary: AuditSummary) -> str:
-    """One HTML page, styles and pictures inside it."""
+    """The HTML page, with styles and pictures inside it."""
     reader = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -124,7 +124,7 @@ def audit_page(summary: AuditSummary) -> str:
 
 
 def _flow(summary: AuditSummary) -> list[dict]:
-    """The parts of a bar of all rows, in percent of its width: what stays by split, what is dropped by rule."""
+    """The segments of a bar of all rows, in percent of its width: kept rows by split, dropped rows by rule."""
     parts = [(name, rows, COLOURS["kept"]) for name, rows in summary.rows_out.items()]
     parts += [(count.rule, count.rows, COLOURS[DROPPED]) for count in summary.rules if count.action == DROPPED]
     x, bars = 0.0, []
@@ -137,7 +137,7 @@ def _flow(summary: AuditSummary) -> list[dict]:
 
 
 def _bars(histogram: Histogram) -> list[dict]:
-    """A bar for every bin, its height in percent of the highest one's, its place in percent of the picture's width."""
+    """A bar for every bin: its height in percent of the highest one's, its position in percent of the picture's width."""
     most, bins = max(histogram.counts, default=0), len(histogram.counts)
     return [
         {"x": 100 * number / bins + 0.3, "width": 100 / bins - 0.6, "height": 100 * count / most, "count": count,
@@ -147,6 +147,6 @@ def _bars(histogram: Histogram) -> list[dict]:
 
 
 def _marks(histogram: Histogram) -> list[float]:
-    """The first, a middle and the last edge, to stand below the bars."""
+    """The first, a middle and the last edge, as labels below the bars."""
     bins = len(histogram.counts)
     return [histogram.edges[place] for place in dict.fromkeys((0, bins // 2, bins))] if bins else []

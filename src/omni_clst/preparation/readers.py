@@ -1,4 +1,4 @@
-"""Rows of the files that people have: JSON, JSON Lines, CSV, parquet and webdataset tars with the audio inside, the Hub.
+"""Read rows from JSON, JSON Lines, CSV, parquet, webdataset tars (both with embedded audio) and the Hub.
 
 Every reader yields `RawRow`s one by one, in the order of the files, so that memory does not grow with the set.
 """
@@ -22,18 +22,18 @@ from ..data.samples import read_rows
 from ..errors import InputError
 from .folders import CLIP_SUFFIXES, files_below
 
-ROWS_AT_ONCE = 32  # of a parquet file: each may hold a minute of audio
-QUESTION_KEYS = {"question", "question_text", "messages"}  # a file whose first row has none holds something else
-_CLIP_COLUMNS = ("audio", "context", "wav", "sound", "clip")  # before others that hold bytes
+ROWS_AT_ONCE = 32  # of a parquet file: each may contain a minute of audio
+QUESTION_KEYS = {"question", "question_text", "messages"}  # a file whose first row has none of them has no questions
+_CLIP_COLUMNS = ("audio", "context", "wav", "sound", "clip")  # preferred over other columns with bytes
 
 
 class NoRows(InputError):
-    """A data file without rows of questions, as other programs leave beside theirs."""
+    """A data file without rows of questions, such as one with a data set's statistics."""
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it stands at `place`; `audio` is the clip's file where it is embedded, else None."""
+    """A row as read at `place`; `audio` is the content of the clip's file where it is embedded, else None."""
 
     place: str
     row: dict
@@ -43,10 +43,10 @@ class RawRow:
 def read_raw_rows(
     path: Path | str, skipped: Callable[[str], None] = lambda line: None, leave_out: Path | None = None
 ) -> Iterator[RawRow]:
-    """Rows of a file or of all data files below a folder, by name; raises `InputError` for what cannot be read.
+    """Rows of a file or of all data files below a folder, in order of name; raises `InputError` for unreadable ones.
 
-    In a folder a file that holds no rows of questions is passed over, and `skipped` is told which and why; nothing below
-    `leave_out` is looked at.
+    In a folder a file without rows of questions is skipped, and `skipped` is called with its name and the reason; files
+    below `leave_out` are ignored.
     """
     path = Path(path)
     if not path.is_dir():
@@ -63,11 +63,11 @@ def read_raw_rows(
             reasons.append(str(reason))
             skipped(str(reason))
     if len(reasons) == len(files):
-        raise NoRows(reasons[0] if len(reasons) == 1 else f"{reasons[0]}; so with all {len(reasons)} data files there")
+        raise NoRows(reasons[0] if len(reasons) == 1 else f"{reasons[0]}; no rows in any of {len(reasons)} data files")
 
 
 def _read_file(path: Path) -> Iterator[RawRow]:
-    """Rows of one file; raises `NoRows` before the first where they are no questions."""
+    """Rows of one file; raises `NoRows` before the first if they are no questions."""
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     reader = READERS.get(path.suffix.lower())
@@ -99,9 +99,9 @@ def read_hub_rows(name: str, config: str | None, split: str) -> Iterator[RawRow]
                 rows = rows.cast_column(column, Audio(decode=False))
         for number, row in enumerate(rows, 1):
             yield _with_audio(f"{name}: row {number}", row)
-    # not found, no network, no such split, a file that is none: `datasets` has no one error of its own
+    # not found, no network, no such split, an invalid file: `datasets` has no common exception for them
     except (DatasetsError, OSError, ValueError, pyarrow.ArrowException) as error:
-        where = f" behind row {number}" if number else ""
+        where = f" after row {number}" if number else ""
         raise InputError(f"--hub {name}{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 
 
@@ -120,9 +120,9 @@ def _require_rows(path: Path) -> None:
     """Raise `NoRows` for a file that is JSON, but no list of objects (sizes.json, dataset_info.json)."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:  # broken: the reader says where
+    except ValueError:  # not JSON: the reader's error has the line
         return
-    raise NoRows(f"{path}: is no list of rows but {_described(value)}")
+    raise NoRows(f"{path}: is not a list of rows but {_described(value)}")
 
 
 def _described(value: object) -> str:
@@ -138,7 +138,8 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
             reader = csv.DictReader(file)
             for row in reader:
                 if None in row or None in row.values():
-                    raise InputError(f"{path}:{reader.line_num}: has not the {len(reader.fieldnames)} fields of the header")
+                    fields = len(reader.fieldnames or ())
+                    raise InputError(f"{path}:{reader.line_num}: does not have the {fields} fields of the header")
                 yield RawRow(f"{path}:{reader.line_num}", row)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
@@ -158,16 +159,16 @@ def _read_parquet(path: Path) -> Iterator[RawRow]:
                     number += 1
                     yield _with_audio(f"{path}: row {number}", row)
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a complete parquet file ({str(error).splitlines()[0]})") from None
 
 
 def _with_audio(place: str, row: dict) -> RawRow:
-    """Take the clip out of a row: the Hub's {"bytes", "path"}, a decoded array, or bytes alone, in whatever column.
+    """Separate the clip from its row: the Hub's {"bytes", "path"}, a decoded array, or bytes, in any column.
 
-    Where the column only names a file, the name stays.
+    Where the column only names a file, the name stays in the row.
     """
     row = dict(row)
-    column = next((name for name in (*_CLIP_COLUMNS, *row) if _holds_clip(name, row.get(name))), None)
+    column = next((name for name in (*_CLIP_COLUMNS, *row) if _is_clip(name, row.get(name))), None)
     clip = None if column is None else row.pop(column)
     row = json.loads(json.dumps(row, default=_as_json))
     if clip is None or isinstance(clip, bytes):
@@ -178,13 +179,13 @@ def _with_audio(place: str, row: dict) -> RawRow:
 
 
 def _as_json(value: object) -> object:
-    """What JSON has for a value of parquet: a number for a decimal, nothing for bytes (a picture), else a text."""
+    """A value of parquet for JSON: a number for a decimal, None for bytes (a picture), else a text."""
     if isinstance(value, Decimal):
         return float(value)
     return None if isinstance(value, bytes) else str(value)
 
 
-def _holds_clip(name: str, value: object) -> bool:
+def _is_clip(name: str, value: object) -> bool:
     if isinstance(value, bytes):
         return name in _CLIP_COLUMNS
     is_picture = any(word in name.lower() for word in ("image", "picture", "video", "frame"))
@@ -192,7 +193,7 @@ def _holds_clip(name: str, value: object) -> bool:
 
 
 def _encoded(array: object, sampling_rate: object) -> bytes | None:
-    """A decoded clip, (samples,) or (channels, samples), as the bytes of a WAV; None where there is none."""
+    """A decoded clip, (samples,) or (channels, samples), as the bytes of a WAV; None without one."""
     if array is None:
         return None
     waveform = np.atleast_2d(np.asarray(array, np.float32))
@@ -201,12 +202,12 @@ def _encoded(array: object, sampling_rate: object) -> bytes | None:
     try:
         soundfile.write(buffer, waveform, int(sampling_rate), format="WAV", subtype="FLOAT")
     except (TypeError, ValueError, soundfile.LibsndfileError):
-        return b"array without a sampling rate"  # decodes as nothing, so that the row is dropped and counted
+        return b"array without a sampling rate"  # not decodable, so that the row is dropped and counted
     return buffer.getvalue()
 
 
 def _read_tar(path: Path) -> Iterator[RawRow]:
-    """A webdataset shard: members of one key (the name up to its first dot) stand next to each other."""
+    """Rows of a webdataset shard, in which members of one key (the name up to its first dot) are adjacent."""
     key, row, audio, is_first = None, None, None, True
     try:
         with tarfile.open(path, "r|*") as shard:
@@ -214,7 +215,7 @@ def _read_tar(path: Path) -> Iterator[RawRow]:
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")
-                if name.startswith("."):  # what macOS adds
+                if name.startswith("."):  # added by macOS
                     continue
                 stem, _, suffix = name.partition(".")
                 if (folder, stem) != key:
@@ -222,7 +223,8 @@ def _read_tar(path: Path) -> Iterator[RawRow]:
                         yield _of_shard(path, key, row, audio, is_first)
                         is_first = False
                     key, row, audio = (folder, stem), None, None
-                content = shard.extractfile(member).read()
+                file = shard.extractfile(member)
+                content = b"" if file is None else file.read()
                 if suffix.lower() == "json":
                     row = _parse_member(f"{path}: {member.name}", content)
                 elif f".{suffix.lower()}" in CLIP_SUFFIXES:
@@ -230,7 +232,7 @@ def _read_tar(path: Path) -> Iterator[RawRow]:
             if key is not None:
                 yield _of_shard(path, key, row, audio, is_first)
     except tarfile.TarError as error:
-        raise InputError(f"{path}: not a whole tar file ({error})") from None
+        raise InputError(f"{path}: not a complete tar file ({error})") from None
 
 
 def _parse_member(place: str, content: bytes) -> dict:
@@ -246,7 +248,7 @@ def _parse_member(place: str, content: bytes) -> dict:
 def _of_shard(path: Path, key: tuple[str, str], row: dict | None, audio: bytes | None, is_first: bool) -> RawRow:
     name = "/".join(part for part in key if part)
     if row is None:
-        error = NoRows if is_first else InputError  # a tar of clips alone, or a shard with a hole
+        error = NoRows if is_first else InputError  # a tar with clips only, or a shard with a missing member
         raise error(f"{path}: {name} has no .json beside it")
     return RawRow(f"{path}: {name}", {"file_name": key[1]} | row, audio)
 

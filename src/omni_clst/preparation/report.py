@@ -1,4 +1,4 @@
-"""What a preparation found, as files: every clip's audit, rows by rule, and a page that shows both."""
+"""Write the report of a preparation: every clip's audit, rows by rule, and an HTML page of both."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -14,8 +14,8 @@ SHOWN_SETTINGS = ("input", "hub", "clips", "min_audio_seconds", "max_audio_secon
                   "valid_share", "held_out", "model", "seed")  # fmt: skip
 
 
-class Tally:
-    """Rows by rule, with the first examples; where rows are not dropped (a benchmark), what would drop them flags them."""
+class RuleCounter:
+    """Counts rows by rule, with the first examples; for a benchmark, whose rows are not dropped, dropping rules flag."""
 
     def __init__(self, drops: bool):
         self.drops = drops
@@ -28,7 +28,7 @@ class Tally:
             self.examples[rule].append(f"{place}: {' '.join(value.split())}")
 
     def counts(self, kept_overlap: bool) -> tuple[RuleCount, ...]:
-        """In the order of the rules, a benchmark's oddities behind them; those that nothing met are left out."""
+        """The rules that applied to any row, in their order, followed by a benchmark's oddities."""
         rules = [rule for rule in RULES if self.rows[rule]]
         rules += [rule for rule in self.rows if rule not in RULES]
         return tuple(
@@ -42,24 +42,24 @@ class Tally:
 
 
 def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSummary:
-    """Everything that table and page show of a preparation that has decided all rows."""
+    """The content of table and page, from a preparation that has processed all rows."""
     config, inspections = preparation.config, preparation.inspections
-    decoded = [found for found in inspections.values() if found.format]
-    was = {row["clip"]: row["was"] for _, row in read_jsonl(preparation.spool.path) if row.get("was")}
+    decoded = [clip for clip in inspections.values() if clip.format]
+    original_format = {row["clip"]: row["was"] for _, row in read_jsonl(preparation.spool.path) if row.get("was")}
     formats = Counter(
-        was.get(path) or describe_format(found.format, found.sampling_rate, found.channels)
-        for path, found in inspections.items()
-        if found.format
+        original_format.get(path) or describe_format(clip.format, clip.sampling_rate, clip.channels)
+        for path, clip in inspections.items()
+        if clip.format
     )
     findings: dict[str, list[str]] = defaultdict(list)
-    for path, found in inspections.items():
-        for what in (*found.findings, *([found.rule] if found.rule else [])):
-            findings[what].append(below(path, config.audio_root))
+    for path, clip in inspections.items():
+        for finding in (*clip.findings, *([clip.rule] if clip.rule else [])):
+            findings[finding].append(relative_path(path, config.audio_root))
     histograms = [
-        make_histogram("seconds", [found.seconds for found in decoded]),
-        make_histogram("audio tokens", [found.audio_tokens for found in decoded]),
-        make_histogram("peak", [found.peak for found in decoded]),
-        make_histogram("silence share", [found.silence_share for found in decoded]),
+        make_histogram("seconds", [clip.seconds for clip in decoded]),
+        make_histogram("audio tokens", [clip.audio_tokens for clip in decoded]),
+        make_histogram("peak", [clip.peak for clip in decoded]),
+        make_histogram("silence share", [clip.silence_share for clip in decoded]),
     ]
     if preparation.encoder is not None:
         histograms.append(make_histogram("prompt tokens", preparation.prompt_tokens))
@@ -67,9 +67,9 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
         title=config.source,
         rows_in=rows_in,
         rows_out=rows_out,
-        rules=preparation.tally.counts(config.keep_overlap),
+        rules=preparation.rule_counter.counts(config.keep_overlap),
         clips=len(inspections),
-        findings=tuple((what, len(paths), tuple(paths[:EXAMPLES])) for what, paths in sorted(findings.items())),
+        findings=tuple((finding, len(paths), tuple(paths[:EXAMPLES])) for finding, paths in sorted(findings.items())),
         formats=dict(formats.most_common()),
         histograms=tuple(histograms),
         skipped=tuple(line.replace(f"{config.audio_root}/", "") for line in preparation.spool.skipped),
@@ -79,8 +79,8 @@ def summarise(preparation, rows_in: int, rows_out: dict[str, int]) -> AuditSumma
 
 
 def write_report(preparation, summary: AuditSummary) -> None:
-    """audit.jsonl (a line a clip), report/audit.html, .txt and .json."""
-    rows = (_audit_row(preparation, path, found) for path, found in preparation.inspections.items())
+    """Write audit.jsonl (a line per clip), report/audit.html, .txt and .json."""
+    rows = (_audit_row(preparation, path, clip) for path, clip in preparation.inspections.items())
     write_jsonl(preparation.output / "audit.jsonl", rows)
     report = preparation.output / "report"
     write_text(report / "audit.html", audit_page(summary))
@@ -90,32 +90,33 @@ def write_report(preparation, summary: AuditSummary) -> None:
     write_json(report / "audit.json", figures)
 
 
-def _audit_row(preparation, path: str, found: Inspection) -> dict:
+def _audit_row(preparation, path: str, clip: Inspection) -> dict:
     root = preparation.config.audio_root
     shared = preparation.shared
     first = shared.first_name.get(path, path)
     return {
-        "path": below(path, root),
-        "sha256": found.sha256,
+        "path": relative_path(path, root),
+        "sha256": clip.sha256,
         "rows": preparation.uses[path],
-        "format": found.format,
-        "channels": found.channels,
-        "sampling_rate": found.sampling_rate,
-        "seconds": found.seconds,
-        "audio_tokens": found.audio_tokens,
-        "peak": found.peak,
-        "silence_share": found.silence_share,
-        "findings": list(found.findings),
-        "rule": found.rule,
-        "reason": found.reason,
-        "same_as": below(first, root) if first != path else None,
+        "format": clip.format,
+        "channels": clip.channels,
+        "sampling_rate": clip.sampling_rate,
+        "seconds": clip.seconds,
+        "audio_tokens": clip.audio_tokens,
+        "peak": clip.peak,
+        "silence_share": clip.silence_share,
+        "findings": list(clip.findings),
+        "rule": clip.rule,
+        "reason": clip.reason,
+        "same_as": relative_path(first, root) if first != path else None,
         "in_benchmark": shared.in_benchmark.get(path),
-        "contained": [below(other, root) for other in shared.contained.get(path, ())] + shared.with_benchmark.get(path, []),
-        "sounds_like": [below(other, root) for other in shared.alike.get(path, ())],
-        "copy": below(str(preparation.flac_folder / found.flac), root) if found.flac else None,
+        "contained": [relative_path(other, root) for other in shared.contained.get(path, ())]
+        + shared.with_benchmark.get(path, []),
+        "sounds_like": [relative_path(other, root) for other in shared.alike.get(path, ())],
+        "copy": relative_path(str(preparation.flac_folder / clip.flac), root) if clip.flac else None,
     }
 
 
-def below(path: str, root: str) -> str:
-    """A path relative to `root` where it lies below it."""
+def relative_path(path: str, root: str) -> str:
+    """A path relative to `root` if it lies below it, else unchanged."""
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path

@@ -1,4 +1,4 @@
-"""Rows of a data set as they come in, and what they became before any clip was decoded: one line a row in a spool file."""
+"""Read the rows of a data set and convert them, before clips are decoded, to a spool file of one line per row."""
 
 import hashlib
 from collections import defaultdict
@@ -20,18 +20,18 @@ from .workers import make_pool
 
 
 class RowSpool:
-    """Reads a source's rows once, stores the clips that are inside them, and spools what each became."""
+    """Reads a source's rows once, stores embedded clips, and writes every row's candidate, or why it is dropped."""
 
     def __init__(self, config: PrepareConfig, work: Path, flac_folder: Path, num_workers: int):
         self.config, self.work, self.flac_folder, self.num_workers = config, work, flac_folder, num_workers
         self.is_benchmark = config.source in BENCHMARKS
         self.path = work / "rows.jsonl"
         self._oddities: dict[str, list[str]] = defaultdict(list)
-        self.skipped: list[str] = []  # data files that hold no rows, and why
+        self.skipped: list[str] = []  # data files without rows, and why
         self._finder = ClipFinder(self._clip_folders(), leave_out=Path(config.output))
 
     def fill(self) -> int:
-        """Spool all rows, in their order; returns how many there were."""
+        """Spool all rows, in their order; returns their number."""
         count = 0
 
         def spooled(embedded: EmbeddedClips) -> Iterator[dict]:
@@ -50,11 +50,11 @@ class RowSpool:
         return count
 
     def _clip_folders(self) -> list[Path]:
-        """Where names of clips count from: --clips, then the input's folder."""
+        """The folders that names of clips are relative to: --clips, then the input's folder."""
         folders = [Path(self.config.clips)] if self.config.clips else []
         if self.config.input is not None:
-            given = Path(self.config.input)
-            folders.append(given if given.is_dir() else given.parent)
+            source = Path(self.config.input)
+            folders.append(source if source.is_dir() else source.parent)
         elif Path(self.config.hub).is_dir():
             folders.append(Path(self.config.hub))
         return folders
@@ -68,7 +68,7 @@ class RowSpool:
         return read_raw_rows(config.input, self.skipped.append, leave_out=Path(config.output))
 
     def _benchmark_rows(self) -> Iterator[RawRow]:
-        """A benchmark's rows, from its metadata file or from the folder that holds it as data/README.md says."""
+        """A benchmark's rows, from its metadata file or from its folder as in data/README.md."""
         path = Path(self.config.input)
         if path.is_dir():
             place = find_benchmark(path, self.config.source)
@@ -76,8 +76,8 @@ class RowSpool:
                 raise InputError(BENCHMARKS[self.config.source].missing_line(path))
             path = place[0]
         loaded = load_benchmark(self.config.source, path)
-        for sample_id, what in loaded.oddities:
-            self._oddities[sample_id].append(what)
+        for sample_id, oddity in loaded.oddities:
+            self._oddities[sample_id].append(oddity)
         return (RawRow(f"{path}: {row['id']}", row) for row in loaded.original_rows)
 
     def _spool_row(self, raw: RawRow, embedded: dict | None) -> dict:
@@ -87,21 +87,21 @@ class RowSpool:
                 candidate = convert_benchmark(raw.row, self._oddities[raw.row["id"]])
             else:
                 candidate = convert(self.config.source, raw.row)
-            clip, was, trouble = self._clip_of(candidate, embedded)
-            if trouble and not self.is_benchmark:
-                raise Dropped(*trouble)
-        except Dropped as end:
-            return {"place": place, "rule": end.rule, "value": end.value}
-        notes = [*candidate.notes, *([trouble] if trouble else [])]
+            clip, original_format, problem = self._clip_of(candidate, embedded)
+            if problem and not self.is_benchmark:
+                raise Dropped(*problem)
+        except Dropped as dropped:
+            return {"place": place, "rule": dropped.rule, "value": dropped.value}
+        notes = [*candidate.notes, *([problem] if problem else [])]
         sample = candidate.sample.to_row()
-        if clip and not candidate.clip_names:  # embedded without a name: that of its copy, which is its content's hash
+        if clip and not candidate.clip_names:  # embedded without a name: use its copy's, the hash of its content
             sample["audio_path"] = Path(clip).name
-        return {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": was}
+        return {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": original_format}
 
     def _clip_of(
         self, candidate: Candidate, embedded: dict | None
     ) -> tuple[str | None, str | None, tuple[str, str] | None]:
-        """The clip's file, what an embedded one was, and (rule, value) where there is none."""
+        """The clip's file, the original format of an embedded one, and (rule, value) where there is no usable file."""
         if embedded is None:
             path, reason = self._finder.find(candidate.clip_names)
             return path, None, None if path else ("no clip", reason)
@@ -111,13 +111,13 @@ class RowSpool:
 
 
 def spooled_sample(row: dict, is_benchmark: bool) -> AudioQASample:
-    """The sample of a spooled row; a benchmark's stays odd where it is odd."""
-    own = row["sample"]
+    """The sample of a spooled row; a benchmark's is not validated."""
+    fields = row["sample"]
     if not is_benchmark:
-        return sample_from_row(own)
+        return sample_from_row(fields)
     known = ("id", "audio_path", "question", "choices", "answer", "think", "source")
-    values = {name: tuple(own[name]) if name == "choices" else own[name] for name in known}
-    return AudioQASample(**values, extra={name: value for name, value in own.items() if name not in known})
+    values = {name: tuple(fields[name]) if name == "choices" else fields[name] for name in known}
+    return AudioQASample(**values, extra={name: value for name, value in fields.items() if name not in known})
 
 
 def _batches(rows: Iterator[RawRow], size: int) -> Iterator[list[RawRow]]:

@@ -1,7 +1,6 @@
-"""The rules that rows meet before any clip is decoded, counted one by one, and those of them that all sources share.
+"""The rules that rows and clips are checked by, in their order, and the implementation of those that all sources share.
 
-`apply_rules` mends a `Draft` in place and notes every rule that changed or flagged it, or raises `Dropped` with the rule
-that ended it.
+`apply_rules` corrects a `Draft` in place and notes every rule that changed or flagged it, or raises `Dropped`.
 """
 
 import math
@@ -13,7 +12,7 @@ from ..data.matching import bare_letter, split_letter
 from ..data.samples import as_text
 
 DROPPED, CHANGED, FLAGGED = "dropped", "changed", "flagged"
-RULES = {  # rule: what it does to a row, in the order in which rows meet them
+RULES = {  # rule -> its effect on a row, in the order in which they are checked
     "is incomplete": DROPPED,
     "a choice is no text": DROPPED,
     "asks for what can only be seen": DROPPED,
@@ -51,12 +50,12 @@ MIN_THOUGHT_WORDS = 3
 _NO_THOUGHT = {"none", "null", "nan", "n/a", "na", "-", "..."}
 _WRITTEN_NUMBER = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d{1,15})?\s*")
 _SPECIAL_TOKEN = re.compile(r"<\|[^|\s<>]+\|>|</?tool_(?:call|response)>")
-# A video that is watched; "video game" is a sound's source.
+# Not in "video game", which is a source of sound.
 _VIDEO = re.compile(r"\b(v)ideo(?:[ -](?:clip|recording))?(s?)\b(?!\s*-?\s*gam(?:e|er|es|ers|ing)\b)", re.IGNORECASE)
 
 
 class Dropped(Exception):
-    """A row that ends here: by which rule, and the value that it fell to."""
+    """A row is dropped: the rule, and the value that it applied to."""
 
     def __init__(self, rule: str, value: object = ""):
         super().__init__(f"{rule}: {value}")
@@ -66,41 +65,41 @@ class Dropped(Exception):
 
 @dataclass
 class Draft:
-    """A row on its way: what the source's own reading makes of it, before the rules that all sources share."""
+    """A row as read by its source's reader, before the rules that all sources share."""
 
-    clip_names: tuple[str, ...]  # every name of the clip that the row offers, a path first
+    clip_names: tuple[str, ...]  # all names of the clip in the row, paths first
     question: str
     choices: list[str]
-    answer: object  # text, number, letter, or place among the choices
+    answer: object  # text, number, letter, or index of a choice
     think: str | None
     row_id: str | None
     extra: dict = field(default_factory=dict)
     prompt: str | None = None
     level: str = "unknown"
-    answers_by_place: bool = False  # a number is a place, also where a choice reads the same
+    answers_by_index: bool = False  # a number is an index, even if it equals a choice
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def apply_rules(draft: Draft) -> None:
-    """Mend a draft in place and note what was done; raises `Dropped`."""
+    """Correct a draft in place and note the rules that applied; raises `Dropped`."""
     for text in (draft.question, *draft.choices, str(draft.answer), draft.think or ""):
         if token := _SPECIAL_TOKEN.search(text):
             raise Dropped("holds a special token", token[0])
     _clean_choices(draft)
     _clean_thought(draft)
     if draft.prompt is None:
-        _hear_instead_of_watching(draft)
+        _replace_video(draft)
 
 
 def _clean_choices(draft: Draft) -> None:
-    """Choices without letters, empty and repeated ones; the answer as the text of one of them. Raises `Dropped`."""
+    """Remove letters, empty and repeated choices; make the answer the text of one of them. Raises `Dropped`."""
     choices, had_letters = _without_letters(draft.choices)
     answer = _answer_text(draft, choices)
     if had_letters or answer.had_letter:
         shown = draft.choices[0] if had_letters else str(draft.answer)
         if not any(rule == "letters in front of choices or answer" for rule, _ in draft.notes):
             draft.notes.append(("letters in front of choices or answer", shown[:60]))
-    if answer.by_place:
+    if answer.by_index:
         draft.notes.append(("answer given by its place", str(draft.answer)))
     kept = [choice for choice in choices if choice]
     if len(kept) < len(choices):
@@ -108,7 +107,7 @@ def _clean_choices(draft: Draft) -> None:
     distinct = list(dict.fromkeys(kept))
     if len(distinct) < len(kept):
         draft.notes.append(("a choice twice", str(draft.choices)[:60]))
-    free_text = draft.prompt is not None and not distinct  # choices in a wording that nobody reads
+    free_text = draft.prompt is not None and not distinct  # choices are part of the prompt and were not recognised
     if len(distinct) < 2 and not free_text:
         raise Dropped("fewer than two choices", draft.choices)
     if not answer.text or (answer.text not in distinct and not free_text):
@@ -117,11 +116,12 @@ def _clean_choices(draft: Draft) -> None:
 
 
 def _without_letters(choices: list[str]) -> tuple[list[str], bool]:
-    """Choices stripped; of their letters too where every one carries its own (A. x, B. y)."""
+    """Stripped choices, without letters if every choice has the letter of its position (A. x, B. y)."""
     stripped = [choice.strip() for choice in choices]
     lettered = [split_letter(choice) for choice in stripped]
-    if len(stripped) > 1 and all(item is not None and item[0] == place for place, item in enumerate(lettered)):
-        return [text for _, text in lettered], True
+    texts = [item[1] for index, item in enumerate(lettered) if item is not None and item[0] == index]
+    if len(stripped) > 1 and len(texts) == len(stripped):
+        return texts, True
     return stripped, False
 
 
@@ -129,13 +129,13 @@ def _without_letters(choices: list[str]) -> tuple[list[str], bool]:
 class _Answer:
     text: str
     had_letter: bool = False
-    by_place: bool = False
+    by_index: bool = False
 
 
 def _answer_text(draft: Draft, choices: list[str]) -> _Answer:
-    """The answer's text, from a text, a text with its letter, a letter, or a place counted from 0."""
+    """The answer's text, from a text, a text with its letter, a letter, or an index counted from 0."""
     value = draft.answer
-    if value is None or (isinstance(value, bool) and draft.answers_by_place):
+    if value is None or (isinstance(value, bool) and draft.answers_by_index):
         return _Answer("")
     number = _number(value)
     if number is not None:
@@ -143,22 +143,22 @@ def _answer_text(draft: Draft, choices: list[str]) -> _Answer:
     if str(value).strip() in choices:
         return _Answer(str(value).strip())
     text = str(value).strip()
-    if text in draft.choices:  # written as the choice was, letter included
+    if text in draft.choices:  # as the choice is in the row, with its letter
         return _Answer(choices[draft.choices.index(text)], had_letter=True)
-    if (place := bare_letter(text)) is not None:
-        return _Answer(choices[place], had_letter=True) if place < len(choices) else _Answer("")
+    if (index := bare_letter(text)) is not None:
+        return _Answer(choices[index], had_letter=True) if index < len(choices) else _Answer("")
     bare = strip_letter(text, tuple(choices))
     return _Answer(bare, had_letter=bare != text)
 
 
 def _numbered_answer(draft: Draft, choices: list[str], number: float) -> _Answer:
-    """A number as answer: a place where the source counts so; else the choice that reads so, or that is that number.
+    """The answer's text from a number: an index if `answers_by_index`; else the choice with that text or that value.
 
-    Among choices without any number it can only be a place.
+    If no choice is a number, it is an index too.
     """
     text = as_text(draft.answer).strip()
-    if not draft.answers_by_place:
-        if text in choices or not choices:  # none: a wording that nobody reads
+    if not draft.answers_by_index:
+        if text in choices or not choices:  # none: they are part of the prompt
             return _Answer(text)
         numbers = [_number(choice) for choice in choices]
         if numbers.count(number) == 1:
@@ -166,12 +166,12 @@ def _numbered_answer(draft: Draft, choices: list[str], number: float) -> _Answer
         if any(value is not None for value in numbers):
             return _Answer("")
     if number.is_integer() and 0 <= number < len(choices):
-        return _Answer(choices[int(number)], by_place=True)
+        return _Answer(choices[int(number)], by_index=True)
     return _Answer("")
 
 
 def _number(value: object) -> float | None:
-    """The value of a number, or of a text that is one as programs write it (`2`, `2.0`)."""
+    """The value of a number or of its text (`2`, `2.0`); None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str) and not _WRITTEN_NUMBER.fullmatch(value):
@@ -181,7 +181,7 @@ def _number(value: object) -> float | None:
 
 
 def _clean_thought(draft: Draft) -> None:
-    """A thought that says nothing or holds a tag of the answer's form is no thought; an empty one was dropped before."""
+    """Remove a thought that is too short or contains an answer tag; an empty one counts as dropped before and stays."""
     if draft.think is None or draft.think.strip().lower() in _NO_THOUGHT:
         draft.notes.append(("no thought", str(draft.think)))
         draft.think = None
@@ -193,9 +193,9 @@ def _clean_thought(draft: Draft) -> None:
     draft.think = thought
 
 
-def _hear_instead_of_watching(draft: Draft) -> None:
-    """Say recording for video."""
-    question = _VIDEO.sub(lambda found: ("R" if found[1] == "V" else "r") + "ecording" + found[2], draft.question)
+def _replace_video(draft: Draft) -> None:
+    """Replace "video" in the question by "recording"."""
+    question = _VIDEO.sub(lambda match: ("R" if match[1] == "V" else "r") + "ecording" + match[2], draft.question)
     if question != draft.question:
         draft.notes.append(("says video", draft.question[:80]))
         draft.question = question

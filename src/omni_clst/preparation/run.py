@@ -1,7 +1,7 @@
-"""One preparation: rows -> samples and clips -> what is dropped -> splits -> files and a report.
+"""Prepare one data set: read rows, inspect clips, drop and flag, split, write samples and a report.
 
-Rows are read once and spooled, so that memory holds a few words a row and a fingerprint a clip, whatever the clips weigh.
-What was decoded is never decoded again: a run that was killed goes on, and writes what an undisturbed one writes.
+Rows are read once and spooled to a file, so that memory grows only by a few words per row and a fingerprint per clip. Every
+clip is decoded once: a killed run continues when started again, and writes the same files as an uninterrupted one.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from .comparisons import Comparisons
 from .config import PrepareConfig
 from .overlap import BenchmarkContent, read_benchmarks
 from .page import AuditSummary
-from .report import Tally, below, summarise, write_report
+from .report import RuleCounter, relative_path, summarise, write_report
 from .rows import RowSpool, spooled_sample
 from .rules import CHANGED, RULES, Dropped
 from .shared_sound import find_shared_sound
@@ -29,19 +29,19 @@ SPLIT_FILES = {"train": "samples.jsonl", "valid": "valid.jsonl", "held_out": "he
 
 
 class Preparation:
-    """One data set on its way from a checked config to its files."""
+    """The preparation of one data set, from a checked config."""
 
     def __init__(self, config: PrepareConfig):
         self.config = config
         self.output = require_writable(Path(config.output))
         self.work = require_writable(self.output / ".work")
         self.flac_folder = self.output / "audio"
-        for torn in self.output.rglob(".*.part"):  # a kill left them
-            torn.unlink()
+        for partial in self.output.rglob(".*.part"):  # of a killed run
+            partial.unlink()
         self.num_workers = config.num_workers or os.cpu_count() or 1
         self.is_benchmark = config.source in BENCHMARKS
-        self.tally = Tally(drops=not self.is_benchmark)
-        self.uses: Counter[str] = Counter()  # rows of every clip
+        self.rule_counter = RuleCounter(drops=not self.is_benchmark)
+        self.uses: Counter[str] = Counter()  # clip -> number of rows
         self.prompt_tokens: list[int] = []
         self.encoder = _make_encoder(config)
         self.spool = RowSpool(config, self.work, self.flac_folder, self.num_workers)
@@ -56,18 +56,18 @@ class Preparation:
         return summary
 
     def _inspect_clips(self) -> None:
-        """Inspect all clips, the benchmarks' too, and find what they have in common."""
-        own = sorted({row["clip"] for _, row in read_jsonl(self.spool.path) if row.get("clip")})
-        self.theirs = BenchmarkContent() if self.is_benchmark else read_benchmarks(self.config.against)
+        """Inspect all clips, the benchmarks' too, and find which of them share sound."""
+        clips = sorted({row["clip"] for _, row in read_jsonl(self.spool.path) if row.get("clip")})
+        self.benchmarks = BenchmarkContent() if self.is_benchmark else read_benchmarks(self.config.against)
         audit = ClipAudit(self.work, self.flac_folder, self.num_workers)
-        found = audit.inspect([*own, *self.theirs.clips])
-        self.inspections = {path: found[path] for path in own}
-        theirs = {path: found[path] for path in self.theirs.clips}
+        inspections = audit.inspect([*clips, *self.benchmarks.clips])
+        self.inspections = {path: inspections[path] for path in clips}
+        of_benchmarks = {path: inspections[path] for path in self.benchmarks.clips}
         comparisons = Comparisons(self.work, self.num_workers)
-        self.shared = find_shared_sound(self.inspections, theirs, self.theirs.clips, comparisons)
+        self.shared = find_shared_sound(self.inspections, of_benchmarks, self.benchmarks.clips, comparisons)
 
     def _write_splits(self) -> dict[str, int]:
-        """Decide every row, spool what stays, part it and write the splits; returns rows by split."""
+        """Drop rows, spool the others, split them and write the splits; returns the number of rows by split."""
         kept = self.work / "kept.jsonl"
         links: list[tuple] = []
         listed: dict[str, list[dict]] = {"dropped": [], "flagged": []}
@@ -86,7 +86,7 @@ class Preparation:
         return {name: parts.count(name) for name in SPLIT_FILES if name in parts}
 
     def _kept_rows(self, links: list[tuple], listed: dict[str, list[dict]]) -> Iterator[dict]:
-        """Rows of the samples that stay; notes what links them, lists what ends or flags a row, and tallies all rules."""
+        """Rows of the samples that are kept; fills `links` and `listed`, and counts all rules."""
         seen: set[bytes] = set()
         ids: set[str] = set()
         for _, row in read_jsonl(self.spool.path):
@@ -98,13 +98,13 @@ class Preparation:
                 key = hashlib.sha256(f"{sample.audio_path}\n{question}".encode()).digest()
                 if key in seen and not self.is_benchmark:
                     raise Dropped("the same question about the same clip", sample.question)
-            except Dropped as end:
-                self.tally.note(end.rule, row["place"], end.value)
-                listed["dropped"].append({"place": row["place"], "rule": end.rule, "value": end.value})
+            except Dropped as dropped:
+                self.rule_counter.note(dropped.rule, row["place"], dropped.value)
+                listed["dropped"].append({"place": row["place"], "rule": dropped.rule, "value": dropped.value})
                 continue
             seen.add(key)
             for rule, value in notes:
-                self.tally.note(rule, row["place"], value)
+                self.rule_counter.note(rule, row["place"], value)
                 if RULES.get(rule) != CHANGED:
                     listed["flagged"].append({"place": row["place"], "rule": rule, "value": value})
             sample = _with_id(sample, ids, self.config.audio_root)
@@ -116,16 +116,16 @@ class Preparation:
             yield sample.to_row()
 
     def _decide(self, sample: AudioQASample, row: dict) -> tuple[AudioQASample, list[tuple[str, str]]]:
-        """The sample with the clip that it will name, and what is to be noted; raises `Dropped`."""
+        """The sample with the path of its clip, and its notes (rule, value); raises `Dropped`."""
         clip, notes = row["clip"], [tuple(note) for note in row["notes"]]
         if clip is None:  # a benchmark's row without one
             return sample, notes
         self.uses[clip] += 1
-        for trouble in (*faults_of_clip(self.inspections[clip], self.config), *self._overlaps(sample, clip)):
-            is_overlap = trouble[0].endswith("in a benchmark")
+        for problem in (*problems_of_clip(self.inspections[clip], self.config), *self._overlaps(sample, clip)):
+            is_overlap = problem[0].endswith("in a benchmark")
             if not (self.is_benchmark or (self.config.keep_overlap and is_overlap)):
-                raise Dropped(*trouble)
-            notes.append(trouble)
+                raise Dropped(*problem)
+            notes.append(problem)
         notes += self._shares(clip)
         first = clip if self.is_benchmark else self.shared.first_name[clip]
         if first != clip:
@@ -136,11 +136,11 @@ class Preparation:
     def _overlaps(self, sample: AudioQASample, clip: str) -> Iterator[tuple[str, str]]:
         if clip in self.shared.in_benchmark:
             yield "clip is in a benchmark", f"{self._name(clip)} is {self.shared.in_benchmark[clip]}"
-        if their := self.theirs.with_question(sample):
-            yield "question is in a benchmark", f"{sample.question[:80]!r} is {their}"
+        if benchmark_row := self.benchmarks.row_with_question(sample):
+            yield "question is in a benchmark", f"{sample.question[:80]!r} is {benchmark_row}"
 
     def _shares(self, clip: str) -> list[tuple[str, str]]:
-        """What else holds a part of this clip, or the whole of it."""
+        """(rule, value) for clips of the set and of benchmarks that share a part of their sound with this clip."""
         listed = {
             "clip is a part of another, or holds it": list(map(self._name, self.shared.contained.get(clip, ()))),
             "clip shares sound with a benchmark": self.shared.with_benchmark.get(clip, ()),
@@ -148,28 +148,28 @@ class Preparation:
         return [(rule, f"{self._name(clip)} and {', '.join(others)}") for rule, others in listed.items() if others]
 
     def _name(self, clip: str) -> str:
-        return below(clip, self.config.audio_root)
+        return relative_path(clip, self.config.audio_root)
 
     def _count_tokens(self, sample: AudioQASample, inspection: Inspection | None) -> None:
-        """Note the length of the sample's prompt, where a model's tokenizer was named."""
+        """Record the length of the sample's prompt in tokens, if a model was given."""
         if self.encoder is not None and inspection is not None:
             text = self.encoder.prompt_text(sample, 1)
             self.prompt_tokens.append(len(self.encoder.token_ids(text)) - 1 + inspection.audio_tokens)
 
 
-def faults_of_clip(found: Inspection, config: PrepareConfig) -> list[tuple[str, str]]:
-    """(rule, value) of a clip that no model can learn from."""
-    if found.rule is not None:
-        return [(found.rule, found.reason or "")]
-    if found.seconds < config.min_audio_seconds:
-        return [("clip is too short", f"{found.seconds:g} s")]
-    if found.seconds > config.max_audio_seconds:
-        return [("clip is too long", f"{found.seconds:g} s")]
+def problems_of_clip(clip: Inspection, config: PrepareConfig) -> list[tuple[str, str]]:
+    """(rule, value) of a clip that cannot be used for training."""
+    if clip.rule is not None:
+        return [(clip.rule, clip.reason or "")]
+    if clip.seconds < config.min_audio_seconds:
+        return [("clip is too short", f"{clip.seconds:g} s")]
+    if clip.seconds > config.max_audio_seconds:
+        return [("clip is too long", f"{clip.seconds:g} s")]
     return []
 
 
 def _make_encoder(config: PrepareConfig):
-    """Counts prompt tokens with a model's own tokenizer, where one is named."""
+    """An encoder with the tokenizer of the model in the settings, to count prompt tokens; None without a model."""
     if config.model is None:
         return None
     from ..data.encoder import OmniEncoder
@@ -184,7 +184,7 @@ def _make_encoder(config: PrepareConfig):
 
 
 def _with_id(sample: AudioQASample, taken: set[str], audio_root: str) -> AudioQASample:
-    """Its own id where that is free, else one made from the row."""
+    """The sample with its id, or with one made from the row if it has none or the id is taken."""
     if sample.id and sample.id not in taken:
         return sample
-    return replace(sample, id=make_sample_id(below(sample.audio_path, audio_root), sample.question, sample.choices))
+    return replace(sample, id=make_sample_id(relative_path(sample.audio_path, audio_root), sample.question, sample.choices))

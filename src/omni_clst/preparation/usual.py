@@ -1,4 +1,4 @@
-"""The usual sets of a data folder: each prepared on its own, then those that train joined into one source file."""
+"""Prepare all known data sets below a data folder, then join the training sets into one source file."""
 
 from pathlib import Path
 
@@ -24,16 +24,16 @@ OUTPUTS = {"train": "source.jsonl", "valid": "valid.jsonl", "held_out": "held_ou
 
 
 def prepare_usual(argv: list[str]) -> None:
-    """Prepare what lies under --data_root; the other arguments are those of `PrepareConfig`."""
+    """Prepare the sets under --data_root; the other arguments are those of `PrepareConfig`."""
     given, problems = parse_arguments(argv)
     if problems:
         raise InputError("; ".join(problems))
     root = Path(given.pop("data_root", [str(REPOSITORY / "data")])[-1]).absolute()
-    found = [source for source in FOLDERS if _is_there(root, source)]
-    if not found:
-        wanted = ", ".join(f"{folder}/" for folder in dict.fromkeys(FOLDERS.values()))
-        raise InputError(f"{root}: holds none of {wanted}; data/README.md says what goes there")
-    configs = [_config_of(source, root, given) for source in found]  # all of them, before the first is begun
+    sources = [source for source in FOLDERS if _exists(root, source)]
+    if not sources:
+        folders = ", ".join(f"{folder}/" for folder in dict.fromkeys(FOLDERS.values()))
+        raise InputError(f"{root}: has none of {folders}; data/README.md says what goes there")
+    configs = [_config_of(source, root, given) for source in sources]  # check all before the first is prepared
     training, empty = [], []
     for config in configs:
         say(f"== {config.source}, from {config.input}")
@@ -54,12 +54,12 @@ def prepare_usual(argv: list[str]) -> None:
     if training:
         join(training, root)
     if empty:
-        say(f"no row is left of {', '.join(empty)}: see above, and dropped.jsonl in {root / 'prepared'}/<set>")
+        say(f"no row remains of {', '.join(empty)}: see above, and dropped.jsonl in {root / 'prepared'}/<set>")
     if empty and not training:
         raise InputError(f"{root}: no set has a row to train on")
 
 
-def _is_there(root: Path, source: str) -> bool:
+def _exists(root: Path, source: str) -> bool:
     folder = root / FOLDERS[source]
     if source not in BENCHMARKS:
         return folder.is_dir()
@@ -68,16 +68,15 @@ def _is_there(root: Path, source: str) -> bool:
 
 
 def _config_of(source: str, root: Path, given: dict[str, list[str]]) -> PrepareConfig:
-    own = {"source": source, "input": root / FOLDERS[source], "output": root / "prepared" / source}
-    words = own | {"audio_root": root, "against": root} | {key: values[-1] for key, values in given.items()}
+    of_set = {"source": source, "input": root / FOLDERS[source], "output": root / "prepared" / source}
+    words = of_set | {"audio_root": root, "against": root} | {key: values[-1] for key, values in given.items()}
     return load_config(PrepareConfig, [word for key, value in words.items() for word in (f"--{key}", str(value))])
 
 
 def join(training: list[Preparation], root: Path) -> None:
-    """Put the samples of all sets into source.jsonl, and their splits beside it.
+    """Write the samples of all sets to source.jsonl, and their splits beside it.
 
-    A question about a clip that an earlier set has too is taken once; clips and questions that two sets share stay on
-    one side.
+    A question about a clip that is in several sets is taken once; clips and questions that sets share are in one split.
     """
     config = training[0].config
     shared = _shared_sound(training, root)
@@ -99,15 +98,15 @@ def join(training: list[Preparation], root: Path) -> None:
         if chosen or name == "train":
             write_samples(root / file, chosen, config.audio_root)
             say(f"{root / file}: {len(chosen)} samples")
-    say(f"{rows - len(samples)} of {rows} samples stood in two sets and were taken once")
+    say(f"{rows - len(samples)} of {rows} samples were in two sets and are taken once")
 
 
 def _shared_sound(training: list[Preparation], root: Path) -> SharedSound:
-    """What the clips of all sets have in common, each under the name that samples know it by."""
-    found: dict[str, Inspection] = {}
+    """The sound that the clips of all sets share; clips are named by the path in samples."""
+    inspections: dict[str, Inspection] = {}
     for preparation in training:
         for path, inspection in preparation.inspections.items():
-            found[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
+            inspections[str(preparation.flac_folder / inspection.flac) if inspection.flac else path] = inspection
     of_sets = [preparation.work for preparation in training]
     comparisons = Comparisons(root / "prepared" / ".work", training[0].num_workers, of_sets)
-    return find_shared_sound(found, {}, {}, comparisons)
+    return find_shared_sound(inspections, {}, {}, comparisons)

@@ -1,4 +1,4 @@
-"""Worker processes for what is done to every clip."""
+"""Run a function over clips in worker processes."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tqdm import tqdm
 
-CLIPS_A_WRITE = 64
+RESULTS_PER_YIELD = 64
 
 
 def make_pool(num_workers: int) -> ProcessPoolExecutor:
@@ -25,18 +25,18 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_in_workers(function: Callable, jobs: list[tuple], what: str, num_workers: int) -> Iterator[list]:
-    """Results in the jobs' order, some at a time, so that the caller can write down what is done."""
+def run_in_workers(function: Callable, jobs: list[tuple], label: str, num_workers: int) -> Iterator[list]:
+    """Yield results in the jobs' order, in lists, so that the caller can save them; `label` names the progress bar."""
     if not jobs:
         return
-    bar = tqdm(total=len(jobs), desc=what, unit="file", delay=5)
+    bar = tqdm(total=len(jobs), desc=label, unit="file", delay=5)
     with make_pool(num_workers) as pool, bar:
-        done = []
+        results = []
         for result in pool.map(function, *zip(*jobs, strict=True), chunksize=8):
             bar.update()
-            done.append(result)
-            if len(done) == CLIPS_A_WRITE:
-                yield done
-                done = []
-        if done:
-            yield done
+            results.append(result)
+            if len(results) == RESULTS_PER_YIELD:
+                yield results
+                results = []
+        if results:
+            yield results

@@ -1,1 +1,1 @@
-"""Tables and pictures of what was measured."""
+"""Tables and pictures of scores, curricula and training runs."""

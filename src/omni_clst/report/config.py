@@ -8,4 +8,4 @@ from ..fields import FilePath, Settings
 class ReportConfig(Settings):
     """The folder to report on."""
 
-    folder: FilePath = Field(description="scores and GRPO runs below it are reported; the first word says it too")
+    folder: FilePath = Field(description="scores and GRPO runs below it are reported; also as first word")

@@ -1,4 +1,4 @@
-"""How a GRPO run went: accuracy and think rate along the curriculum by level, from the completions that it wrote."""
+"""Plot the course of a GRPO run: accuracy and think rate by level over the steps, from `completions.jsonl`."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from .curriculum_picture import running_mean
 from .style import INK, LEVEL_COLOURS, NO_LEVEL, TWO_PANELS, in_our_style, save
 
 PANELS = (("correct", "accuracy", "Accuracy, sampled (%)"), ("think", "think_rate", "Answers with a thought (%)"))
-REACH_SHARE = 0.03  # of the steps: how far a mean reaches to either side
+HALF_WINDOW_SHARE = 0.03  # of the steps: half the window of the running mean
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def read_course(run_dir: Path) -> dict[str, dict[int, list[dict]]]:
-    """What was written, as level -> optimiser step -> rows; levels from easy to hard."""
+    """The completions as level -> optimiser step -> rows; levels from easy to hard."""
     course: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for _, row in read_jsonl(run_dir / "completions.jsonl"):
         course[row["level"]][row["step"]].append(row)
@@ -29,19 +29,19 @@ def read_course(run_dir: Path) -> dict[str, dict[int, list[dict]]]:
 
 
 def read_evaluations(run_dir: Path) -> list[dict]:
-    """The lines of `metrics.jsonl` that hold an evaluation."""
+    """The lines of `metrics.jsonl` that are evaluations."""
     metrics = run_dir / "metrics.jsonl"
     return [row for _, row in read_jsonl(metrics) if "eval_accuracy" in row] if metrics.exists() else []
 
 
-def draw_course(run_dir: Path, path: Path) -> None:
-    """Draw a run's `make_figure` into a PNG."""
+def plot_course(run_dir: Path, path: Path) -> None:
+    """Save a run's `make_figure` as a PNG."""
     save(make_figure(run_dir), path)
 
 
 @in_our_style
 def make_figure(run_dir: Path) -> Figure:
-    """A line a level over the run's steps, sliding means; dots where the held-out questions were answered greedily."""
+    """A running mean per level over the run's steps; dots for the greedy evaluations on held-out questions."""
     course, evaluations = read_course(run_dir), read_evaluations(run_dir)
     figure = Figure(figsize=TWO_PANELS)
     panels = figure.subplots(1, 2)
@@ -49,9 +49,9 @@ def make_figure(run_dir: Path) -> Figure:
         for level, steps in course.items():
             _draw_level(axis, level, steps, of_row)
         if evaluations:
-            places = [row["step"] for row in evaluations]
+            steps_of = [row["step"] for row in evaluations]
             values = [100 * row[f"eval_{of_evaluation}"] for row in evaluations]
-            axis.plot(places, values, "o", color=INK, markersize=6, label="held out, greedy", zorder=3)
+            axis.plot(steps_of, values, "o", color=INK, markersize=6, label="held out, greedy", zorder=3)
         axis.set(title=title, xlabel="optimiser step", ylim=(-3, 105))
         axis.grid(axis="y")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -59,9 +59,9 @@ def make_figure(run_dir: Path) -> Figure:
 
 
 def _draw_level(axis: Axes, level: str, steps: dict[int, list[dict]], of_row: str) -> None:
-    """A point a step, pale, and their sliding mean."""
-    places = sorted(steps)
-    values = [100 * sum(bool(row[of_row]) for row in steps[step]) / len(steps[step]) for step in places]
+    """A pale point per step, and their running mean."""
+    x = sorted(steps)
+    values = [100 * sum(bool(row[of_row]) for row in steps[step]) / len(steps[step]) for step in x]
     colour = LEVEL_COLOURS.get(level, NO_LEVEL)
-    axis.plot(places, values, ".", color=colour, alpha=0.3, markersize=5, markeredgewidth=0)
-    axis.plot(places, running_mean(values, round(REACH_SHARE * len(places))), color=colour, linewidth=2, label=level)
+    axis.plot(x, values, ".", color=colour, alpha=0.3, markersize=5, markeredgewidth=0)
+    axis.plot(x, running_mean(values, round(HALF_WINDOW_SHARE * len(x))), color=colour, linewidth=2, label=level)

@@ -1,4 +1,4 @@
-"""What became of the samples of a curriculum, as text."""
+"""Describe a curriculum as text: levels, samples left out and held out, and the shares of those chosen."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ MODELS = {"base_pass_rate": "base", "sft_pass_rate": "SFT model"}  # name in `ex
 
 
 def describe_curriculum(curriculum: Curriculum, config: "CurriculumConfig") -> str:
-    """Who was right, what became of each level's samples (a row's counts add up), and what else there is to say."""
-    parts = [_who_was_right(curriculum.graded, config.right_from), _levels(curriculum), _notes(curriculum, config)]
+    """The table of both models' answers, the table of levels, and notes."""
+    parts = [_answers_table(curriculum.graded, config.right_from), _levels_table(curriculum), _notes(curriculum, config)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _who_was_right(graded: list[AudioQASample], right_from: float) -> str:
-    """The cross table of both models' verdicts."""
+def _answers_table(graded: list[AudioQASample], right_from: float) -> str:
+    """The cross table of both models' right and wrong answers."""
     counts = Counter(tuple(sample.extra[name] >= right_from for name in MODELS) for sample in graded)
     title = f"{len(graded)} samples answered by both models (right: pass rate of at least {right_from:g})"
     rows = []
@@ -31,9 +31,9 @@ def _who_was_right(graded: list[AudioQASample], right_from: float) -> str:
     return f"{title}\n\n{make_table(['', 'SFT right', 'SFT wrong'], rows)}"
 
 
-def _levels(curriculum: Curriculum) -> str:
-    """A row a level; samples = left out + held out + beside them (other samples of their clips) + available."""
-    heads = ("level", "samples", "left out", "held out", "beside them", "available", "chosen", "share", "base right",
+def _levels_table(curriculum: Curriculum) -> str:
+    """A row per level; samples = left out + held out + beside them (other samples of their clips) + available."""
+    header = ("level", "samples", "left out", "held out", "beside them", "available", "chosen", "share", "base right",
              "SFT right", "with thought")  # fmt: skip
     rows = []
     for level in (*EASY_TO_HARD, "all"):
@@ -51,18 +51,18 @@ def _levels(curriculum: Curriculum) -> str:
             _mean([bool((sample.think or "").strip()) for sample in chosen]),
         )
         rows.append((level, *map(str, numbers), *("-" if x is None else f"{100 * x:.1f} %" for x in shares)))
-    return make_table(heads, rows)
+    return make_table(header, rows)
 
 
 def _notes(curriculum: Curriculum, config: "CurriculumConfig") -> str:
-    """Reasons for leaving out, places filled by other levels, a file that is smaller than asked for, what is held out."""
+    """Reasons for leaving samples out, places filled by other levels, a file smaller than `size`, held-out samples."""
     notes = [f"left out: {count} ({reason})" for reason, count in sorted(Counter(curriculum.left_out.values()).items())]
     chosen = Counter(sample.level for sample in curriculum.chosen)
     over = {level: chosen[level] - places for level, places in quotas(config.mix, config.size).items()}
     lacking = ", ".join(f"{-count} {level}" for level, count in over.items() if count < 0)
     filled = ", ".join(f"{count} {level}" for level, count in over.items() if count > 0)
     if lacking:
-        notes.append(f"too few of their level: {lacking}; {f'filled by {filled}' if filled else 'left open'}")
+        notes.append(f"too few of their level: {lacking}; {f'filled by {filled}' if filled else 'not filled'}")
     if len(curriculum.chosen) < config.size:
         notes.append(
             f"fewer than the {config.size} asked for: all {len(curriculum.chosen)} available of the levels in the mix"

@@ -1,4 +1,4 @@
-"""The report of a folder: its scores as tables and pictures."""
+"""Write the report of a folder: tables and pictures of its scores and GRPO runs."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from .tables import results_text
 
 
 def write_report(folder: Path, out: Path) -> str:
-    """Write `report.md`, `accuracy.png` and a picture of every GRPO run's course to `out`; returns the text.
+    """Write `report.md`, `accuracy.png` and a picture of every GRPO run to `out`; returns the tables.
 
     Raises `InputError` for a folder with neither scores nor such a run.
     """
-    from .course_picture import draw_course, find_runs
-    from .pictures import draw
+    from .course_picture import find_runs, plot_course
+    from .pictures import plot_scores
 
     results, runs = collect(folder), find_runs(folder)
     if not results and not runs:
@@ -25,12 +25,12 @@ def write_report(folder: Path, out: Path) -> str:
     text, pictures = "", []
     if results:
         text = results_text(results)
-        draw(results, out / "accuracy.png")
+        plot_scores(results, out / "accuracy.png")
         pictures.append("![accuracy by kind](accuracy.png)")
     for run_dir in runs:
         name = str(run_dir.resolve().relative_to(folder.resolve().parent))
         picture = f"course-{name.replace('/', '-')}.png"
-        draw_course(run_dir, out / picture)
-        pictures.append(f"How the training of {name} went:\n\n![course of {name}]({picture})")
+        plot_course(run_dir, out / picture)
+        pictures.append(f"Training of {name}:\n\n![course of {name}]({picture})")
     write_text(out / "report.md", "\n\n".join([f"# Results under {folder.name}", text.rstrip(), *pictures]) + "\n")
     return text

@@ -1,4 +1,4 @@
-"""The scores below a folder, with what every model answered and thought."""
+"""Collect the scores below a folder, with every model's answers and thoughts, and compare them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ DEPTHS = ("shallow", "deep")
 
 @dataclass(frozen=True)
 class Answer:
-    """One scored answer; `kind` is the question's sub-category, both it and `depth` None where the benchmark has none."""
+    """One scored answer; `kind` is the question's sub-category; it and `depth` are None where the benchmark has none."""
 
     benchmark: str
     id: str
     official: bool
     strict: bool
-    thinks: bool
+    has_thought: bool
     tokens: int
     kind: str | None
     depth: str | None
 
 
 class Condition(NamedTuple):
-    """Which model, which audio (a key of `AUDIO_SOURCES`), and whether it could think (a key of `THOUGHT`)."""
+    """The model, its audio source (a key of `AUDIO_SOURCES`), and its freedom to think (a key of `THOUGHT`)."""
 
     model: str
     audio: str
@@ -35,7 +35,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """A benchmark's answers under one condition; the name says so where only the first rows were answered."""
+    """A benchmark's answers under one condition; `benchmark` includes the limit where only the first rows were answered."""
 
     condition: Condition
     benchmark: str
@@ -43,7 +43,7 @@ class Result:
 
 
 def collect(folder: Path) -> list[Result]:
-    """Every scored benchmark under `folder`, a model's together; models and their results stand oldest first."""
+    """Every scored benchmark under `folder`, grouped by model; models and their results are ordered from the oldest."""
     files = sorted(folder.glob("**/infer/*/scores.json"), key=lambda path: path.stat().st_mtime)
     results = [_read_result(folder, file) for file in files]
     models = list(dict.fromkeys(result.condition.model for result in results))
@@ -59,8 +59,8 @@ def _read_result(folder: Path, file: Path) -> Result:
         if verdict["id"] not in predictions:
             raise InputError(f"{verdicts}:{number}: {verdict['id']!r} is not in predictions.jsonl beside it")
         answers.append(_read_answer(benchmark, verdict, predictions[verdict["id"]]))
-    asked = settings["prompt"]["asks_for_tags"]
-    thought = settings.get("thought", "free") if asked else "unasked"
+    asks_for_thought = settings["prompt"]["asks_for_tags"]
+    thought = settings.get("thought", "free") if asks_for_thought else "unasked"
     limit = settings.get("limit")
     model = file.parents[2]
     name = folder.resolve().name if model == folder else str(model.relative_to(folder))
@@ -78,7 +78,7 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
         id=verdict["id"],
         official=bool(verdict["official"]),
         strict=bool(verdict["strict"]),
-        thinks=bool(prediction.get("think")),
+        has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
         kind=groups.get("sub-category"),
         depth=groups.get("depth"),
@@ -86,17 +86,17 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
 
 
 def accuracy(answers: Iterable[Answer]) -> float | None:
-    """Percent right by the official rule; None of no answers."""
+    """Percent right by the official rule; None for no answers."""
     return percent([answer.official for answer in answers])
 
 
 def think_rate(answers: Iterable[Answer]) -> float | None:
-    """Percent of the answers that came with a thought; None of no answers."""
-    return percent([answer.thinks for answer in answers])
+    """Percent of the answers with a thought that is not empty; None for no answers."""
+    return percent([answer.has_thought for answer in answers])
 
 
 def percent(flags: list[bool]) -> float | None:
-    """The share that is true, in percent; None of none."""
+    """The share of true values, in percent; None for an empty list."""
     return 100.0 * sum(flags) / len(flags) if flags else None
 
 
@@ -104,36 +104,36 @@ def pool(results: list[Result]) -> dict[Condition, list[Answer]]:
     """The answers of every condition over all benchmarks; a question that was answered twice counts once."""
     pooled: dict[Condition, dict[tuple[str, str], Answer]] = {}
     for result in results:
-        mine = pooled.setdefault(result.condition, {})
-        mine |= {(answer.benchmark, answer.id): answer for answer in result.answers}
+        of_condition = pooled.setdefault(result.condition, {})
+        of_condition |= {(answer.benchmark, answer.id): answer for answer in result.answers}
     return {condition: list(answers.values()) for condition, answers in pooled.items()}
 
 
 def of_depth(answers: Iterable[Answer], depth: str | None) -> list[Answer]:
-    """The answers to questions of a depth; all of them for None."""
+    """The answers to questions of a depth; all answers for None."""
     return [answer for answer in answers if depth in (None, answer.depth)]
 
 
-def thinks_freely(condition: Condition) -> bool:
-    """True for a model that gets the clip and may think or not: as it is when it is used."""
+def is_standard(condition: Condition) -> bool:
+    """True for normal use: the model gets the clip, and the thought is not forced empty."""
     return condition.audio == "real" and condition.thought != "empty"
 
 
 def compare(pooled: dict[Condition, list[Answer]], field: str) -> dict[str, dict[str, list[Answer]]]:
-    """What changes with one field of the condition, all else as usual: model -> value -> answers to the same questions.
+    """Answers to the same questions when one field of the standard condition varies: model -> value -> answers.
 
-    `field` is audio or thought; models that were measured in one way alone are left out.
+    `field` is audio or thought; models with only one value are left out.
     """
-    usual = {condition.model: condition for condition in pooled if thinks_freely(condition)}
-    found: dict[str, dict[str, list[Answer]]] = {model: {} for model in usual}
+    standard = {condition.model: condition for condition in pooled if is_standard(condition)}
+    varied: dict[str, dict[str, list[Answer]]] = {model: {} for model in standard}
     for condition, answers in pooled.items():
         value = getattr(condition, field)
-        if condition.model in usual and condition == usual[condition.model]._replace(**{field: value}):
-            found[condition.model][value] = answers
-    return {model: _same_questions(ways) for model, ways in found.items() if len(ways) > 1}
+        if condition.model in standard and condition == standard[condition.model]._replace(**{field: value}):
+            varied[condition.model][value] = answers
+    return {model: _same_questions(by_value) for model, by_value in varied.items() if len(by_value) > 1}
 
 
-def _same_questions(ways: dict[str, list[Answer]]) -> dict[str, list[Answer]]:
-    """Only the questions that were answered in every way: a look at the first rows is not held against a whole run."""
-    shared = set.intersection(*({(a.benchmark, a.id) for a in answers} for answers in ways.values()))
-    return {way: [a for a in answers if (a.benchmark, a.id) in shared] for way, answers in ways.items()}
+def _same_questions(by_value: dict[str, list[Answer]]) -> dict[str, list[Answer]]:
+    """Only the questions answered under every value, since some may have been limited to the first rows."""
+    shared = set.intersection(*({(a.benchmark, a.id) for a in answers} for answers in by_value.values()))
+    return {value: [a for a in answers if (a.benchmark, a.id) in shared] for value, answers in by_value.items()}

@@ -1,4 +1,4 @@
-"""How pictures look: colours, sizes, letters and frames, and how they are saved."""
+"""The common style of all pictures: colours, sizes, fonts, axes, resolution."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from matplotlib.figure import Figure
 MODEL_COLOURS = ("#a3a9b0", "#4c8bb8", "#c4633f", "#6a9f58", "#8d6cab", "#d1a13f", "#7f5f4a", "#3f9c9c")
 DEPTH_COLOURS = {"shallow": MODEL_COLOURS[1], "deep": MODEL_COLOURS[2]}
 LEVEL_COLOURS = {"easy": "#4f9d5d", "medium": "#dd9a2b", "hard": "#c4534a"}
-LEVEL_BANDS = {"easy": "#e3f1e3", "medium": "#fdf1d6", "hard": "#fae1de"}  # behind lines
+LEVEL_BANDS = {"easy": "#e3f1e3", "medium": "#fdf1d6", "hard": "#fae1de"}  # backgrounds
 NO_LEVEL = MODEL_COLOURS[1]
-INK = "#333333"  # what belongs to no series
-PASS_RATE_LINES = {  # name in `extra` -> of the base wide, so that both show where they meet
+INK = "#333333"  # for elements that belong to no series
+PASS_RATE_LINES = {  # by name in `extra`; the base's is wider, so that both are visible where they overlap
     "base_pass_rate": {"color": MODEL_COLOURS[0], "linewidth": 4.5},
     "sft_pass_rate": {"color": "#1f5fa8", "linewidth": 2.0},
 }
 TWO_PANELS = (11.0, 4.0)  # inches
-SMALL, LABEL = 7, 9  # points: figures on thin bars, labels of bars
+SMALL, LABEL = 7, 9  # font sizes in points: numbers on narrow bars, labels of bars
 DPI = 120
 
-# a decorator for whatever draws: these settings are read where axes and legends are made
+# a decorator for plotting functions: matplotlib reads these settings when axes and legends are created
 in_our_style = matplotlib.rc_context(
     {
         "figure.constrained_layout.use": True,
@@ -40,7 +40,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def model_colour(models: list[str], model: str) -> str:
-    """One of the chosen colours; with more models than those, one of a scale."""
+    """One of `MODEL_COLOURS`; with more models than colours, one of a continuous scale."""
     if len(models) <= len(MODEL_COLOURS):
         return MODEL_COLOURS[models.index(model)]
     return to_hex(matplotlib.colormaps["turbo"](models.index(model) / (len(models) - 1)))

@@ -1,4 +1,4 @@
-"""Scores as tables and as sentences."""
+"""Format scores as tables and sentences."""
 
 from ..data.table import make_table
 from .scores import (
@@ -8,11 +8,11 @@ from .scores import (
     Result,
     accuracy,
     compare,
+    is_standard,
     of_depth,
     percent,
     pool,
     think_rate,
-    thinks_freely,
 )
 
 AUDIO_SOURCES = {"real": "the clip", "silence": "silence", "other": "another clip"}
@@ -20,21 +20,21 @@ THOUGHT = {"free": "free", "empty": "forced empty", "unasked": "not asked for"}
 
 
 def results_table(results: list[Result]) -> str:
-    """A Markdown table, one row a condition and benchmark."""
+    """A Markdown table, one row per condition and benchmark."""
     rows = []
     for result in results:
         answers = result.answers
         figures = [accuracy(answers), percent([answer.strict for answer in answers])]
         tokens = sum(answer.tokens for answer in answers) / len(answers)
-        model, *how = _names(result.condition)
+        model, *condition = _names(result.condition)
         cells = [f"{figure:.1f}" for figure in figures] + [f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
-        rows.append([model, result.benchmark, *how, str(len(answers)), *cells])
+        rows.append([model, result.benchmark, *condition, str(len(answers)), *cells])
     header = "model, benchmark, audio, thought, questions, official %, strict %, think rate %, tokens"
     return make_table(header.split(", "), rows, markdown=True)
 
 
 def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
-    """A Markdown table of accuracy and think rate by depth, one row a condition; empty where no benchmark states one."""
+    """A Markdown table of accuracy and think rate by depth, one row per condition; "" where no depth is known."""
     rows = []
     for condition, answers in pooled.items():
         parts = [of_depth(answers, depth) for depth in DEPTHS]
@@ -42,7 +42,7 @@ def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
             cells = [cell for part in parts for cell in (_figure(accuracy(part), 1), _figure(think_rate(part), 0))]
             rows.append([*_names(condition), "/".join(str(len(part)) for part in parts), *cells])
     header = ["model", "audio", "thought", "/".join(DEPTHS)]
-    header += [f"{depth}: {what} %" for depth in DEPTHS for what in ("official", "think rate")]
+    header += [f"{depth}: {metric} %" for depth in DEPTHS for metric in ("official", "think rate")]
     return make_table(header, rows, markdown=True) if rows else ""
 
 
@@ -54,25 +54,30 @@ def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _accuracy(answers: list[Answer]) -> float:
+    """`accuracy` of at least one answer."""
+    return accuracy(answers) or 0.0
+
+
 def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
-    """The gain of the last model over the others, and what every model's thoughts are worth, in points."""
-    free = [(condition.model, answers) for condition, answers in pooled.items() if thinks_freely(condition)]
+    """The gain of the last model over the others, and every model's loss with the thought forced empty, in points."""
+    standard = [(condition.model, answers) for condition, answers in pooled.items() if is_standard(condition)]
     lines = []
-    if len(free) > 1:
-        *others, (last, after) = free
+    if len(standard) > 1:
+        *others, (last, after) = standard
         gains = [
-            f"{accuracy(after) - accuracy(before):+.1f} points over {model} ({accuracy(before):.1f} %)"
+            f"{_accuracy(after) - _accuracy(before):+.1f} points over {model} ({_accuracy(before):.1f} %)"
             for model, before in others
         ]
-        lines.append(f"{last}: {accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
+        lines.append(f"{last}: {_accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
     for model, ways in compare(pooled, "thought").items():
         for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
             free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
             if free:
                 lines.append(
-                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {accuracy(free):.1f} % with thoughts "
-                    f"allowed, {accuracy(forced):.1f} % with the thought forced empty "
-                    f"({accuracy(forced) - accuracy(free):+.1f} points)"
+                    f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {_accuracy(free):.1f} % with thoughts "
+                    f"allowed, {_accuracy(forced):.1f} % with the thought forced empty "
+                    f"({_accuracy(forced) - _accuracy(free):+.1f} points)"
                 )
     return lines
 

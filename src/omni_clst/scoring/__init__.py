@@ -1,1 +1,1 @@
-"""Predictions to scores, and the benchmarks of a checkpoint."""
+"""Score predictions, and run the benchmarks on a checkpoint."""

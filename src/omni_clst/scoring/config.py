@@ -16,11 +16,11 @@ with warnings.catch_warnings():
     class ScoreConfig(Settings):
         """A benchmark, the predictions to score, and where the scores go."""
 
-        benchmark: Annotated[str, OneOf(SCORED)] = Field(description="whose questions were answered")
+        benchmark: Annotated[str, OneOf(SCORED)] = Field(description="the benchmark that was answered")
         meta: ExistingFile = Field(description="the benchmark's metadata file")
-        predictions: ExistingFile = Field(description="a JSON array or JSON Lines, a row an answer")
+        predictions: ExistingFile = Field(description="a JSON array or JSON Lines, one row per answer")
         output: FilePath | None = Field(None, description="write the JSON object here")
-        verdicts: FilePath | None = Field(None, description="write one line a row here: id, official 0|1, strict 0|1")
+        verdicts: FilePath | None = Field(None, description="write one line per row here: id, official 0|1, strict 0|1")
         json: bool = Field(False, description="true prints the JSON object instead of the table")
         allow_missing: bool = Field(
             False, description="true counts rows without a prediction as wrong; else they are an error"

@@ -1,4 +1,4 @@
-"""Predictions files as any program writes them: a JSON array or JSON Lines, the answer under one of three keys."""
+"""Read predictions files of any program: a JSON array or JSON Lines, with the answer under one of three keys."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was answered, by id; `keys` counts the rows by the key that they were read from."""
+    """Answers by id; `keys` counts the rows by the key that their answer was read from."""
 
     outputs: dict[str, object]
     keys: dict[str, int]
     parse_failed: int
-    repeated: int = 0  # rows that stand again with the same answer
+    repeated: int = 0  # rows that repeat an id with the same answer
 
     @property
     def keys_in_words(self) -> str:
@@ -28,15 +28,15 @@ class Predictions:
 
 
 def read_predictions(path: Path | str, benchmark: Benchmark) -> Predictions:
-    """Read predictions; the benchmark's own key goes first, keys that hold a text somewhere before those that never do.
+    """Read predictions; keys that have a text in any row come first, in the benchmark's order, then the others.
 
-    A row's answer is under the first key, in this order, that is there and not null: "" there is an empty answer, also
-    where another key holds the raw text. Raises `InputError` for a row without an id or any of the keys, and for an id
-    that stands twice with different answers.
+    A row's answer is under the first of these keys that it has with a value other than null; "" is an empty answer, even
+    if another key has a text. Raises `InputError` for a row without an id or any of the keys, and for an id that is
+    repeated with another answer.
     """
     rows = list(read_rows(path))
     filled = {key for _, row in rows for key in benchmark.output_keys if _is_text(row.get(key))}
-    order = sorted(benchmark.output_keys, key=lambda key: key not in filled)  # stable: else as the benchmark has them
+    order = sorted(benchmark.output_keys, key=lambda key: key not in filled)  # stable: keeps the benchmark's order
     outputs: dict[str, object] = {}
     places: dict[str, str] = {}
     keys: Counter[str] = Counter()
@@ -51,7 +51,7 @@ def read_predictions(path: Path | str, benchmark: Benchmark) -> Predictions:
         key = next((key for key in present if row[key] is not None), present[0])
         if sample_id in outputs:
             if outputs[sample_id] != row[key]:
-                raise InputError(f"{place}: id {sample_id!r} stands already at {places[sample_id]} with another answer")
+                raise InputError(f"{place}: id {sample_id!r} is used already at {places[sample_id]} with another answer")
             repeated += 1
             continue
         outputs[sample_id], places[sample_id] = row[key], place

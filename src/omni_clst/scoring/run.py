@@ -1,4 +1,4 @@
-"""Benchmarks, answered by a checkpoint and scored: what `infer.py` does."""
+"""Answer benchmarks with a checkpoint and score the answers, for `infer.py`."""
 
 import re
 from dataclasses import replace
@@ -27,11 +27,11 @@ from .scores import format_table, score
 
 
 def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[BenchmarkRows, Questions]]:
-    """Load what is there of the benchmarks asked for and say what is not; raises `InputError` if none is there.
+    """Load the benchmarks of the settings that exist and log the missing ones; raises `InputError` if none exists.
 
-    Every clip is looked at, so that a missing one ends the run before any weight is loaded.
+    Every clip is checked, so that a missing one ends the run before any weights are loaded.
     """
-    found, missing = [], []
+    benchmarks, missing = [], []
     for name in config.benchmarks:
         place = find_benchmark(config.data_root, name)
         if place is None:
@@ -50,16 +50,16 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[Ben
             config.allow_missing_audio or config.dry_run,
             "--allow_missing_audio answers the rest and counts these as wrong",
         )
-        found.append((rows, questions))
-    if not found:
+        benchmarks.append((rows, questions))
+    if not benchmarks:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
     for line in missing:
         say(f"left out: {line}")
-    return found
+    return benchmarks
 
 
 def output_folder(config: InferConfig) -> Path:
-    """`infer/` in the checkpoint's folder; runs/infer/<name> for a Hub id."""
+    """The folder in the settings, else `infer/` in the checkpoint's folder; for a Hub id runs/infer/<name>."""
     if config.output:
         return Path(config.output)
     if Path(config.model).is_dir():
@@ -68,14 +68,14 @@ def output_folder(config: InferConfig) -> Path:
 
 
 def folder_name(config: InferConfig, benchmark: str) -> str:
-    """The benchmark's name, then the audio source where it is not the clips, a forced empty thought, and a row limit."""
+    """The benchmark's name, followed by settings that differ from the default: audio source, empty thought, limit."""
     words = [benchmark] + ([config.audio] if config.audio != "real" else [])
     words += ["empty_thought"] if config.thought == "empty" else []
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
 
 
 def open_folders(run: AnsweringRun, config: InferConfig, benchmarks: list[tuple[BenchmarkRows, Questions]]):
-    """The folders for the benchmarks' answers, checked, in their order."""
+    """The checked folders for the answers to the benchmarks, in their order."""
     settings = {"audio": config.audio, "limit": config.limit}
     return [
         run.open_folder(
@@ -89,12 +89,12 @@ def open_folders(run: AnsweringRun, config: InferConfig, benchmarks: list[tuple[
 def answer_and_score(
     run: AnsweringRun, config: InferConfig, rows: BenchmarkRows, questions: Questions, folder: AnswerFolder
 ) -> None:
-    """Answer what is not answered yet; rank 0 writes predictions and scores and prints the table."""
+    """Answer unanswered questions; rank 0 writes predictions and scores and prints the table."""
     remarks = describe_clips(questions.readable, config.max_audio_seconds)
-    thought = ", every thought left empty" if config.thought == "empty" else ""
+    thought = ", thoughts forced empty" if config.thought == "empty" else ""
     say(f"{questions.name}: {len(questions.samples)} questions, {config.audio} audio{thought}{remarks}")
     if questions.unreadable:
-        _say_lost("cannot be used", questions.unreadable)
+        _log_failures("cannot be used", questions.unreadable)
 
     def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
         groups = {group: sample.extra.get(group) for group in rows.groups}
@@ -104,14 +104,14 @@ def answer_and_score(
     if process_rank() == 0:
         without = questions.unreadable | folder.failed()
         if without:
-            _say_lost("could not be asked", without)
+            _log_failures("could not be asked", without)
         others = {key: _unreadable_row(key, reason) for key, reason in without.items()}
-        _report(rows, folder.write_whole("predictions.jsonl", questions.samples, others))
+        _report(rows, folder.join_parts("predictions.jsonl", questions.samples, others))
     wait_for_all()
 
 
-def _say_lost(how: str, reasons: dict[str, str]) -> None:
-    say(f"  {len(reasons)} rows {how} and count as wrong: {'; '.join(list(reasons.values())[:3])}")
+def _log_failures(problem: str, reasons: dict[str, str]) -> None:
+    say(f"  {len(reasons)} rows {problem} and count as wrong: {'; '.join(list(reasons.values())[:3])}")
 
 
 def _unreadable_row(sample_id: str, reason: str) -> dict:
@@ -119,7 +119,7 @@ def _unreadable_row(sample_id: str, reason: str) -> dict:
 
 
 def _report(rows: BenchmarkRows, predictions: Path) -> None:
-    """Score the predictions and print the table; a benchmark without answers becomes a submission file."""
+    """Score the predictions and print the table; for a benchmark without answers write a submission file."""
     answers = read_predictions(predictions, rows.benchmark)
     if not rows.benchmark.has_answers:
         write_json(
@@ -136,17 +136,17 @@ def _report(rows: BenchmarkRows, predictions: Path) -> None:
 
 
 def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: list[Questions]) -> None:
-    """Print questions, tokens and memory of the run without loading weights."""
+    """Print the number of questions, prompt tokens and memory of the run, without loading weights."""
     size = measure_model(checkpoint.full_model, None, 0)
-    lengths_of_all = [length for benchmark in benchmarks for length in benchmark.lengths.values()]
-    longest = max(lengths_of_all, default=0)
+    all_lengths = [length for benchmark in benchmarks for length in benchmark.lengths.values()]
+    longest = max(all_lengths, default=0)
     for benchmark in benchmarks:
         lengths = benchmark.lengths.values()
         mean = sum(lengths) / max(len(lengths), 1)
-        unread = f", {len(benchmark.unreadable)} rows cannot be used" if benchmark.unreadable else ""
-        say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unread}")
+        unusable = f", {len(benchmark.unreadable)} rows cannot be used" if benchmark.unreadable else ""
+        say(f"{benchmark.name:<12} {len(benchmark.samples)} questions, {mean:.0f} prompt tokens on average{unusable}")
     width = 4 if config.dtype == "float32" or (config.dtype == "auto" and not torch.cuda.is_available()) else 2
-    most = max(config.batch_tokens, longest + config.max_new_tokens)  # one question at least
-    rows = most // (min(lengths_of_all, default=0) + config.max_new_tokens)
-    answering = rollout_bytes(size, rows, most, max(PREFILL_TOKENS, longest), width)
+    batch_tokens = max(config.batch_tokens, longest + config.max_new_tokens)  # at least one question
+    completions = batch_tokens // (min(all_lengths, default=0) + config.max_new_tokens)
+    answering = rollout_bytes(size, completions, batch_tokens, max(PREFILL_TOKENS, longest), width)
     print_memory({"weights": size.total * width}, {"keys, values and activations": answering})

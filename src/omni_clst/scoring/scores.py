@@ -1,4 +1,4 @@
-"""A benchmark's official score, to the row, and a strict one beside it, whose rule rewards share."""
+"""Score predictions by a benchmark's official rule and by the strict rule, which the accuracy reward shares."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,12 @@ from ..data.table import make_table
 from ..errors import InputError
 from .predictions import Predictions
 
-LONGEST_NAME = 47  # of a group in the table
+MAX_NAME_LENGTH = 47  # of a group in the table
 
 
 @dataclass
 class Tally:
-    """Right answers out of all, in total and by group and name."""
+    """Numbers of right and of all answers, in total and by group and name."""
 
     correct: int = 0
     total: int = 0
@@ -39,7 +39,7 @@ class Tally:
 
 @dataclass
 class Scores:
-    """A benchmark's scores: what was answered, which rows were not, both rules' tallies, the verdict on every row."""
+    """A benchmark's scores: predictions, unanswered rows, both rules' tallies, and the verdict on every row."""
 
     rows: BenchmarkRows
     predictions: Predictions
@@ -64,10 +64,10 @@ class Scores:
 
 
 def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False) -> Scores:
-    """Score predictions against every row of a benchmark; a row without one counts as wrong, where that is allowed.
+    """Score predictions against every row of a benchmark; with `allow_missing` a row without one counts as wrong.
 
-    Raises `InputError` for predictions of unknown ids and, unless `allow_missing`, for missing ones. In the breakdown a
-    row without a group's value stands under "unknown".
+    Raises `InputError` for predictions of unknown ids and, without `allow_missing`, for missing ones. Rows without a
+    group's value are counted under "unknown".
     """
     outputs = predictions.outputs
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
@@ -97,7 +97,7 @@ def _first(ids: list[str], count: int = 3) -> str:
 
 
 def format_table(scores: Scores) -> str:
-    """Both scores in total and by group, what is missing, where the rules disagree, and published figures beside it."""
+    """Both scores in total and by group, missing rows, rows on which the rules disagree, and published results."""
     rows, predictions = scores.rows, scores.predictions
     odd_rows = {sample_id for sample_id, _ in rows.oddities}
     title = (
@@ -110,13 +110,13 @@ def format_table(scores: Scores) -> str:
         for name, cell in sorted(scores.official.by[group].items()):
             strict = scores.strict.by[group][name]
             accuracies = [f"{100 * counts['correct'] / counts['total']:.2f}" for counts in (cell, strict)]
-            cells.append([f"{group}: {name}"[:LONGEST_NAME], str(cell["total"]), *accuracies])
+            cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell["total"]), *accuracies])
     lines = [title, make_table(["", "questions", "official %", "strict %"], cells)]
     if predictions.repeated:
-        lines.append(f"{predictions.repeated} predictions stand again with the same answer and count once")
-    apart = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
-    if apart:
-        lines.append(f"the rules disagree on {len(apart)} rows: {_first(apart)}")
+        lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")
+    differing = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
+    if differing:
+        lines.append(f"the rules disagree on {len(differing)} rows: {_first(differing)}")
     if rows.release != "unknown release":
         lines += [f"published: {model} {value:.1f} ({release or rows.benchmark.name})"
                   for release, model, value in rows.benchmark.references]  # fmt: skip

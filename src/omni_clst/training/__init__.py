@@ -1,1 +1,1 @@
-"""What both training stages share, and supervised fine-tuning."""
+"""Supervised fine-tuning, and the parts that it shares with GRPO."""

@@ -1,4 +1,4 @@
-"""What every trainer of the project shares: whole checkpoints, resume, logs."""
+"""The parts that both trainers share: complete checkpoints, resume, logs, loading of the model."""
 
 import math
 import os
@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -14,14 +15,14 @@ from transformers import TrainerCallback, TrainingArguments
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt, make_prompt
 from ..errors import InputError
-from ..files import append_jsonl, mend_torn_tail, read_jsonl, write_json, write_jsonl
+from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..model.checkpoints import (
     CHOSEN_FILE,
     Checkpoint,
     choose_dtype,
     complete_checkpoints,
     is_complete,
-    load_config,
+    load_model_config,
     load_processor,
     load_thinker,
     mark_complete,
@@ -36,15 +37,15 @@ from .plan import measure_model
 SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
 
 
-class WholeCheckpoints:
-    """Mixin over `transformers.Trainer`: a checkpoint counts once its marker is written, last of all.
+class CompleteCheckpoints:
+    """Mixin over `transformers.Trainer`: a checkpoint is complete once its marker file is written, last of all.
 
-    A run killed while it saves leaves a folder without the marker, which is never resumed from, and the older
-    checkpoints are deleted only after the new one is whole. Full fine-tuning is saved in the Omni layout.
+    A run killed while saving leaves a folder without the marker, which is never resumed from; older checkpoints are
+    deleted only after the new one is complete. Full fine-tuning is saved in the Omni layout.
     """
 
     def __init__(self, *, base_model: str, prompt: Prompt, keep_checkpoints: int | None, **trainer):
-        """`keep_checkpoints` is `save_total_limit`: given to the parent it would delete before a new one is whole."""
+        """`keep_checkpoints` is `save_total_limit`, which the parent would apply before the new one is complete."""
         self.base_model = base_model
         self.prompt = prompt
         self.keep_checkpoints = keep_checkpoints
@@ -56,23 +57,23 @@ class WholeCheckpoints:
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
-        self._save_with_all(folder)
+        self._save_collectively(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            self._write_beside_weights(folder)
+            self._write_extra_files(folder)
             mark_complete(folder)
             self._delete_old_checkpoints()
         self.accelerator.wait_for_everyone()
 
-    def _save_with_all(self, folder: Path) -> None:
-        """What else belongs to a checkpoint and takes all processes to put together."""
+    def _save_collectively(self, folder: Path) -> None:
+        """Hook: save parts of a checkpoint that need all processes."""
 
-    def _write_beside_weights(self, folder: Path) -> None:
-        """What else belongs to a checkpoint, on rank 0, before it counts as whole."""
+    def _write_extra_files(self, folder: Path) -> None:
+        """Write further files of a checkpoint, on rank 0, before its marker."""
         write_prompt(folder, self.prompt)
 
     def _delete_old_checkpoints(self) -> None:
-        """Keep the newest `keep_checkpoints` whole checkpoints and the best one."""
+        """Keep the newest `keep_checkpoints` complete checkpoints and the best one."""
         if self.keep_checkpoints is None:
             return
         best = self.state.best_model_checkpoint
@@ -84,7 +85,7 @@ class WholeCheckpoints:
         if hasattr(self.model, "peft_config"):
             return super()._save(output_dir, state_dict)
         model = self.accelerator.unwrap_model(self.model)
-        return save_omni(output_dir, state_dict or model.state_dict(), load_config(self.base_model), self.base_model)
+        return save_omni(output_dir, state_dict or model.state_dict(), load_model_config(self.base_model), self.base_model)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if hasattr(self.model, "peft_config"):
@@ -96,7 +97,7 @@ class WholeCheckpoints:
 
 
 class MetricsLog(TrainerCallback):
-    """Write what the trainer logs to `metrics.jsonl`, one line a step, and print the figures named in `shown`."""
+    """Write the trainer's logs to `metrics.jsonl`, one line per step, and print the metrics named in `shown`."""
 
     def __init__(self, run_dir: Path, resumed_step: int, shown: tuple[str, ...] = SHOWN):
         self.path = Path(run_dir) / "metrics.jsonl"
@@ -104,9 +105,9 @@ class MetricsLog(TrainerCallback):
         self.shown = shown
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Drop the lines of steps that a kill undid: they will be made again."""
+        """Drop the lines of steps after the checkpoint that the run resumes from: these steps are repeated."""
         if state.is_world_process_zero and self.path.exists():
-            mend_torn_tail(self.path)
+            remove_incomplete_line(self.path)
             kept = [row for _, row in read_jsonl(self.path) if row["step"] <= self.resumed_step]
             write_jsonl(self.path, kept)
 
@@ -120,30 +121,30 @@ class MetricsLog(TrainerCallback):
             say(f"  step {state.global_step}/{state.max_steps}: {words}")
 
 
-class FiniteSteps:
+class FiniteGradients:
     """Mixin over `transformers.Trainer`: a gradient that is not finite ends the run before the optimiser applies it.
 
-    The loss may be finite all the same. Under DeepSpeed the norm comes with the step, which DeepSpeed itself skips then.
+    It may occur with a finite loss. DeepSpeed computes the norm in its step, and skips the update itself.
     """
 
     def _get_grad_norm(self, model, grad_norm=None):
         norm = super()._get_grad_norm(model, grad_norm)
         if norm is not None and not math.isfinite(norm):
             raise InputError(
-                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; the checkpoints before it are "
-                "whole: lower learning_rate, or set dtype float32 to see whether the precision is the cause"
+                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; earlier checkpoints are "
+                "complete: lower learning_rate, or set dtype float32 to see whether the precision is the cause"
             )
         return norm
 
 
 def newest_checkpoint(run_dir: Path | str) -> Path | None:
-    """The newest whole checkpoint of a run, None where there is none."""
-    found = complete_checkpoints(run_dir)
-    return found[-1] if found else None
+    """The newest complete checkpoint of a run, None where there is none."""
+    checkpoints = complete_checkpoints(run_dir)
+    return checkpoints[-1] if checkpoints else None
 
 
 def write_chosen(run_dir: Path, checkpoint: Path) -> None:
-    """Note which checkpoint a finished run stands for; `find_checkpoint` takes the run's folder for it."""
+    """Save the name of the checkpoint to use for a finished run; `find_checkpoint` of the run's folder returns it."""
     write_json(run_dir / CHOSEN_FILE, {"checkpoint": checkpoint.name})
 
 
@@ -153,19 +154,19 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def free_port() -> str:
-    """A port that nobody listens on: a second run on this machine, or a restart right after a kill, gets another one."""
+    """An unused port, so that a second run on this machine, or a restart right after a kill, has another one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
 
 
-def one_device_a_process(arguments: TrainingArguments) -> None:
-    """Keep a single process on its own device: transformers would spread it over all GPUs by `nn.DataParallel`."""
+def one_device_per_process(arguments: TrainingArguments) -> None:
+    """Keep a single process on its own device: transformers would use all GPUs by `nn.DataParallel`."""
     arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
 def prepare_deepspeed(device: torch.device) -> None:
-    """Let DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where nobody starts it."""
+    """Make DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where it is not started."""
     single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in single.items():
         os.environ.setdefault(name, value)
@@ -177,7 +178,7 @@ def prepare_deepspeed(device: torch.device) -> None:
 
 
 class TrainingRun:
-    """What the training stages share: a checked config, a checkpoint to start from, a processor, precision."""
+    """A training run from a checked config: the checkpoint to start from, the processor, the precision."""
 
     keeps_waveforms = False  # for an engine that computes mel features itself
 
@@ -187,9 +188,9 @@ class TrainingRun:
         self.device = device
         if config.tuning == "lora" and checkpoint.is_adapter:
             raise InputError(
-                f"{checkpoint.source}: an adapter; LoRA starts from a whole model, as sft.py leaves it in <run>/merged"
+                f"{checkpoint.source}: an adapter; LoRA starts from a full model, such as sft.py's <run>/merged"
             )
-        # before ZeRO-3 is set up: it would shard what is counted
+        # before ZeRO-3 is set up, which would shard the counted parameters
         targets = config.lora_targets if config.tuning == "lora" else None
         self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
         self.processor = load_processor(checkpoint)
@@ -197,42 +198,42 @@ class TrainingRun:
         self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds, keep_waveform=self.keeps_waveforms)
 
     @property
-    def reading(self) -> dict[str, object]:
-        """How training files are read, as `read_measured` takes it."""
+    def reading_options(self) -> dict[str, Any]:
+        """How training files are read: keyword arguments of `read_measured`."""
         config = self.config
         decode_up_to = config.max_audio_seconds if config.check_audio else None
         return {"allow_unreadable": config.allow_missing_audio, "decode_up_to": decode_up_to}
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What the forward computes in and a merged model is saved in."""
+        """The dtype of the forward, and of a merged model."""
         return choose_dtype(self.config.dtype, self.device)
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """Frozen weights as they are computed in; weights that learn in float32 (bfloat16 rounds small updates away)."""
+        """The dtype of the weights: float32 if they are trained, since bfloat16 rounds small updates away."""
         return self.compute_dtype if self.config.tuning == "lora" else torch.float32
 
     def load_model(self) -> OmniThinker:
-        """The thinker to be trained; in full fine-tuning only the weights that learn keep a gradient."""
+        """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
         model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
-        model.config.text_config.use_cache = False
+        model.config.get_text_config().use_cache = False
         if config.tuning == "full":
-            model.visual.requires_grad_(False)  # no sample has a picture: its weights would wait for gradients in vain
+            model.visual.requires_grad_(False)  # no sample has a picture: its weights would never get a gradient
             model.audio_tower.requires_grad_(config.train_towers)
             model.audio_tower.audio_bos_eos_token.requires_grad_(False)
         return model
 
     def shared_arguments(self, known: Container[str]) -> dict:
-        """Trainer settings that both stages take from the config (those in `known`) or fix."""
+        """Trainer settings of both stages: those of the config that are in `known`, and fixed ones."""
         config = self.config
         if config.deepspeed:
             prepare_deepspeed(self.device)
-        own = {name: getattr(config, name) for name in type(config).model_fields if name in known}
-        return own | {
+        from_config = {name: getattr(config, name) for name in type(config).model_fields if name in known}
+        return from_config | {
             "output_dir": str(config.run_dir),
-            "save_total_limit": None,  # old checkpoints are deleted once a new one is whole
+            "save_total_limit": None,  # old checkpoints are deleted once a new one is complete
             "eval_strategy": "steps" if config.valid_file else "no",
             "save_strategy": "steps",
             "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
@@ -241,6 +242,6 @@ class TrainingRun:
             "remove_unused_columns": False,
             "ddp_find_unused_parameters": False,
             "logging_first_step": True,
-            "logging_nan_inf_filter": False,  # a loss that is no number ends the run
+            "logging_nan_inf_filter": False,  # a loss of NaN ends the run instead
             "disable_tqdm": True,
         }

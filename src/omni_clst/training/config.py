@@ -19,13 +19,13 @@ def _require_regex(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
-        raise PydanticCustomError("regex", "is no regular expression ({why})", {"why": str(error)}) from None
+        raise PydanticCustomError("regex", "is not a regular expression ({why})", {"why": str(error)}) from None
     return value
 
 
 def _require_folder_name(value: str) -> str:
     name = Path(value)
-    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes what it names
+    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes this folder
         raise PydanticCustomError("folder_name", "does not name a folder below runs_dir")
     return value
 
@@ -34,21 +34,21 @@ Regex = Annotated[str, AfterValidator(_require_regex)]
 FolderName = Annotated[str, AfterValidator(_require_folder_name)]
 # Settings of both stages whose defaults differ.
 RunName = Annotated[FolderName, Field(description="the run directory is runs_dir/run_name")]
-LearningRate = Annotated[float, Field(gt=0, description="of the optimiser, at its highest")]
+LearningRate = Annotated[float, Field(gt=0, description="of the optimiser, after warm-up")]
 Epochs = Annotated[AnyFloat, Field(description="passes over the training file; not used where max_steps is given")]
 WarmupSteps = Annotated[float, Field(ge=0, description="steps until the learning rate is reached; below 1: a share of all")]
-Accumulation = Annotated[int, Field(gt=0, description="batches a step: time instead of memory")]
+Accumulation = Annotated[int, Field(gt=0, description="batches per optimiser step: more time instead of more memory")]
 EvalBatch = Annotated[int, Field(gt=0, description="rows evaluated together; memory grows with it")]
 EvalSteps = Annotated[float, Field(gt=0, description="steps from one evaluation to the next")]
 SaveSteps = Annotated[float, Field(gt=0, description="steps from one checkpoint to the next")]
 
 
 class RunConfig(ModelConfig):
-    """The run: its directory, and whether it starts at all."""
+    """The run: its directory, and whether it only validates."""
 
     run_name: RunName
     runs_dir: MayChange[FilePath] = Field("runs", description="the folder of run directories")
-    overwrite: MayChange[bool] = Field(False, description="true starts a run directory anew and loses what is in it")
+    overwrite: MayChange[bool] = Field(False, description="true deletes the run directory and starts anew")
     dry_run: MayChange[bool] = Field(False, description="true validates everything, prints the plan and loads no weights")
 
     @property
@@ -57,23 +57,23 @@ class RunConfig(ModelConfig):
 
 
 class TuningConfig(RunConfig):
-    """Training: data, which weights learn, checkpoints, logs."""
+    """Training: data, trained weights, checkpoints, logs."""
 
-    train_file: ExistingFile = Field(description="the samples to learn from")
+    train_file: ExistingFile = Field(description="the samples to train on")
     valid_file: ExistingFile | None = Field(None, description="the samples to evaluate on; none: no evaluation")
     audio_root: AudioRoot = None
     tuning: Literal["lora", "full"] = Field(
-        "lora", description="full trains float32 master weights: 16 bytes a parameter instead of 2"
+        "lora", description="full trains float32 master weights: 16 bytes per parameter instead of 2"
     )
-    lora_rank: int = Field(8, gt=0, description="higher learns more and costs memory in proportion")
+    lora_rank: int = Field(8, gt=0, description="higher has more capacity and costs memory in proportion")
     lora_alpha: float = Field(32.0, gt=0, description="the update is scaled by lora_alpha / lora_rank")
-    lora_targets: Regex = Field(LANGUAGE_MODEL_LINEAR, description="a regular expression over whole layer names")
+    lora_targets: Regex = Field(LANGUAGE_MODEL_LINEAR, description="a regular expression over full layer names")
     train_towers: bool = Field(False, description="true (with tuning full) also trains the audio tower")
     learning_rate: LearningRate
     num_train_epochs: Epochs
     max_steps: int = Field(-1, description="-1: as many steps as the epochs take")
     warmup_steps: WarmupSteps
-    per_device_train_batch_size: int = Field(gt=0, description="rows a device computes at once")
+    per_device_train_batch_size: int = Field(gt=0, description="rows that a device computes at once")
     gradient_accumulation_steps: Accumulation
     per_device_eval_batch_size: MayChange[EvalBatch]
     eval_steps: EvalSteps
@@ -82,14 +82,14 @@ class TuningConfig(RunConfig):
         2, gt=0, description="newest checkpoints kept, besides the best; none: all"
     )
     logging_steps: MayChange[float] = Field(5, gt=0, description="steps from one line of the log to the next")
-    gradient_checkpointing: bool = Field(True, description="a third more time for a fraction of the activations")
+    gradient_checkpointing: bool = Field(True, description="a third more time, for a fraction of the activation memory")
     dataloader_num_workers: MayChange[int] = Field(4, ge=0, description="processes that decode audio ahead of the device")
     deepspeed: ExistingFile | None = Field(None, description="configs/zero2.json or configs/zero3.json")
     report_to: MayChange[list[Annotated[str, OneOf(REPORTERS)]]] = Field(
         ["tensorboard"], description="where the log also goes; each tracker needs its package"
     )
     seed: Seed = Field(42, description="of the rows' order and of sampling")
-    trainer: dict[str, Any] = Field({}, description="further settings of the library's trainer, given as keys of their own")
+    trainer: dict[str, Any] = Field({}, description="further settings of the library's trainer, given as separate keys")
 
     @classmethod
     def why_not(cls, key: str) -> str | None:
@@ -123,7 +123,7 @@ class TuningConfig(RunConfig):
     @rule
     def _dtype_is_for_training(self) -> Lines:
         if self.dtype == "float16":
-            yield "dtype float16 is for inference: training has no loss scaler; bfloat16 or float32"
+            yield "dtype float16 is for inference: training has no loss scaler; use bfloat16 or float32"
 
     @rule
     def _towers_learn_in_full_tuning(self) -> Lines:
@@ -137,7 +137,7 @@ class SFTConfig(TuningConfig):
     run_name: RunName = "sft_lora"
     lora_dropout: float = Field(0.0, ge=0, le=1, description="share of the adapters' inputs that is dropped at random")
     max_length: int = Field(2048, gt=0, description="tokens; longer rows are dropped and counted, never cut")
-    merge: MayChange[bool] = Field(True, description="write runs_dir/run_name/merged, a whole model, at the end")
+    merge: MayChange[bool] = Field(True, description="write runs_dir/run_name/merged, a full model, at the end")
     keep_talker: MayChange[bool] = Field(
         False, description="true copies talker and token2wav into merged checkpoints (about 4 GB for 7B)"
     )

@@ -1,8 +1,10 @@
-"""Supervised fine-tuning: samples with a thought (or an empty one) and an answer -> a LoRA adapter or full weights.
+"""Supervised fine-tuning on thoughts (kept or empty) and answers, of a LoRA adapter or of all weights.
 
-Loss on the assistant's turn and its end token, logits nowhere else (`model/thinker.py`), audio decoded in data workers.
+The loss is over the assistant's turn and its end token; logits are computed only there (`model/thinker.py`). Audio is
+decoded in data workers.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from ..errors import InputError
 from ..model.checkpoints import (
     Checkpoint,
     add_lora,
-    load_config,
+    load_model_config,
     load_thinker,
     make_lora,
     read_prompt,
@@ -27,14 +29,14 @@ from ..model.checkpoints import (
 )
 from ..model.model_files import require_talker
 from ..processes import say
-from .base import FiniteSteps, MetricsLog, TrainingRun, WholeCheckpoints, one_device_a_process
+from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
 from .config import SFTConfig
 from .plan import zero_stage
 from .trainer_settings import require_schedule, trainer_keys
 
 
 class SFTDataset(torch.utils.data.Dataset):
-    """Encodes a sample when it is asked for, so that decoding happens in the data workers."""
+    """Encodes samples on access, so that decoding happens in the data workers."""
 
     def __init__(self, samples: list[AudioQASample], encoder: OmniEncoder):
         self.samples = samples
@@ -50,21 +52,25 @@ class SFTDataset(torch.utils.data.Dataset):
 
 
 def target_text(sample: AudioQASample) -> str:
-    """The assistant's turn to learn; a thought that was dropped or never there is the empty one."""
+    """The assistant's turn to train on; without a thought, the empty one."""
     return format_response(sample.think or "", sample.answer)
 
 
 def load_sft_samples(
-    path: str, audio_root: str | None, encoder: OmniEncoder, max_length: int, **reading
+    path: str, audio_root: str | None, encoder: OmniEncoder, max_length: int, **reading_options
 ) -> tuple[list[AudioQASample], list[int]]:
-    """Read a training file and leave out, and count, the rows over `max_length` tokens; raises `InputError`.
+    """Read a training file without the rows over `max_length` tokens, which are counted; raises `InputError`.
 
-    Returns the samples and their lengths in tokens; `reading` as in `read_measured`.
+    Returns the samples and their lengths in tokens; `reading_options` are those of `read_measured`.
     """
-    samples = read_measured(path, audio_root, lambda sample: encoder.length(sample, target_text(sample)), **reading)
+
+    def length_of(sample: AudioQASample) -> int:
+        return encoder.length(sample, target_text(sample))
+
+    samples = read_measured(path, audio_root, length_of, **reading_options)
     kept = [(sample, length) for sample, length in samples if length <= max_length]
     if not kept:
-        raise InputError(f"{path}: all {len(samples)} rows are longer than max_length {max_length}")
+        raise InputError(f"{path}: all {len(samples)} rows are longer than max_length {max_length}; raise it")
     thoughts = sum(bool(sample.think) for sample, _ in kept)
     say(
         f"{path}: {len(kept)} rows, {thoughts} with a thought"
@@ -74,8 +80,8 @@ def load_sft_samples(
     return [sample for sample, _ in kept], [length for _, length in kept]
 
 
-class SFTTrainer(FiniteSteps, WholeCheckpoints, Trainer):
-    """transformers' trainer with whole checkpoints, ended by the first gradient that is not finite."""
+class SFTTrainer(FiniteGradients, CompleteCheckpoints, Trainer):
+    """transformers' trainer with complete checkpoints; a gradient that is not finite ends the run."""
 
 
 class SFTRun(TrainingRun):
@@ -89,13 +95,13 @@ class SFTRun(TrainingRun):
             require_talker(self.checkpoint.full_model)
 
         def load(path: str) -> tuple[list[AudioQASample], list[int]]:
-            return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading)
+            return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading_options)
 
         self.train, self.train_lengths = load(config.train_file)
         self.valid = load(config.valid_file)[0] if config.valid_file else None
 
     def training_arguments(self) -> TrainingArguments:
-        """`TrainingArguments` from the config; making them joins the launch's processes and sets ZeRO-3 up for loading."""
+        """`TrainingArguments` from the config; creating them initialises torch.distributed and ZeRO-3."""
         config = self.config
         evaluates = self.valid is not None
         settings = self.shared_arguments(trainer_keys()) | {
@@ -109,14 +115,14 @@ class SFTRun(TrainingRun):
             arguments = TrainingArguments(**(settings | config.trainer))
         except (TypeError, ValueError) as error:
             raise InputError(f"training settings: {error}") from None
-        one_device_a_process(arguments)
+        one_device_per_process(arguments)
         require_schedule(arguments)
         return arguments
 
     def build_model(self):
-        """The thinker with LoRA on the language model, or with the language model's weights set to learn."""
+        """The thinker with LoRA on the language model, or with the language model's weights trainable."""
         config = self.config
-        set_seed(config.seed)  # LoRA's A matrices are drawn
+        set_seed(config.seed)  # for the initialisation of LoRA's A matrices
         model = self.load_model()
         if config.tuning == "full":
             return model
@@ -124,7 +130,7 @@ class SFTRun(TrainingRun):
         return add_lora(model, self.checkpoint.full_model, lora, float32=zero_stage(config.deepspeed) != 3)
 
     def build_trainer(
-        self, arguments: TrainingArguments, resumed_step: int, callbacks: list[TrainerCallback] = ()
+        self, arguments: TrainingArguments, resumed_step: int, callbacks: Sequence[TrainerCallback] = ()
     ) -> SFTTrainer:
         """The trainer over the loaded samples."""
         pad_token_id = self.processor.tokenizer.pad_token_id
@@ -134,18 +140,18 @@ class SFTRun(TrainingRun):
             keep_checkpoints=self.config.save_total_limit,
             model=self.build_model(),
             args=arguments,
-            data_collator=RightPadded(pad_token_id),
+            data_collator=RightPaddingCollator(pad_token_id),
             train_dataset=SFTDataset(self.train, self.encoder),
             eval_dataset=SFTDataset(self.valid, self.encoder) if self.valid else None,
             processing_class=self.processor,
             callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks],
         )
-        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same, in one line
+        trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         return trainer
 
 
-class RightPadded:
-    """Collates training examples; a class, so that data workers can be sent it."""
+class RightPaddingCollator:
+    """Collates training examples; a class, so that it can be pickled for data workers."""
 
     def __init__(self, pad_token_id: int):
         self.pad_token_id = pad_token_id
@@ -155,13 +161,13 @@ class RightPadded:
 
 
 def merge_checkpoint(checkpoint: Checkpoint, out: Path, dtype: torch.dtype, keep_talker: bool) -> None:
-    """Write a checkpoint's model, an adapter merged into its base, to `out` in the Omni layout, whole or not at all."""
-    unset_hf_deepspeed_config()  # after a ZeRO-3 run every model would be loaded in parts
+    """Write a checkpoint's model, with an adapter merged into its base, to `out` in the Omni layout."""
+    unset_hf_deepspeed_config()  # after a ZeRO-3 run the model would be loaded sharded
     model = load_thinker(checkpoint, dtype)
 
     def write(folder: Path) -> None:
         base = checkpoint.full_model
-        save_omni(folder, model.state_dict(), load_config(base), base, keep_talker)
+        save_omni(folder, model.state_dict(), load_model_config(base), base, keep_talker)
         prompt = read_prompt(checkpoint)
         if prompt is not None:
             write_prompt(folder, prompt)

@@ -1,7 +1,7 @@
-"""Every setting of the library's trainers, judged: ours, set by the run, passed on, or refused with its reason.
+"""Sort every setting of the library's trainers: ours, set by the run, passed on, or refused with a reason.
 
-Nothing is accepted that does nothing. A test lists all fields of `TrainingArguments` and `GRPOConfig`, so that one which
-a newer version brings has to be judged too; those of `GRPOConfig` that are refused stand in `grpo/settings.py`.
+A setting without effect is never accepted. A test compares these lists with all fields of `TrainingArguments` and
+`GRPOConfig`, so that new fields have to be added here; refused ones of `GRPOConfig` are in `grpo/settings.py`.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ from ..fields import Lines, missing_package
 
 _DTYPE = "dtype decides"
 _LOGS = "logs are one line a step, on rank 0"
-_EVALUATION = "valid_file and eval_steps say when, and how is the project's own"
-_SAVING = "save_steps and save_total_limit say when, and every checkpoint is whole"
-_RESUMING = "a second start goes on from the newest whole checkpoint; overwrite starts anew"
-SET_BY_THE_RUN = {  # setting: what decides it
+_EVALUATION = "valid_file and eval_steps decide when; the project has its own evaluation"
+_SAVING = "save_steps and save_total_limit say when, and every checkpoint is complete"
+_RESUMING = "a second start resumes from the newest complete checkpoint; overwrite starts anew"
+SET_BY_THE_RUN = {  # setting: what determines it
     "output_dir": "runs_dir and run_name name the folder",
     "resume_from_checkpoint": _RESUMING,
     "ignore_data_skip": _RESUMING,
@@ -39,17 +39,17 @@ SET_BY_THE_RUN = {  # setting: what decides it
     "logging_strategy": _LOGS, "logging_first_step": _LOGS, "log_on_each_node": _LOGS, "log_level": _LOGS,
     "log_level_replica": _LOGS, "disable_tqdm": _LOGS, "include_num_input_tokens_seen": _LOGS,
     "skip_memory_metrics": _LOGS, "debug": _LOGS,
-    "logging_nan_inf_filter": "a loss that is no number ends the run",
-    "gradient_checkpointing_kwargs": "checkpointing is the kind that LoRA and ZeRO-3 go with",
-    "ddp_find_unused_parameters": "every weight that learns is used",
-    "dataloader_persistent_workers": "data workers stay as long as the run",
+    "logging_nan_inf_filter": "a loss of NaN ends the run",
+    "gradient_checkpointing_kwargs": "LoRA and ZeRO-3 need the non-reentrant kind",
+    "ddp_find_unused_parameters": "every trained weight is used",
+    "dataloader_persistent_workers": "data workers live as long as the run",
     "do_train": "the entry point decides", "do_eval": "the entry point decides", "do_predict": "the entry point decides",
     "local_rank": "torchrun sets LOCAL_RANK",
     "parallelism_config": "deepspeed configs/zero3.json shards the weights",
     "reward_weights": "rewards names them with their weights",
     "shuffle_dataset": "order decides",
 }  # fmt: skip
-KNOWN_ELSEWHERE = {  # names of older versions and other programs: what takes their place
+KNOWN_ELSEWHERE = {  # names in older versions and other programs: the setting to use instead
     "warmup_ratio": "warmup_steps below 1 is a share of all steps",
     "evaluation_strategy": "eval_steps, with valid_file",
     "group_by_length": "rows are drawn at random",
@@ -69,7 +69,7 @@ _ORDER = "rows are drawn at random in SFT, and as order says in GRPO"
 _SHARDING = "deepspeed configs/zero3.json shards the weights"
 _TRACKER = "the tracker reads its own environment variables"
 _LOADER = "the project loads its data itself"
-REFUSED = {  # setting: (the values that are no request for it, why it is refused)
+REFUSED = {  # setting: (values that do not request it, the reason)
     "torch_compile": ((False,), "every batch has another shape"),
     "torch_compile_backend": ((None,), "every batch has another shape"),
     "torch_compile_mode": ((None,), "every batch has another shape"),
@@ -77,7 +77,7 @@ REFUSED = {  # setting: (the values that are no request for it, why it is refuse
     "liger_kernel_config": ((None,), _FORWARD),
     "label_smoothing_factor": ((0.0,), _FORWARD),
     "use_cache": ((False,), _FORWARD),
-    "auto_find_batch_size": ((False,), "the batch would change unseen; lower per_device_train_batch_size"),
+    "auto_find_batch_size": ((False,), "the batch would change unnoticed; lower per_device_train_batch_size"),
     "average_tokens_across_devices": ((True,), "the loss is the mean over all processes' tokens"),
     "optim_args": ((None,), "AdamW is set by adam_beta1, adam_beta2 and adam_epsilon"),
     "optim_target_modules": ((None,), "lora_targets says which layers learn"),
@@ -89,7 +89,7 @@ REFUSED = {  # setting: (the values that are no request for it, why it is refuse
     "accelerator_config": ((None,), _LOADER),
     "dataloader_multiprocessing_context": ((None,), _LOADER),
     "dataloader_in_order": ((True,), _LOADER),
-    "ddp_broadcast_buffers": ((None,), "the model has no buffers that learn"),
+    "ddp_broadcast_buffers": ((None,), "the model has no trained buffers"),
     "ddp_static_graph": ((None,), "gradient accumulation and checkpointing change the graph"),
     "push_to_hub": ((False,), _HUB),
     "hub_token": ((), _HUB),
@@ -110,7 +110,7 @@ PASSED_ON = {
     "full_determinism", "data_seed", "dataloader_drop_last", "dataloader_pin_memory", "dataloader_prefetch_factor",
     "ddp_bucket_cap_mb", "ddp_timeout",
 }  # fmt: skip
-RANGES = {  # from, and below
+RANGES = {  # (at least, below)
     "weight_decay": (0, math.inf), "adam_beta1": (0, 1), "adam_beta2": (0, 1), "adam_epsilon": (0, math.inf),
     "max_grad_norm": (0, math.inf), "eval_delay": (0, math.inf), "neftune_noise_alpha": (0, math.inf),
     "torch_empty_cache_steps": (1, math.inf), "data_seed": (0, 2**32), "dataloader_prefetch_factor": (1, math.inf),
@@ -158,14 +158,14 @@ REPORTERS: dict[str, tuple[str, str] | None] = {  # the same for report_to
 
 @dataclass(frozen=True)
 class LibrarySetting:
-    """One field of a library's settings: its type, and what --help says about it."""
+    """One field of a library's settings: its type, and its text in --help."""
 
     type: object
     default: object = None
     help: str = ""
-    names: tuple[str, ...] = ()  # the only values, where the type alone does not say
+    names: tuple[str, ...] = ()  # the allowed values of a text; (): any
     limits: str = ""  # of a number, in words
-    is_offered: bool = True  # else only the value that changes nothing is taken
+    is_offered: bool = True  # else only its neutral value is accepted
 
     @property
     def words(self) -> str:
@@ -176,11 +176,11 @@ class LibrarySetting:
 
     @property
     def values(self) -> str:
-        """What may be given."""
+        """The allowed values, in words."""
         return " | ".join(self.names) or ", ".join(part for part in (self.words, self.limits) if part)
 
     def read(self, value: object) -> object:
-        """A YAML value, or a command line's text, as one of the types; raises ValueError."""
+        """Convert a YAML value, or a command line's text, to one of the types; raises ValueError."""
         kinds = _plain_types(self.type)
         if isinstance(value, str) and kinds & {bool, int, float, dict, list, type(None)}:
             value = yaml.safe_load(value) if value else None  # a command line's `false`, `0.5`, `{a: 1}`
@@ -197,16 +197,16 @@ class LibrarySetting:
         raise ValueError
 
 
-def _plain_types(kind: object) -> set[type]:
-    """The types that a field's annotation allows, an enumeration as the texts that it is written as."""
+def _plain_types(kind: object) -> set[object]:
+    """The types that a field's annotation allows; an enumeration counts as text."""
     options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     plain = {typing.get_origin(option) or option for option in options}
     plain = {str if isinstance(option, type) and issubclass(option, Enum) else option for option in plain}
-    return plain - {str} if dict in plain else plain  # there a text would be JSON, or a file's name
+    return plain - {str} if dict in plain else plain  # beside a dict, a text would be JSON or a file's name
 
 
 def trainer_keys() -> dict[str, LibrarySetting]:
-    """The fields of `TrainingArguments` that may be named; some are refused."""
+    """The fields of `TrainingArguments` that can be given as keys; some of them are refused."""
     from transformers import TrainingArguments
 
     return keys_of(TrainingArguments, PASSED_ON, {"optim": tuple(OPTIMISERS)})
@@ -215,9 +215,9 @@ def trainer_keys() -> dict[str, LibrarySetting]:
 def keys_of(
     arguments_class: type, offered: Container[str], choices: Mapping[str, tuple[str, ...]]
 ) -> dict[str, LibrarySetting]:
-    """The fields of a library's settings that may be named; --help shows those that are `offered`.
+    """The fields of a library's settings that can be given as keys; --help shows those that are `offered`.
 
-    `choices` names the values of texts for which the library takes more, or says so nowhere.
+    `choices` has the allowed values of texts that the library's annotation does not list.
     """
     return {
         f.name: LibrarySetting(
@@ -249,14 +249,13 @@ def _default_of(field: dataclasses.Field) -> object:
 
 
 def problems_of_trainer(settings: dict[str, object]) -> Lines:
-    """What is wrong with the settings that go to the library's trainer."""
+    """The problems of the settings that are passed to the library's trainer."""
     for name, value in settings.items():
         if name in REFUSED and value not in REFUSED[name][0]:
             shown = name if name in SECRET else f"{name} {value!r}"
             yield f"{shown} is not supported: {REFUSED[name][1]}"
-        low, below = RANGES.get(name, (None, None))
-        if low is not None and value is not None and not low <= value < below:
-            yield f"{name} {value} is not {_limits_in_words(low, below)}"
+        if name in RANGES and isinstance(value, (int, float)) and not RANGES[name][0] <= value < RANGES[name][1]:
+            yield f"{name} {value} is not {_limits_in_words(*RANGES[name])}"
     optimiser = settings.get("optim", "adamw_torch")
     if optimiser not in OPTIMISERS:
         yield f"optim {optimiser!r} is not one of {', '.join(OPTIMISERS)}"
@@ -264,14 +263,14 @@ def problems_of_trainer(settings: dict[str, object]) -> Lines:
 
 
 def why_not(name: str) -> str | None:
-    """Why a key that people know from elsewhere cannot be set here; None for a key that nobody knows."""
+    """Why a key that is known from other programs cannot be set here; None for an unknown key."""
     if name in SET_BY_THE_RUN:
         return f"cannot be set: {SET_BY_THE_RUN[name]}"
-    return f"is no setting here: {KNOWN_ELSEWHERE[name]}" if name in KNOWN_ELSEWHERE else None
+    return f"is not a setting here: {KNOWN_ELSEWHERE[name]}" if name in KNOWN_ELSEWHERE else None
 
 
 def require_schedule(arguments) -> None:
-    """Raise `InputError` for a learning rate schedule that lacks a setting or has one too many, as training would find."""
+    """Raise `InputError` for a learning rate schedule with a missing or unknown setting, before training would."""
     import torch
     from transformers import get_scheduler
 

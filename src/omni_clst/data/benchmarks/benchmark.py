@@ -1,4 +1,4 @@
-"""What a benchmark is made of, and how the rows of most of them become samples."""
+"""`Benchmark`: the files, row conversion, official rule and groups of a benchmark, and the usual row conversion."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from ..samples import AudioQASample, as_text
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark lies, how its rows are read, and how its own script scores them.
+    """A benchmark's files, the conversion of its rows to samples, and the rule of its official script.
 
-    `row_keys` are the keys that tell its rows from others, `to_sample` reads one and never raises, `is_correct` is the
-    official rule: (prediction, answer, choices) -> bool. `groups` are what its scores are broken down by, `output_keys`
-    the keys that answers stand under in predictions files, that of its own script first. `releases` maps a metadata
-    file's sha256 to its name; `references` are published accuracies on (release, model).
+    `row_keys` are the keys that identify its rows, `to_sample` converts one and never raises, `is_correct` is the official
+    rule: (prediction, answer, choices) -> bool. `groups` are the keys of a row that scores are broken down by,
+    `output_keys` the keys of answers in predictions files, that of the official script first. `releases` maps a metadata
+    file's sha256 to its name; `references` are published results (release, model, accuracy in percent).
     """
 
     name: str
@@ -36,14 +36,14 @@ class Benchmark:
         return self.meta_files[0].split("/")[0]
 
     def missing_line(self, data_root: str | Path) -> str:
-        """What to put where, for a benchmark that is not there."""
+        """The missing file and where to get it, in one line."""
         return f"{self.name}: no {Path(data_root) / self.meta_files[0]} (from {self.homepage})"
 
 
 def lenient_sample(row: dict) -> AudioQASample:
     """A row as it is: odd values become texts, nothing is dropped (`benchmark_rows.find_oddities` flags them)."""
     choices = row.get("choices")
-    own = {"id", "audio_path", "question", "choices", "answer", "source"}
+    known = {"id", "audio_path", "question", "choices", "answer", "source"}
     return AudioQASample(
         id=str(row["id"]),
         audio_path=str(row.get("audio_path") or ""),
@@ -51,5 +51,5 @@ def lenient_sample(row: dict) -> AudioQASample:
         choices=tuple(map(as_text, choices)) if isinstance(choices, list) else (),
         answer=None if row.get("answer") is None else as_text(row["answer"]),
         source=str(row["source"]),
-        extra={key: value for key, value in row.items() if key not in own},
+        extra={key: value for key, value in row.items() if key not in known},
     )
