@@ -214,7 +214,7 @@ def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
 
 def test_free_and_forced_answers_do_not_mix(world, undisturbed, thoughtless, tmp_path):
     shutil.copytree(thoughtless, tmp_path / "out" / "mmau-mini")
-    with pytest.raises(InputError, match="made with other settings .*thought: empty -> None"):
+    with pytest.raises(InputError, match="answers with other settings .*thought: empty -> None"):
         infer.main(arguments(world, str(tmp_path / "out"), prompt="demo_selective"))
     assert "thought" not in json.loads((undisturbed / "settings.json").read_text())
 
