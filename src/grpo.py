@@ -19,6 +19,7 @@ def main(argv: list[str]) -> None:
     from omni_clst.devices import choose_device
     from omni_clst.grpo.run import GRPORun
     from omni_clst.model.checkpoints import CHOSEN_FILE, find_checkpoint
+    from omni_clst.model.vllm_engine import describe_engine
     from omni_clst.processes import process_rank, quiet_libraries, say
     from omni_clst.runs import notify_launcher, open_run
     from omni_clst.training.base import newest_checkpoint, write_chosen
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
     if config.dry_run:
         return
 
-    run_dir = open_run(config)
+    run_dir = open_run(config, engine=describe_engine(run.engine_name))
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
         notify_launcher(run_dir)

@@ -23,19 +23,19 @@ def changed_settings(before: dict, now: dict, may_change: Collection[str] = ()) 
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
-def open_run(config) -> Path:
-    """Create or reopen a run directory and write `config.yaml` and `environment.json`.
+def open_run(config, **facts: str) -> Path:
+    """Create or reopen a run directory and write `config.yaml` and `environment.json`, with further `facts`.
 
     Raises `InputError` for a directory with other settings, unless `overwrite`. Rank 0 writes, the others wait.
     """
     run_dir = config.run_dir
     if process_rank() == 0:
-        _write_run(config, run_dir)
+        _write_run(config, run_dir, facts)
     wait_for_all()
     return run_dir
 
 
-def _write_run(config, run_dir: Path) -> None:
+def _write_run(config, run_dir: Path, facts: dict[str, str]) -> None:
     if config.overwrite:
         shutil.rmtree(run_dir, ignore_errors=True)
     require_writable(run_dir)
@@ -48,7 +48,7 @@ def _write_run(config, run_dir: Path) -> None:
                 "give another --run_name, or --overwrite to delete it"
             )
     write_config(config, file)
-    write_json(run_dir / "environment.json", describe_environment())
+    write_json(run_dir / "environment.json", describe_environment() | facts)
 
 
 def notify_launcher(run_dir: Path) -> None:

@@ -18,7 +18,7 @@ from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker
 from ..model.engine import Completion, HFEngine
 from ..model.model_files import weights_fingerprint
 from ..model.sampling import Sampling, derive_seed
-from ..model.vllm_engine import VLLMEngine, choose_engine, installed_version
+from ..model.vllm_engine import VLLMEngine, choose_engine, describe_engine
 from ..processes import process_count, process_rank, say, wait_for_all
 from .audio_source import AudioSource
 from .batches import Batch, UndecodableClips, encoded_batches, plan_batches
@@ -53,7 +53,7 @@ class AnsweringRun:
             "prompt": asdict(self.encoder.prompt),
             "max_audio_seconds": config.max_audio_seconds,
             **(
-                {"engine": f"vllm {installed_version()}"}
+                {"engine": describe_engine(self.engine_name)}
                 if self.engine_name == "vllm"
                 else {"batch_tokens": config.batch_tokens}
             ),

@@ -76,7 +76,7 @@ class CLSTConfig(TuningConfig):
         None, gt=0, description="where memory is short: completions whose activations are kept together; none: all"
     )
     completions_per_rollout: MayChange[int | None] = Field(
-        None, gt=0, description="where memory is short: completions that are generated together; none: all"
+        None, gt=0, description="of engine hf, where memory is short: completions that are generated together; none: all"
     )
     offload_reference: MayChange[bool] = Field(
         False, description="true keeps the reference model of full tuning in CPU memory and loads its layers in turn"

@@ -104,7 +104,11 @@ class GRPORun(TrainingRun):
             raise InputError(f"training settings: {error}") from None
         one_device_per_process(arguments)
         require_schedule(arguments)
-        if config.deepspeed and not arguments.ds3_gather_for_generation:
+        if self.engine_name == "vllm" and config.audio_cache_gib and config.deepspeed:
+            raise InputError(
+                "audio_cache_gib with engine vllm and deepspeed keeps nothing: clips are encoded in the forward"
+            )
+        if self.engine_name == "hf" and config.deepspeed and not arguments.ds3_gather_for_generation:
             if config.dynamic_sampling or evaluates:
                 raise InputError(
                     "dynamic_sampling and valid_file need ds3_gather_for_generation true: without it all processes have to "

@@ -71,6 +71,11 @@ def choose_engine(setting: str, device: torch.device) -> str:
     return setting
 
 
+def describe_engine(name: str) -> str:
+    """The engine with its version, as `vllm 0.31.0`."""
+    return f"vllm {installed_version()}" if name == "vllm" else name
+
+
 class VLLMEngine:
     """vLLM with a model of ours. `source` is a folder in the Omni layout or a Hub id.
 

@@ -184,13 +184,14 @@ def print_grpo_plan(run, arguments) -> None:
     sharded = zero_stage(config.deepspeed) == 3 and process_count() > 1
     gathers_per_layer = sharded and not arguments.ds3_gather_for_generation
     prompt_tokens = -(-generated // copies) * longest  # a prompt's completions share its keys and values
+    uses_vllm = run.engine_name == "vllm"  # which has weights of its own
     rollout = rollout_bytes(
         size,
         generated,
         prompt_tokens + generated * config.max_completion_length,
-        prompt_tokens if gathers_per_layer else max(min(prompt_tokens, PREFILL_TOKENS), longest),
+        prompt_tokens if gathers_per_layer and not uses_vllm else max(min(prompt_tokens, PREFILL_TOKENS), longest),
         run.compute_dtype.itemsize,
-        gathered=sharded and arguments.ds3_gather_for_generation,
+        gathered=uses_vllm or (sharded and arguments.ds3_gather_for_generation),
     )
     reference = size.total * run.compute_dtype.itemsize if config.tuning == "full" and config.beta > 0 else 0
     say(f"samples      {len(run.train)} ({levels_in_words(run.train)}), order {config.order}")
@@ -200,6 +201,13 @@ def print_grpo_plan(run, arguments) -> None:
         f"of completions per generation; the longest prompt {longest}")  # fmt: skip
     on_device = reference // (process_count() if sharded else 1)
     permanent = {"reference": on_device} if reference and not config.offload_reference else {}
+    if uses_vllm:
+        sleeps = "given back during the update" if config.vllm_sleep else "kept during the update"
+        share = f"{config.gpu_memory_utilization:.0%} of a GPU's memory"
+        say(f"engine       vllm, with its own weights and cache: the rollout's memory below, at most {share}, {sleeps}")
+    if uses_vllm and not config.vllm_sleep:
+        permanent |= {"rollout": rollout}
+        rollout = 0
     _print_size(run, permanent, {"activations": activations, "rollout": rollout})
 
 
