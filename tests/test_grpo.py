@@ -521,9 +521,9 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
     ("change", "message"),
     [
         ({"per_device_train_batch_size": 3}, "per_device_train_batch_size 3 is not a multiple of num_generations 2"),
-        ({"use_vllm": "true"}, "use_vllm True is not supported: it gets token ids without audio"),
+        ({"use_vllm": "true"}, "use_vllm True is not supported: TRL's vLLM gets token ids without audio; set engine vllm"),
         ({"use_transformers_continuous_batching": "true"}, "it gets token ids without audio"),
-        ({"vllm_mode": "server"}, "vllm_mode 'server': vLLM is not used for rollouts"),
+        ({"vllm_mode": "server"}, "vllm_mode 'server' is not supported: engine vllm runs on the policy's own device"),
         ({"repetition_penalty": 1.1}, "repetition_penalty 1.1 is not supported"),
         ({"shuffle_dataset": "true"}, "shuffle_dataset cannot be set: order decides"),
         ({"cast_lm_head_to_fp32": "true"}, "cast_lm_head_to_fp32 True is not supported"),

@@ -18,6 +18,7 @@ import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.demo.config import AblationConfig, DemoConfig
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.settings import CORRECTION
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.preparation.config import PrepareConfig
 from omni_clst.report.config import ReportConfig
@@ -65,7 +66,7 @@ def test_help_of_training_names_what_the_libraries_trainer_takes(capsys):
     assert of_sft - SFTConfig.model_fields.keys() == PASSED_ON
     of_grpo = {line.split()[0][2:] for line in printed(grpo.main, ["--help"], capsys) if line.startswith("  --")}
     refused = {"neftune_noise_alpha", "data_seed", "dataloader_drop_last", "dataloader_prefetch_factor"}
-    assert of_grpo - CLSTConfig.model_fields.keys() == (PASSED_ON | PASSED_TO_TRL) - refused
+    assert of_grpo - CLSTConfig.model_fields.keys() == (PASSED_ON | PASSED_TO_TRL | CORRECTION) - refused
 
 
 def test_help_shows_default_rule_and_what_may_change_on_resume(capsys, monkeypatch):

@@ -14,7 +14,7 @@ def read(path: str) -> str:
 
 def test_ci_and_hook_call_scripts_that_exist():
     called = re.findall(r"bash (script/\S+)", read(".github/workflows/ci.yml") + read(".pre-commit-config.yaml"))
-    assert sorted(called) == ["script/lint.sh", "script/setup.sh", "script/test.sh"]
+    assert sorted(called) == ["script/lint.sh", "script/setup.sh", "script/setup_vllm.sh", "script/test.sh"]
     assert [script for script in called if not (REPOSITORY / script).is_file()] == []
 
 

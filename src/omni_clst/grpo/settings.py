@@ -9,7 +9,7 @@ _FEED = "the curriculum's feed decides what is read"
 _LOGGED = "completions.jsonl has every completion"
 _LOADED = "the model is loaded by the project"
 REFUSED = {  # setting: (values that do not request it, the reason)
-    "use_vllm": ((False,), "TRL's vLLM is handed token ids without audio; engine vllm is the project's own"),
+    "use_vllm": ((False,), "TRL's vLLM gets token ids without audio; set engine vllm"),
     "use_transformers_continuous_batching": ((False,), _NO_AUDIO),
     "use_transformers_paged": ((False,), _NO_AUDIO),
     "transformers_continuous_batching_config": ((None,), _NO_AUDIO),
@@ -31,12 +31,12 @@ REFUSED = {  # setting: (values that do not request it, the reason)
     "dataloader_drop_last": ((False,), _FEED),
     "dataloader_prefetch_factor": ((None,), _FEED),
 }
-_ENGINE = "engine vllm is the project's own"
+_ENGINE = "set engine vllm, which takes its settings from the project"
 _OTHER_VLLM = {
-    "vllm_mode": "engine vllm shares the device with the policy",
-    "vllm_gpu_memory_utilization": "gpu_memory_utilization",
+    "vllm_mode": "engine vllm runs on the policy's own device",
+    "vllm_gpu_memory_utilization": "set gpu_memory_utilization",
     "vllm_max_model_length": "max_prompt_length and max_completion_length decide",
-    "vllm_enable_sleep_mode": "vllm_sleep",
+    "vllm_enable_sleep_mode": "set vllm_sleep",
 }
 CORRECTION = {  # TRL's importance sampling for completions that another engine generated
     "vllm_importance_sampling_correction",
