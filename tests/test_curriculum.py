@@ -13,7 +13,7 @@ from PIL import Image
 
 import curriculum as entry
 from omni_clst.data.layouts import read_samples
-from omni_clst.data.samples import AudioQASample
+from omni_clst.data.samples import EASY_TO_HARD, AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.method.config import CurriculumConfig
 from omni_clst.method.curriculum import (
@@ -25,7 +25,7 @@ from omni_clst.method.curriculum import (
     share_out,
     why_left_out,
 )
-from omni_clst.method.levels import EASY_TO_HARD, grade, level_of
+from omni_clst.method.levels import grade, level_of
 from omni_clst.method.order import ORDERS, arrange
 from omni_clst.method.silence import note_silence
 from omni_clst.report.curriculum_picture import running_mean

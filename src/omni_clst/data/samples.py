@@ -13,7 +13,8 @@ from ..errors import InputError
 from ..files import read_json, read_jsonl, write_jsonl
 from .response import format_response, parse_response
 
-LEVELS = ("easy", "medium", "hard", "unknown")
+EASY_TO_HARD = ("easy", "medium", "hard")
+LEVELS = (*EASY_TO_HARD, "unknown")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from trl import GRPOConfig
 from ..data.audio import probe_audio
 from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
-from ..data.samples import AudioQASample
+from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
 from ..model.vllm_engine import choose_engine
@@ -24,8 +24,10 @@ from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
 
-SHOWN = ("loss", "reward", "accuracy", "think_rate", "think_rate/easy", "think_rate/medium", "think_rate/hard", "kl",
-         "eval_accuracy", "eval_think_rate", "sampling/logp_difference")  # fmt: skip
+SHOWN = (
+    "loss", "reward", "accuracy", "think_rate", *(f"think_rate/{level}" for level in EASY_TO_HARD), "kl", "eval_accuracy",
+    "eval_think_rate", "sampling/logp_difference",
+)  # fmt: skip
 
 
 def load_grpo_samples(

@@ -10,13 +10,13 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from ..data.samples import AudioQASample
+from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from .config import CurriculumConfig
-from .levels import EASY_TO_HARD, grade, problems_of_mix
+from .levels import grade, problems_of_mix
 from .silence import is_solvable_without_audio, reason_of_silence
 
-FILL_ORDER = ("medium", "hard", "easy")  # the levels that take the places which another level cannot fill
+FILL_ORDER = (*EASY_TO_HARD[1:], EASY_TO_HARD[0])  # the levels that take the places which another level cannot fill
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 import math
 from dataclasses import replace
 
-from ..data.samples import AudioQASample
+from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
-
-EASY_TO_HARD = ("easy", "medium", "hard")
 
 
 def level_of(base_pass_rate: float, sft_pass_rate: float, right_from: float) -> str:

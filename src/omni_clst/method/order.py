@@ -2,8 +2,8 @@
 
 import random
 
+from ..data.samples import EASY_TO_HARD
 from ..errors import InputError
-from .levels import EASY_TO_HARD
 
 ORDERS = ("file", "shuffled", "shuffled_within_level", "overlapping")
 

@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..data.samples import AudioQASample
+from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..method.curriculum import Curriculum
-from ..method.levels import EASY_TO_HARD
 from .curriculum_report import MODELS
 from .style import LABEL, LEVEL_BANDS, LEVEL_COLOURS, PASS_RATE_LINES, TWO_PANELS, in_our_style, save
 

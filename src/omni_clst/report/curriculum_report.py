@@ -3,10 +3,9 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..data.samples import AudioQASample
+from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..data.table import make_table
 from ..method.curriculum import Curriculum, quotas
-from ..method.levels import EASY_TO_HARD
 
 if TYPE_CHECKING:
     from ..method.config import CurriculumConfig

@@ -6,10 +6,12 @@ import matplotlib
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from ..data.samples import EASY_TO_HARD
+
 MODEL_COLOURS = ("#a3a9b0", "#4c8bb8", "#c4633f", "#6a9f58", "#8d6cab", "#d1a13f", "#7f5f4a", "#3f9c9c")
 DEPTH_COLOURS = {"shallow": MODEL_COLOURS[1], "deep": MODEL_COLOURS[2]}
-LEVEL_COLOURS = {"easy": "#4f9d5d", "medium": "#dd9a2b", "hard": "#c4534a"}
-LEVEL_BANDS = {"easy": "#e3f1e3", "medium": "#fdf1d6", "hard": "#fae1de"}  # backgrounds
+LEVEL_COLOURS = dict(zip(EASY_TO_HARD, ("#4f9d5d", "#dd9a2b", "#c4534a", "#8d6cab", "#7f5f4a"), strict=False))
+LEVEL_BANDS = dict(zip(EASY_TO_HARD, ("#e3f1e3", "#fdf1d6", "#fae1de", "#ece3f3", "#eae3df"), strict=False))  # backgrounds
 NO_LEVEL = MODEL_COLOURS[1]
 INK = "#333333"  # for elements that belong to no series
 PASS_RATE_LINES = {  # by name in `extra`; the base's is wider, so that both are visible where they overlap
