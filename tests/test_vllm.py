@@ -10,7 +10,6 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
-from driver import reward_spelling
 from test_grpo import arguments as grpo_arguments
 from test_grpo import completions, losses, metric, rows_of
 from test_infer import arguments as infer_arguments
@@ -19,21 +18,12 @@ from tiny_world import make_base, write_mmau, write_train_file, write_zero_setti
 
 import infer
 from omni_clst.errors import InputError
-from omni_clst.method.rewards import REWARDS
 from omni_clst.model import vllm_engine
 from omni_clst.model.vllm_engine import TRIED_VERSION, choose_engine, installed_version
 
 TESTS = Path(__file__).parent
 QUESTIONS = 22
 needs_vllm = pytest.mark.skipif(installed_version() is None, reason="vLLM is not installed: bash script/setup_vllm.sh")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def spelling_earns():
-    reward_spelling()
-    yield
-    REWARDS.pop("spelling")
-    REWARDS.pop("seldom")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +98,12 @@ def test_caches_of_older_weights_would_show(checks):
     assert checks["without forgetting"] != "same"
 
 
+@needs_vllm
+@pytest.mark.slow
+def test_500_requests_about_the_same_clips_are_answered_between_loads_of_weights(checks):
+    assert checks["requests"] == [[True] * 50] * 10
+
+
 # Inference
 
 
@@ -127,6 +123,19 @@ def test_predictions_are_those_of_transformers_whole_or_killed(world, processes)
         assert (killed / "mmau-mini" / name).read_bytes() == (plain / "mmau-mini" / name).read_bytes()
     refused = run_driver("infer", "none", with_base(world, infer_arguments(world, killed.name, engine="hf")))
     assert "has answers with other settings" in refused.stderr
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_model_split_over_two_processes_answers_alike(world):
+    plain = world / "unsplit"
+    infer.main(with_base(world, infer_arguments(world, plain.name, engine="hf")))
+    argv = with_base(world, infer_arguments(world, "split", engine="vllm", tensor_parallel_size=2))
+    runs("infer", "none", argv)
+    found, expected = (folder / "mmau-mini" / "predictions.jsonl" for folder in (world / "split", plain))
+    assert found.read_bytes() == expected.read_bytes()
+    refused = run_driver("infer", "none", argv, 2)
+    assert "in a launch of 2 processes: set NPROC_PER_NODE=1" in refused.stderr
 
 
 def with_base(world: Path, argv: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from omni_clst.model.vllm_engine import VLLMEngine, VLLMSettings
 
 LENGTHS = [MIN_SAMPLES, MIN_SAMPLES + 1, 8000, 15999, 16000, 16001, 31999, 48123, 159999, 160001, 30 * SAMPLING_RATE,
            480384, 480654, 41 * SAMPLING_RATE + 7]  # fmt: skip
+ROUNDS = 10
 SHORT = 8  # of these; the checks behind the first ask them alone
 FILTERS = {
     "all tokens": Sampling(12, 1.2),
@@ -140,7 +141,16 @@ def main(base: str, output: str) -> None:
             engine.forget = forget
             engine.forget()
         model.load_state_dict(before)
+    found["requests"] = [engine_answers_again(engine, model, examples, expected) for _ in range(ROUNDS)]
     Path(output).write_text(json.dumps(found))
+
+
+def engine_answers_again(engine: VLLMEngine, model, examples: list[Example], expected: list) -> list[bool]:
+    """50 requests about the same few clips, after the same weights were loaded anew."""
+    engine.load(model.named_parameters())
+    numbers = [number % len(examples) for number in range(50)]
+    groups = engine.generate([examples[number] for number in numbers], [0] * 50)
+    return [completion.token_ids == expected[number] for number, [completion] in zip(numbers, groups, strict=True)]
 
 
 def refusal_or_difference(answers, expected: list) -> str:

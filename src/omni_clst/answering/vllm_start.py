@@ -26,6 +26,11 @@ def start_vllm(
             f"tensor_parallel_size {config.tensor_parallel_size} in a launch of {processes} processes: set "
             "NPROC_PER_NODE=1, vLLM starts the others; or leave it at 1, and every process answers its share"
         )
+    if config.tensor_parallel_size > 1 and checkpoint.is_adapter:
+        raise InputError(
+            f"{checkpoint.source}: an adapter cannot be split over {config.tensor_parallel_size} GPUs; give the merged "
+            "model, or tensor_parallel_size 1"
+        )
     settings = VLLMSettings(
         dtype=str(dtype).removeprefix("torch."),
         gpu_memory_utilization=config.gpu_memory_utilization,

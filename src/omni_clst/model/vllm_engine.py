@@ -89,7 +89,6 @@ class VLLMEngine:
         self.settings = settings
         self._llm = _start(source, settings, device)
         self._engine = self._llm.llm_engine
-        self._runner = self._engine.model_executor.driver_worker.model_runner
         self._requests = 0
 
     def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
@@ -136,8 +135,11 @@ class VLLMEngine:
         self._engine.add_request(name, prompt, self._parameters(seed, n))
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Take over these weights, named as in the thinker's state dict, and forget what older ones computed."""
-        self._runner.reload_weights(
+        """Take over these weights, named as in the thinker's state dict, and forget what older ones computed.
+
+        vLLM has to run in this process alone (`tensor_parallel_size` 1).
+        """
+        self._engine.model_executor.driver_worker.model_runner.reload_weights(
             weights_iterator=((f"thinker.{name}", tensor) for name, tensor in weights), is_checkpoint_format=True
         )
         self.forget()
