@@ -27,7 +27,7 @@ from .folder import AnswerFolder
 from .progress import Progress
 from .prompt_choice import make_encoder
 from .questions import Questions
-from .vllm_start import start_vllm
+from .vllm_start import require_split, start_vllm
 
 MakeRow = Callable[[AudioQASample, list[Completion]], dict]
 
@@ -40,6 +40,8 @@ class AnsweringRun:
         self.checkpoint = checkpoint
         self.device = device
         self.engine_name = choose_engine(config.engine, device)
+        if self.engine_name == "vllm":
+            require_split(config, checkpoint)
         self.encoder = make_encoder(config, checkpoint, keep_waveform=self.engine_name == "vllm")
         temperature = 0.0 if config.is_greedy else config.temperature
         self.sampling = Sampling(config.max_new_tokens, temperature, config.top_p, config.top_k, seed=config.seed)

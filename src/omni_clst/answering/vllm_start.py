@@ -11,15 +11,8 @@ from ..processes import process_count
 from .config import AnsweringConfig
 
 
-def start_vllm(
-    config: AnsweringConfig,
-    checkpoint: Checkpoint,
-    encoder: OmniEncoder,
-    sampling: Sampling,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> VLLMEngine:
-    """vLLM with the checkpoint's weights; an adapter is merged into its base on the way."""
+def require_split(config: AnsweringConfig, checkpoint: Checkpoint) -> None:
+    """Raise `InputError` where a model is to be split over GPUs in a way that vLLM cannot be started here."""
     processes = process_count()
     if config.tensor_parallel_size > 1 and processes > 1:
         raise InputError(
@@ -31,6 +24,17 @@ def start_vllm(
             f"{checkpoint.source}: an adapter cannot be split over {config.tensor_parallel_size} GPUs; give the merged "
             "model, or tensor_parallel_size 1"
         )
+
+
+def start_vllm(
+    config: AnsweringConfig,
+    checkpoint: Checkpoint,
+    encoder: OmniEncoder,
+    sampling: Sampling,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> VLLMEngine:
+    """vLLM with the checkpoint's weights; an adapter is merged into its base on the way."""
     settings = VLLMSettings(
         dtype=str(dtype).removeprefix("torch."),
         gpu_memory_utilization=config.gpu_memory_utilization,
