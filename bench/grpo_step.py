@@ -1,7 +1,5 @@
 """Measure one GRPO step, the plain way and ours, in one run: seconds by phase and counts of what the model computed.
 
-On a CPU also ours with torch's own linear layers, to tell what oneDNN does from what is not computed twice.
-
 python bench/grpo_step.py --copies 8
 python bench/grpo_step.py --table          # ours alone, over G and clip lengths
 """
@@ -13,7 +11,7 @@ import statistics
 import torch
 from common import QUESTION, SIZES, Phases, describe_machine, make_clip, make_model, make_processor
 from counts import Counts
-from plain_grpo import grpo_loss, make_inputs, roll_out, score, torch_linear
+from plain_grpo import grpo_loss, make_inputs, roll_out, score
 
 from omni_clst.data.encoder import OmniEncoder, collate
 from omni_clst.data.prompts import make_prompt
@@ -64,6 +62,7 @@ class Bench:
         engine = HFEngine(self.model, self.encoder, sampling)
         engine.end_ids = [-1]  # none ends early, as above
         with phases.of("rollout"):
+            [example] = engine.encode_clips([example])  # used by reference and policy, too
             [completions] = engine.generate([example], [0], self.copies)
         ids = torch.tensor([completion.token_ids for completion in completions], device=self.device)
         mask = torch.ones_like(ids)
@@ -75,11 +74,6 @@ class Bench:
             log_probs = self.model(**prompts, **scored).log_probs
             grpo_loss(log_probs, reference, mask, self.advantages, BETA).backward()
         self._update(phases)
-
-    def fast_without_onednn(self, phases: Phases) -> None:
-        """As `fast`, with torch's own linear layers."""
-        with torch_linear(self.model), torch_linear(self.reference):
-            self.fast(phases)
 
     def _update(self, phases: Phases) -> None:
         with phases.of("optimiser"):
@@ -101,8 +95,6 @@ class Bench:
 
 def compare(bench: Bench, repeats: int) -> None:
     ways = {"plain": bench.plain, "fast": bench.fast}
-    if bench.device == "cpu":
-        ways["no oneDNN"] = bench.fast_without_onednn
     measured = {name: bench.measure(way, repeats) for name, way in ways.items()}
     print(f"{'':<28}" + "".join(f"{name:>12}{'' if name == 'plain' else '   ratio'}" for name in ways))
     seconds = {name: phases | {"a step": sum(phases.values())} for name, (phases, _) in measured.items()}

@@ -53,7 +53,7 @@ def run_fast(model, encoder, samples, new_tokens: int, batch_tokens: int) -> dic
     engine.end_ids = [-1]  # none ends early, as above
     batches = plan_batches(samples, [encoder.length(sample) for sample in samples], batch_tokens, new_tokens)
     ids_of = {}
-    for batch, examples in encoded_batches(batches, encoder, AudioSource.plan("real", samples), num_workers=1):
+    for batch, examples, _ in encoded_batches(batches, encoder, AudioSource.plan("real", samples), num_workers=1):
         generated = engine.generate(examples, [0] * len(examples))
         ids_of |= {sample.id: list(done.token_ids) for sample, [done] in zip(batch.samples, generated, strict=True)}
     return ids_of

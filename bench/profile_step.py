@@ -12,12 +12,11 @@ from dataclasses import replace
 import torch
 from common import Phases, describe_machine
 from grpo_step import BETA, TEMPERATURE, Bench, add_arguments
-from plain_grpo import grpo_loss, torch_linear
+from plain_grpo import grpo_loss
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from omni_clst.data.encoder import collate
 from omni_clst.model.engine import HFEngine
-from omni_clst.model.onednn import OneDNNLinear
 from omni_clst.model.sampling import Sampling
 
 aten = torch.ops.aten
@@ -31,7 +30,7 @@ ON_CPU = {  # operations that the counter does not know; formulas over shapes
 
 def best_rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
     """Operations per second of a large product, and bytes per second of reading a tensor larger than the caches."""
-    layer = OneDNNLinear(4096, 4096, bias=False).to(device, dtype)
+    layer = torch.nn.Linear(4096, 4096, bias=False).to(device, dtype)
     rows, large = torch.randn(2048, 4096, device=device, dtype=dtype), torch.ones(2**28, device=device, dtype=torch.uint8)
 
     def seconds(work) -> float:
@@ -113,12 +112,8 @@ def profile(bench: Bench, repeats: int) -> dict[str, tuple[float, float]]:
     steps, measured = Steps(bench), {}
     for name in ("encode", "prefill", "rollout", "reference", "policy", "optimiser"):
         work = getattr(steps, name)
-        with (
-            torch_linear(bench.model),
-            torch_linear(bench.reference),
-            FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter,
-        ):
-            work()  # oneDNN's products are not in the counter's list
+        with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
+            work()
         taken = []
         for _ in range(repeats):
             if name == "optimiser":

@@ -7,34 +7,18 @@ prefilled and pushed through every forward, with logits at every position.
 from contextlib import contextmanager
 
 import torch
-from torch.nn import Linear
 
 from omni_clst.model.attention import FOLDED_SDPA
-from omni_clst.model.onednn import OneDNNLinear
-
-
-@contextmanager
-def torch_linear(model):
-    """The model with torch's own linear layers."""
-    layers = [module for module in model.modules() if type(module) is OneDNNLinear]
-    try:
-        for layer in layers:
-            layer.__class__ = Linear
-        yield
-    finally:
-        for layer in layers:
-            layer.__class__ = OneDNNLinear
 
 
 @contextmanager
 def as_released(model):
-    """The model with torch's own linear layers and transformers' own attention."""
+    """The model with transformers' own attention."""
     config = model.config.text_config
     attention = config._attn_implementation
     try:
         config._attn_implementation = "sdpa" if attention == FOLDED_SDPA else attention
-        with torch_linear(model):
-            yield
+        yield
     finally:
         config._attn_implementation = attention
 

@@ -92,7 +92,6 @@ def start() -> StandInDevice:
     from transformers import TrainingArguments
 
     from omni_clst import devices
-    from omni_clst.model import thinker as modeling
     from omni_clst.training import base as training
 
     mode = StandInDevice()
@@ -109,7 +108,6 @@ def start() -> StandInDevice:
     devices.choose_device = lambda setting="auto": DEVICE
     torch.nn.modules.module.register_module_forward_pre_hook(lambda *_: _deeper(mode, 1))
     torch.nn.modules.module.register_module_forward_hook(lambda *_: _deeper(mode, -1), always_call=True)
-    modeling.use_onednn = lambda model: None
     # a backward computes forwards again outside of the mode, where a tensor says that it is on the machine
     torch.utils.checkpoint._allowed_determinism_checks_to_fns["default"] = lambda tensor: None
     # DeepSpeed's own reductions are not followed, and their sums are none

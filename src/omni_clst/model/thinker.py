@@ -18,7 +18,6 @@ from transformers.utils import ModelOutput
 from ..data.encoder import IGNORED_LABEL
 from .attention import FOLDED, FOLDED_FLEX, explicit_mask
 from .kv_cache import GrowingCache
-from .onednn import use_onednn
 from .sampling import SampledScores, Sampling
 from .shared_prefix import SharedPrefix, positions_from_mask
 
@@ -40,7 +39,6 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         super().__init__(config)
         attention = config.text_config._attn_implementation
         config.text_config._attn_implementation = FOLDED.get(attention, attention)
-        use_onednn(self)
 
     @wraps(Qwen2_5OmniThinkerForConditionalGeneration.forward)  # generate() reads the signature
     def forward(self, input_ids=None, labels=None, num_items_in_batch=None, completion_ids=None, **inputs):
