@@ -18,6 +18,7 @@ the audio or the curriculum's order are overridden:
 | `create_model_card`                  | none: a run's `config.yaml` has more                                           |
 | `_send_telemetry`                    | none                                                                           |
 
+With engine vllm its attribute `use_vllm` is set after construction: it then corrects for the engine's log-probabilities.
 `tests/test_trl_bridge.py` fails when TRL changes the signature of one of these.
 """
 
