@@ -105,7 +105,7 @@ def main(base: str, output: str) -> None:
     examples, expected, seeds = examples[:SHORT], expected[:SHORT], seeds[:SHORT]
 
     shorter = replace(examples[7], waveform=examples[7].waveform[:-8000])
-    found["mismatch"] = refusal(lambda: engine.generate([shorter], [0]))
+    found["mismatch"] = refusal(lambda: engine.generate([*examples, shorter, *examples], [0] * (2 * SHORT + 1)))
     text = encoder.encode_chat("which ?", None, None)
     found["no clip"] = [engine.generate([text], [0])[0][0].token_ids == greedy(model, encoder, [text])[0]]
     long = encoder.encode_waveform(AudioQASample("long", "", "which ? " * 900, ("a", "b"), "a"), clip(16000))

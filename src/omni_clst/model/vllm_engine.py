@@ -6,11 +6,11 @@ that it expands them to have to equal ours.
 """
 
 import importlib.metadata
-import importlib.util
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -25,6 +25,7 @@ from .sampling import Sampling
 Key = TypeVar("Key")
 TRIED_VERSION = "0.31.0"
 INSTALL = "bash script/setup_vllm.sh installs it"
+REQUESTS_PER_STEP = 8  # about the prompts that fit into one step of vLLM; their clips may have to be waited for
 MOST_NEGATIVE_BIAS = -100.0  # vLLM allows no lower one; a suppressed token keeps a probability below 1e-40
 
 
@@ -100,28 +101,28 @@ class VLLMEngine:
     def stream(self, requests: Iterable[tuple[Key, Example, int]], n: int = 1) -> Iterator[tuple[Key, list[Completion]]]:
         """Completions as they finish, each under its request's key; requests are (key, example, seed).
 
-        Requests are taken from the iterable as vLLM's scheduler has room for them.
+        Requests are taken from the iterable a few at a time while vLLM works, and no more than its scheduler has room for.
         """
-        keys: dict[str, tuple[Key, Example]] = {}
+        in_progress: dict[str, tuple[Key, Example]] = {}
         most = 2 * self._engine.vllm_config.scheduler_config.max_num_seqs
-        waiting = iter(requests)
-        exhausted = False
-        while keys or not exhausted:
-            while not exhausted and len(keys) * n < most:
-                request = next(waiting, None)
-                if request is None:
-                    exhausted = True
-                    break
-                key, example, seed = request
-                self._requests += 1
-                name = str(self._requests)
-                keys[name] = (key, example)
-                self._add(name, example, seed, n)
-            for output in self._engine.step() if keys else ():
-                if output.finished:
-                    key, example = keys.pop(output.request_id)
-                    self._require_same_ids(example, output.prompt_token_ids)
-                    yield key, [self._completion(part) for part in sorted(output.outputs, key=lambda part: part.index)]
+        waiting, is_exhausted = iter(requests), False
+        try:
+            while in_progress or not is_exhausted:
+                room = max((most - len(in_progress) * n) // n, 0 if in_progress else 1)
+                taken = [] if is_exhausted else list(islice(waiting, min(room, REQUESTS_PER_STEP)))
+                is_exhausted = is_exhausted or (room > 0 and not taken)
+                for key, example, seed in taken:
+                    self._requests += 1
+                    in_progress[str(self._requests)] = (key, example)
+                    self._add(str(self._requests), example, seed, n)
+                for output in self._engine.step() if in_progress else ():
+                    if output.finished:
+                        key, example = in_progress.pop(output.request_id)
+                        self._require_same_ids(example, output.prompt_token_ids)
+                        parts = sorted(output.outputs, key=lambda part: part.index)
+                        yield key, [self._completion(part) for part in parts]
+        finally:  # after an error, or when nobody asks for the rest
+            self._engine.abort_request(list(in_progress))
 
     def _add(self, name: str, example: Example, seed: int, n: int) -> None:
         longest = self._engine.vllm_config.model_config.max_model_len
