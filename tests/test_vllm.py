@@ -184,6 +184,20 @@ def test_rollouts_are_drawn_from_the_weights_of_the_step(world, variant):
 
 
 @needs_vllm
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("sleeps", ["true", "false"])
+def test_gpu_rollouts_are_drawn_from_the_weights_of_the_step_across_sleep(world, sleeps):
+    settings = {"device": "cuda", "dtype": "bfloat16", "vllm_sleep": sleeps, "gpu_memory_utilization": 0.2}
+    runs("grpo", "none", vllm_arguments(world, f"gpu {sleeps}", **settings))
+    run_dir = world / "runs" / f"gpu {sleeps}"
+    assert len(losses(run_dir)) == 8
+    assert max(metric(run_dir, "sampling/logp_difference_mean")) < 0.02
+    assert min(metric(run_dir, "sampling/probability_correlation")) > 0.995
+    assert metric(run_dir, "completions/empty_share") == [0.0] * 8
+
+
+@needs_vllm
 @pytest.mark.slow
 def test_weights_that_are_not_handed_over_end_the_run_with_the_remedy(world):
     argv = vllm_arguments(world, "stale", max_logp_drift=1e-4)
