@@ -144,16 +144,14 @@ def with_base(world: Path, argv: list[str]) -> list[str]:
 
 # GRPO
 
+ZERO3 = {"deepspeed": 3, "per_device_train_batch_size": 2, "gradient_checkpointing": "true"}  # as shipped
 VARIANTS = {
     "LoRA": ({"dataloader_num_workers": 1}, 1),
     "LoRA in two processes": ({"per_device_train_batch_size": 2}, 2),
     "full": ({"tuning": "full", "learning_rate": 0.003}, 1),
     "full with the audio tower": ({"tuning": "full", "learning_rate": 0.003, "train_towers": "true"}, 1),
-    "full under ZeRO-3": (
-        {"tuning": "full", "learning_rate": 0.003, "deepspeed": 3, "per_device_train_batch_size": 2},
-        2,
-    ),
-    "LoRA under ZeRO-3": ({"deepspeed": 3, "per_device_train_batch_size": 2}, 2),
+    "full under ZeRO-3": (ZERO3 | {"tuning": "full", "learning_rate": 0.003}, 2),
+    "LoRA under ZeRO-3": (ZERO3, 2),
 }
 
 
@@ -181,6 +179,18 @@ def test_rollouts_are_drawn_from_the_weights_of_the_step(world, variant):
     assert max(metric(run_dir, "kl")) > 1e-3  # the weights have moved far more than that
     assert metric(run_dir, "completions/empty_share") == [0.0] * 8
     assert set(metric(run_dir, "sampling/clipped_share")) == {0.0}
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_rollouts_in_bfloat16_under_zero3_agree_as_far_as_the_precision_goes(world):
+    """The precision of the shipped YAMLs on a GPU."""
+    settings = ZERO3 | {"tuning": "full", "learning_rate": 0.003, "dtype": "bfloat16"}
+    runs("grpo", "none", vllm_arguments(world, "bfloat16", **settings), 2)
+    run_dir = world / "runs" / "bfloat16"
+    assert len(losses(run_dir)) == 8
+    assert max(metric(run_dir, "sampling/logp_difference_mean")) < 0.02
+    assert min(metric(run_dir, "sampling/probability_correlation")) > 0.995
 
 
 @needs_vllm
