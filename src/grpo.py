@@ -31,13 +31,14 @@ def main(argv: list[str]) -> None:
     arguments = run.training_arguments()
     if config.dry_run:
         print_grpo_plan(run, arguments)
+        say(run.encoder.describe_prompt(run.train[0]))
     is_finished = (config.run_dir / CHOSEN_FILE).exists() and not config.overwrite
     if not is_finished:
         require_disk_for(run)
     if config.dry_run:
         return
 
-    run_dir = open_run(config, engine=describe_engine(run.engine_name))
+    run_dir = open_run(config, run.content, engine=describe_engine(run.engine_name))
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
         notify_launcher(run_dir)

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     from omni_clst.answering.run import AnsweringRun
     from omni_clst.devices import choose_device
     from omni_clst.model.checkpoints import find_checkpoint
-    from omni_clst.processes import join_processes, quiet_libraries
+    from omni_clst.processes import join_processes, quiet_libraries, say
     from omni_clst.scoring.run import answer_and_score, find_benchmarks, open_folders, print_infer_plan
 
     checkpoint = find_checkpoint(config.model)
@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
     benchmarks = find_benchmarks(config, run.encoder)
     if config.dry_run:
         print_infer_plan(config, checkpoint, [questions for _, questions in benchmarks])
+        for _, questions in benchmarks[:1]:
+            say("\n".join(map(run.encoder.describe_prompt, questions.readable[:1])))
         return
     join_processes()
     folders = open_folders(run, config, benchmarks)

@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     run.load_samples()
     if config.dry_run:
         print_sft_plan(run)
+        say(run.encoder.describe_prompt(run.train[0]))
     merged = config.run_dir / "merged"
     is_finished = merged.exists() and not config.overwrite
     if not is_finished:
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
         return
 
     arguments = run.training_arguments()
-    run_dir = open_run(config)
+    run_dir = open_run(config, run.content)
     if is_finished:
         say(f"{merged} exists: nothing to do (--overwrite starts anew)")
         return

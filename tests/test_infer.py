@@ -16,8 +16,8 @@ from tiny_world import make_base, write_mmau
 import infer
 from omni_clst.answering.batches import plan_batches
 from omni_clst.answering.config import InferConfig
+from omni_clst.answering.encoder import make_encoder
 from omni_clst.answering.predictions import prediction_row
-from omni_clst.answering.prompt_choice import make_encoder
 from omni_clst.answering.run import AnsweringRun
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.encoder import OmniEncoder

@@ -82,9 +82,12 @@ class Location:
 
     is_existing_file: bool = False
     may_be_hub_id: bool = False
+    suffix: str = ""  # only a text that ends with it is a path
 
     def resolve(self, value: str, base: Path) -> str:
         """The absolute path, where relative ones count from `base`; a Hub id is unchanged if no such folder exists."""
+        if not value.endswith(self.suffix):
+            return value
         absolute = os.path.normpath(base / os.path.expanduser(value))
         if not self.may_be_hub_id:
             return absolute
@@ -180,7 +183,7 @@ class FieldType:
         """The allowed values in a few words; "" for any text."""
         if self.names or self.plain is bool:
             return " | ".join(self.names or ("true", "false"))
-        if self.location:
+        if self.location and not self.location.suffix:
             words = "folder or Hub id" if self.location.may_be_hub_id else "path"
         else:
             words = {int: "whole number", float: "number", list: "names"}.get(self.plain, "")

@@ -104,14 +104,21 @@ def read_appended(path: Path | str) -> Iterator[dict]:
         yield from (row for _, row in read_jsonl(path))
 
 
-def read_json(path: Path | str) -> Any:
-    """Read one JSON value; raises `InputError` with file and line."""
+def read_text(path: Path | str) -> str:
+    """Read a text, without a byte order mark; raises `InputError` with the file."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def read_json(path: Path | str) -> Any:
+    """Read one JSON value; raises `InputError` with file and line."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
 

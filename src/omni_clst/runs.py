@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import InputError
 from .files import require_writable, write_json
 from .processes import process_count, process_rank, wait_for_all
-from .settings import REPOSITORY, read_yaml, write_config
+from .settings import REPOSITORY, read_yaml, write_yaml
 
 FINISHED_RUN_VARIABLE = "OMNI_CLST_FINISHED_RUN"  # names the file that script/CLST.sh reads
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")
@@ -23,31 +23,32 @@ def changed_settings(before: dict, now: dict, may_change: Collection[str] = ()) 
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
-def open_run(config, **facts: str) -> Path:
+def open_run(config, content: dict[str, str], **facts: str) -> Path:
     """Create or reopen a run directory and write `config.yaml` and `environment.json`, with further `facts`.
 
-    Raises `InputError` for a directory with other settings, unless `overwrite`. Rank 0 writes, the others wait.
+    `content` are hashes of files that the settings name. Raises `InputError` for a directory with other settings or
+    contents, unless `overwrite`. Rank 0 writes, the others wait.
     """
     run_dir = config.run_dir
     if process_rank() == 0:
-        _write_run(config, run_dir, facts)
+        _write_run(config, run_dir, content, facts)
     wait_for_all()
     return run_dir
 
 
-def _write_run(config, run_dir: Path, facts: dict[str, str]) -> None:
+def _write_run(config, run_dir: Path, content: dict[str, str], facts: dict[str, str]) -> None:
     if config.overwrite:
         shutil.rmtree(run_dir, ignore_errors=True)
     require_writable(run_dir)
-    file = run_dir / "config.yaml"
+    file, settings = run_dir / "config.yaml", config.model_dump() | content
     if file.exists():
-        changed = changed_settings(read_yaml(str(file)), config.model_dump(), config.may_change_on_resume())
+        changed = changed_settings(read_yaml(str(file)), settings, config.may_change_on_resume())
         if changed:
             raise InputError(
                 f"{run_dir}: was started with other settings ({'; '.join(changed)}); "
                 "give another --run_name, or --overwrite to delete it"
             )
-    write_config(config, file)
+    write_yaml(settings, file)
     write_json(run_dir / "environment.json", describe_environment() | facts)
 
 

@@ -19,7 +19,7 @@ from yaml.constructor import ConstructorError
 
 from .errors import InputError
 from .fields import FieldType, Settings
-from .files import write_text
+from .files import read_text, write_text
 from .processes import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -137,12 +137,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def read_yaml(file: str) -> dict:
     """Read one YAML mapping; raises `InputError` with file and line."""
+    text = read_text(file)
     try:
-        value = yaml.load(Path(file).read_text(encoding="utf-8"), _UniqueKeyLoader)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from None
+        value = yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -152,9 +149,9 @@ def read_yaml(file: str) -> dict:
     return value
 
 
-def write_config(config: Settings, path: Path) -> None:
-    """Write all settings as YAML."""
-    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
+def write_yaml(values: dict, path: Path) -> None:
+    """Write a mapping as YAML."""
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def _collect(words: dict[str, list[str]]) -> dict[str, Given]:

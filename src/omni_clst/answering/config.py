@@ -12,12 +12,6 @@ from ..model.config import EngineName, MemoryShare, ModelConfig
 class AnsweringConfig(ModelConfig):
     """How a model answers: prompt, audio source, decoding."""
 
-    prompt: str = Field(
-        "auto",
-        description="auto is the checkpoint's training prompt, direct for a released model; else a name in prompts.py, "
-        "or a text with {question} and {choices}",
-    )
-    system_prompt: str | None = Field(None, description="none: the checkpoint's training prompt; empty: no system turn")
     audio: Literal["real", "silence", "other"] = Field(
         "real", description="silence, or another sample's clip (other), instead of the clip: the accuracy without audio"
     )

@@ -23,9 +23,9 @@ from ..processes import process_count, process_rank, say, wait_for_all
 from .audio_source import AudioSource
 from .batches import Batch, UndecodableClips, encoded_batches, plan_batches
 from .config import AnsweringConfig
+from .encoder import make_encoder
 from .folder import AnswerFolder
 from .progress import Progress
-from .prompt_choice import make_encoder
 from .questions import Questions
 from .vllm_start import require_split, start_vllm
 

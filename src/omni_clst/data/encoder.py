@@ -106,6 +106,13 @@ class OmniEncoder:
         """The whole prompt up to the assistant's turn, with one audio placeholder per audio token."""
         return self.chat_text(self.prompt.user_text(sample), audio_tokens, sample.id)
 
+    def describe_prompt(self, sample: AudioQASample) -> str:
+        """The sample's prompt as the model reads it, with one placeholder for all audio tokens, under its token count."""
+        audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
+        text = self.prompt_text(sample, 1) + self.opening
+        count = f"{self.length(sample)} tokens, {audio_tokens} of them for the clip"
+        return f"the prompt of sample {sample.id!r} ({count}):\n" + "\n".join(f"  | {line}" for line in text.split("\n"))
+
     def chat_text(self, user_text: str, audio_tokens: int, sample_id: str = "text") -> str:
         """The chat template around a user's text; `audio_tokens` 0 leaves the audio part out."""
         self._require_plain(user_text, sample_id)

@@ -1,17 +1,19 @@
 """All prompt texts of the project, and the user's turn for a sample.
 
-A prompt is one of the names in `PROMPTS` or a text with `{question}` and `{choices}`. The reasoning prompts ask for
-`<think>...</think><answer>...</answer>`, where an empty thought is `<think>\n\n</think>` and the answer is the text of one
-choice, never a letter (arXiv 2509.12275, section 3).
+A prompt is one of the names in `PROMPTS`, a text with `{question}` and `{choices}`, or a file (.txt) with such a text. The
+reasoning prompts ask for `<think>...</think><answer>...</answer>`, where an empty thought is `<think>\n\n</think>` and the
+answer is the text of one choice, never a letter (arXiv 2509.12275, section 3).
 """
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import InputError
-from ..files import sha256_of_text
+from ..files import read_text, sha256_of_text
 from .samples import AudioQASample
 
+PROMPT_SUFFIX = ".txt"  # of a prompt's file
 _FORMAT = (
     "Reply in exactly this form: <think>your reasoning</think><answer>your choice</answer>. "
     "Between the answer tags write one of the choices word for word, without a letter or any comment."
@@ -63,14 +65,18 @@ def format_choices(choices: tuple[str, ...]) -> str:
 
 
 def make_prompt(setting: str, system: str, asks_for_tags: bool | None = None) -> Prompt:
-    """The prompt of a setting: a name in `PROMPTS`, or a template text; raises `InputError` for any other.
+    """The prompt of a setting: a name in `PROMPTS`, a file, or a template text; raises `InputError` for any other.
 
-    A template text asks for tags unless `asks_for_tags` is False.
+    `asks_for_tags` of a file or text is given, or true where it mentions `<answer>`.
     """
     if setting in PROMPTS:
-        default = not setting.endswith("direct")
-        return Prompt(setting, PROMPTS[setting], default if asks_for_tags is None else asks_for_tags, system)
-    if "{question}" not in setting or "{choices}" not in setting:
+        return Prompt(setting, PROMPTS[setting], not setting.endswith("direct"), system)
+    name, template = "custom", setting
+    if setting.endswith(PROMPT_SUFFIX):
+        name, template = Path(setting).name, read_text(Path(setting)).strip()
+    if "{question}" not in template or "{choices}" not in template:
+        if template != setting:
+            raise InputError(f"prompt {setting}: the text has no {{question}} or no {{choices}}: {template[:60]!r}")
         names = ", ".join(PROMPTS)
         raise InputError(f"prompt {setting!r} is neither one of {names} nor a text with {{question}} and {{choices}}")
-    return Prompt("custom", setting, asks_for_tags is not False, system)
+    return Prompt(name, template, "<answer>" in template if asks_for_tags is None else asks_for_tags, system)

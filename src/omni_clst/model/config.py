@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import Lines, MayChange, ModelSource, Settings, missing_package, rule
+from ..data.prompts import PROMPT_SUFFIX
+from ..fields import Lines, Location, MayChange, ModelSource, Settings, missing_package, rule
 
 EngineName = Annotated[
     Literal["auto", "hf", "vllm"],
@@ -29,8 +30,12 @@ class ModelConfig(Settings):
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = Field(
         "sdpa", description="flash_attention_2 is faster on long clips and needs its package"
     )
-    prompt: str = Field("selective", description="a name in prompts.py, or a text with {question} and {choices}")
-    system_prompt: str = Field("You are a helpful assistant.", description="empty: no system turn")
+    prompt: Annotated[str, Location(suffix=PROMPT_SUFFIX)] = Field(
+        "auto",
+        description="auto is the prompt that the checkpoint was trained with (of a released model: selective in training, "
+        "direct in answering); else a name in prompts.py, a text with {question} and {choices}, or a file (.txt) with one",
+    )
+    system_prompt: str | None = Field(None, description="none: the checkpoint's training prompt; empty: no system turn")
     max_audio_seconds: float = Field(
         300.0, gt=0, description="longer clips are cropped at their end; a second takes 25 tokens"
     )

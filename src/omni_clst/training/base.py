@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainingArguments
 
 from ..data.encoder import OmniEncoder
-from ..data.prompts import Prompt, make_prompt
+from ..data.prompts import Prompt
 from ..errors import InputError
 from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..model.checkpoints import (
@@ -29,6 +29,7 @@ from ..model.checkpoints import (
     save_omni,
     write_prompt,
 )
+from ..model.prompt_choice import prompt_for_training, say_prompt
 from ..model.thinker import OmniThinker
 from ..processes import say
 from .config import TuningConfig
@@ -194,8 +195,14 @@ class TrainingRun:
         targets = config.lora_targets if config.tuning == "lora" else None
         self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
         self.processor = load_processor(checkpoint)
-        prompt = make_prompt(config.prompt, config.system_prompt)
+        prompt = prompt_for_training(config, checkpoint)
+        say_prompt(prompt, checkpoint)
         self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds, keep_waveform=self.keeps_waveforms)
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Hashes of what the settings only name; a run that resumes needs the same."""
+        return {"prompt_sha256": self.encoder.prompt.sha256}
 
     @property
     def reading_options(self) -> dict[str, Any]:
