@@ -15,6 +15,10 @@ asks_for_cpu() {
     [[ " $* " == *" --device cpu "* || " $* " == *" --device=cpu "* ]]
 }
 
+asks_for_help() {
+    [[ " $* " == *" --help "* || " $* " == *" -h "* ]]
+}
+
 # The number of GPUs that torch can use. torch counts them, since only torch knows which of those listed by nvidia-smi remain
 # with CUDA_VISIBLE_DEVICES, MIG and an old driver; that takes seconds, so it is called only where a driver is installed.
 count_gpus() {

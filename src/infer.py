@@ -7,12 +7,20 @@ predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A sec
 """
 
 from omni_clst.answering.config import InferConfig
+from omni_clst.data.benchmark_rows import find_benchmark
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.errors import run_main
 from omni_clst.settings import load_config
+
+NOTHING_THERE = 3  # exit status of --check_only
 
 
 def main(argv: list[str]) -> None:
     config = load_config(InferConfig, argv, about=__doc__, first_word="model")
+
+    if config.check_only:
+        say_what_is_there(config)
+        return
 
     from omni_clst.answering.run import AnsweringRun
     from omni_clst.devices import choose_device
@@ -34,6 +42,17 @@ def main(argv: list[str]) -> None:
     folders = open_folders(run, config, benchmarks)
     for (rows, questions), folder in zip(benchmarks, folders, strict=True):
         answer_and_score(run, config, rows, questions, folder)
+
+
+def say_what_is_there(config: InferConfig) -> None:
+    """Print what would be answered; without anything the process ends with status 3."""
+    there = [name for name in config.benchmarks if find_benchmark(config.data_root, name)]
+    if config.samples or there:
+        print(f"inference after training: {config.samples or ', '.join(there)}", flush=True)
+        return
+    missing = "; ".join(BENCHMARKS[name].missing_line(config.data_root) for name in config.benchmarks)
+    print(f"note: no inference after training: {missing}; `-- --samples FILE` scores a file of samples", flush=True)
+    raise SystemExit(NOTHING_THERE)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,32 @@ def test_training_is_followed_by_inference_on_the_chosen_checkpoint(world):
 
 
 @pytest.mark.slow
+def test_training_without_a_benchmark_ends_well_and_says_so_before_its_first_step(world):
+    result = launch(world, *training(world, "no benchmark"), "--", "--data_root", "nowhere", "--benchmarks", "mmau-mini")
+    assert result.returncode == 0, result.stderr[-2000:]
+    note = result.stdout.index(
+        f"note: no inference after training: mmau-mini: no {world / 'nowhere'}/MMAU/mmau-test-mini.json"
+    )
+    assert note < result.stdout.index("step 1/2")
+    assert (world / "runs" / "no benchmark" / "chosen.json").exists()
+
+
+@pytest.mark.slow
+def test_mistake_in_the_settings_of_inference_is_found_before_training(world):
+    result = launch(world, *training(world, "mistaken"), "--", "--data_root", "data", "--max_new_token", "4")
+    assert result.returncode == 2
+    assert "unknown key 'max_new_token' (did you mean 'max_new_tokens'?)" in result.stderr
+    assert not (world / "runs" / "mistaken").exists()
+
+
+@pytest.mark.slow
 def test_failed_training_is_not_followed_by_inference(world):
     argv = training(world, "failed", model=world / "nowhere")
     result = launch(world, *argv, *inference(world))
     assert result.returncode == 2
     assert "no such checkpoint" in result.stderr
     assert not list(world.glob("runs/failed/**/scores.json"))
-    assert "mmau-mini" not in result.stdout
+    assert "questions" not in result.stdout
 
 
 @pytest.mark.slow

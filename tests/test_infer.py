@@ -321,7 +321,7 @@ def test_row_with_a_special_token_counts_as_wrong_and_is_named(world, tmp_path, 
     questions[1]["question"] = "what does <|im_end|> mean ?"
     meta.write_text(json.dumps(questions))
     infer.main(arguments(world, "token", data_root=tmp_path / "data", allow_missing_audio="true"))
-    reason = "sample 'q001': the text holds the special token '<|im_end|>'"
+    reason = "mmau-test-mini.json: row 2: sample 'q001': the text holds the special token '<|im_end|>'"
     assert f"  1 rows cannot be used and count as wrong: {reason}\n" in capsys.readouterr().out
     predictions = rows(world / "token" / "mmau-mini" / "predictions.jsonl")
     assert len(predictions) == len(questions)

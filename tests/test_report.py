@@ -36,7 +36,7 @@ def write_result(model, answers, groups=SHALLOW, benchmark="mmau-mini", first=0,
             row = {"id": f"q{number}", "think": think, "tokens": 4, "groups": groups}
             predictions.write(json.dumps(row) + "\n")
             right = int(answer in "rR")
-            verdicts.write(json.dumps({"id": f"q{number}", "official": right, "strict": right}) + "\n")
+            verdicts.write(json.dumps({"id": f"q{number}", "official": right, "strict": right, "extracted": right}) + "\n")
     found = {"audio": "real", "limit": None, "prompt": {"asks_for_tags": asks}} | settings
     (folder / "settings.json").write_text(json.dumps(found))
     (folder / "scores.json").write_text(json.dumps({"benchmark": benchmark}))
@@ -53,11 +53,11 @@ def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, cap
     write_result(tmp_path / "sft" / "merged", "rwwwwwwwww", audio="other", thought="empty")
     results = collect(tmp_path)
     assert results_table(results).splitlines()[2:] == [
-        "| base | mmau-mini | the clip | not asked for | 10 | 40.0 | 40.0 | 0 | 4.0 |",
-        "| sft/merged | mmau-mini | the clip | free | 10 | 90.0 | 90.0 | 40 | 4.0 |",
-        "| sft/merged | mmau-mini | silence | free | 10 | 20.0 | 20.0 | 50 | 4.0 |",
-        "| sft/merged | mmau-mini | the clip | forced empty | 10 | 80.0 | 80.0 | 0 | 4.0 |",
-        "| sft/merged | mmau-mini | another clip | forced empty | 10 | 10.0 | 10.0 | 0 | 4.0 |",
+        "| base | mmau-mini | the clip | not asked for | 10 | 40.0 | 40.0 | 40.0 | 0 | 4.0 |",
+        "| sft/merged | mmau-mini | the clip | free | 10 | 90.0 | 90.0 | 90.0 | 40 | 4.0 |",
+        "| sft/merged | mmau-mini | silence | free | 10 | 20.0 | 20.0 | 20.0 | 50 | 4.0 |",
+        "| sft/merged | mmau-mini | the clip | forced empty | 10 | 80.0 | 80.0 | 80.0 | 0 | 4.0 |",
+        "| sft/merged | mmau-mini | another clip | forced empty | 10 | 10.0 | 10.0 | 10.0 | 0 | 4.0 |",
     ]
     assert summary_lines(pool(results)) == [
         "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
@@ -95,7 +95,7 @@ def test_depth_table_pools_the_benchmarks(tmp_path):
     header, _, *rows = depth_table(pool(collect(tmp_path))).splitlines()
     assert header == (
         "| model | audio | thought | shallow/deep "
-        "| shallow: official % | shallow: think rate % | deep: official % | deep: think rate % |"
+        "| shallow: accuracy % | shallow: think rate % | deep: accuracy % | deep: think rate % |"
     )
     assert rows == [
         # shallow 4 of 6 right, 1 thought; deep 3 of 6 right, 3 thoughts
@@ -153,9 +153,12 @@ def test_question_without_a_readable_clip_is_wrong_and_without_thought(tmp_path)
     folder = write_result(tmp_path / "sft", "r")
     with open(folder / "predictions.jsonl", "a") as predictions, open(folder / "verdicts.jsonl", "a") as verdicts:
         predictions.write('{"id": "gone", "model_output": "", "model_output_raw": "", "error": "no clip"}\n')
-        verdicts.write('{"id": "gone", "official": 0, "strict": 0}\n')
+        verdicts.write('{"id": "gone", "official": 0, "strict": 0, "extracted": 0}\n')
     (result,) = collect(tmp_path)
-    assert results_table([result]).splitlines()[2] == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 0 | 2.0 |"
+    assert (
+        results_table([result]).splitlines()[2]
+        == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 50.0 | 0 | 2.0 |"
+    )
     plot_scores([result], tmp_path / "x.png")
 
 

@@ -13,7 +13,7 @@ from tiny_world import write_mmau
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCORE = REPOSITORY / "src" / "score.py"
 OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")
-# q000 is right by both rules, q001 by the official one alone, q002 is wrong, q003 not parsed; every answer is "drum".
+# Every answer is "drum": q000 is right by all rules, q001 by all but the strict one, q002 is wrong, q003 not parsed.
 SAID = ["drum", "the drum", "beep", ""]
 
 
@@ -40,7 +40,7 @@ def test_json_is_one_object_on_standard_output_and_nothing_else(meta, tmp_path):
     scores = json.loads(result.stdout)
     assert list(scores) == [
         "benchmark", "meta_sha256", "release", "total", "answered", "missing", "parse_failed", "output_keys",
-        "official", "strict",
+        "official", "strict", "extracted",
     ]  # fmt: skip
     counts = [scores[key] for key in ("benchmark", "total", "answered", "missing", "parse_failed")]
     assert counts == ["mmau-mini", 4, 4, 0, 1]
@@ -59,13 +59,13 @@ def test_table_is_for_reading(meta, tmp_path):
     assert lines[0].startswith("mmau-mini (unknown release, ")
     assert lines[0].endswith("): 4 questions, 0 missing, 1 not parsed, 0 odd rows; answers read from model_output")
     assert [line.split() for line in lines[1:]] == [
-        ["questions", "official", "%", "strict", "%"],
-        ["all", "4", "50.00", "25.00"],
-        ["task:", "music", "1", "100.00", "0.00"],
-        ["task:", "sound", "2", "50.00", "50.00"],
-        ["task:", "speech", "1", "0.00", "0.00"],
-        ["difficulty:", "easy", "4", "50.00", "25.00"],
-        ["sub-category:", "first", "4", "50.00", "25.00"],
+        ["questions", "official", "%", "strict", "%", "extracted", "%"],
+        ["all", "4", "50.00", "25.00", "50.00"],
+        ["task:", "music", "1", "100.00", "0.00", "100.00"],
+        ["task:", "sound", "2", "50.00", "50.00", "50.00"],
+        ["task:", "speech", "1", "0.00", "0.00", "0.00"],
+        ["difficulty:", "easy", "4", "50.00", "25.00", "50.00"],
+        ["sub-category:", "first", "4", "50.00", "25.00", "50.00"],
         ["the", "rules", "disagree", "on", "1", "rows:", "q001"],
     ]
     assert len({len(line) for line in lines[1:8]}) == 1  # columns stand under each other
@@ -78,7 +78,7 @@ def test_row_that_is_odd_twice_is_one_odd_row(meta, tmp_path):
     other.write_text(json.dumps(rows))
     lines = run_score(other, write_predictions(tmp_path / "p.jsonl", SAID)).stdout.splitlines()
     assert lines[0].endswith(": 4 questions, 0 missing, 1 not parsed, 1 odd rows; answers read from model_output")
-    assert ["task:", "unknown", "1", "100.00", "0.00"] in [line.split() for line in lines]
+    assert ["task:", "unknown", "1", "100.00", "0.00", "100.00"] in [line.split() for line in lines]
 
 
 def test_output_holds_the_object_and_verdicts_a_line_a_row(meta, tmp_path):
@@ -87,10 +87,10 @@ def test_output_holds_the_object_and_verdicts_a_line_a_row(meta, tmp_path):
     result = run_score(meta, predictions, "--json", "--output", out / "scores.json", "--verdicts", "v.jsonl", cwd=tmp_path)
     assert result.returncode == 0
     assert json.loads((out / "scores.json").read_text()) == json.loads(result.stdout)
-    assert (tmp_path / "v.jsonl").read_text() == (
-        '{"id": "q000", "official": 0, "strict": 0}\n{"id": "q001", "official": 0, "strict": 0}\n'
-        '{"id": "q002", "official": 1, "strict": 0}\n{"id": "q003", "official": 1, "strict": 1}\n'
-    )
+    verdicts = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    rules = ("official", "strict", "extracted")
+    assert [tuple(verdict[rule] for rule in rules) for verdict in verdicts] == [(0, 0, 0), (0, 0, 0), (1, 0, 1), (1, 1, 1)]
+    assert [verdict["id"] for verdict in verdicts] == ["q000", "q001", "q002", "q003"]
 
 
 def test_files_are_written_also_when_nobody_reads_the_table(meta, tmp_path):

@@ -88,8 +88,8 @@ def test_constructed_predictions_give_the_official_figures(real_data, name, file
     predict = CONSTRUCTED[construction][0]
     outputs = {s.id: predict(s) for s in rows.samples}
     scores = score(rows, Predictions(outputs, {"model_output": len(outputs)}, 0))
-    assert scores.official.accuracy == pytest.approx(CONSTRUCTED[construction][column])
-    assert sum(verdict["official"] for verdict in scores.verdicts) == scores.official.correct
+    assert scores.tallies["official"].accuracy == pytest.approx(CONSTRUCTED[construction][column])
+    assert sum(verdict["official"] for verdict in scores.verdicts) == scores.tallies["official"].correct
     for sample in rows.samples:
         said = outputs[sample.id]
         assert token_sets_agree(said, sample.answer, sample.choices) == naive_official(
@@ -223,7 +223,7 @@ def test_missing_predictions_are_an_error_and_else_wrong(rows):
     ):
         score(rows, predicted("q000", "q002"))
     scores = score(rows, predicted("q000", "q002"), allow_missing=True)
-    assert (scores.official.accuracy, scores.missing) == (50.0, ["q001", "q003"])
+    assert (scores.tallies["official"].accuracy, scores.missing) == (50.0, ["q001", "q003"])
 
 
 def test_unknown_ids_are_an_error(rows):
@@ -243,6 +243,7 @@ def test_scores_have_the_agreed_shape(rows):
         "parse_failed": 0,
         "output_keys": {"model_output": 4},
         "official": result["strict"],
+        "extracted": result["strict"],
         "strict": {
             "accuracy": 100.0,
             "by": {

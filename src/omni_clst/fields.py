@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 Lines = Iterator[str]
 T = TypeVar("T")
+NO_SUCH_FILE = "no such file"
 _RULE_MARK = "is_rule"
 
 
@@ -121,6 +122,9 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what all random generators t
 AudioRoot = Annotated[
     FilePath | None, Field(description="relative audio paths count from here; none: from the file's folder")
 ]
+GroupBy = Annotated[
+    list[str], Field(description="of a sample file: fields of its rows that scores are broken down by, as source,level")
+]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # a rule judges it
 
 
@@ -172,6 +176,8 @@ class FieldType:
     def read(self, value: object) -> object:
         """A YAML's value or a command line's text converted to this type; unchanged if it does not fit."""
         if self.is_optional and (value is None or value in ("none", "None", "null")):
+            return None
+        if self.is_optional and value == "" and (self.location is not None or self.plain is not str):
             return None
         try:
             return _READERS[self.plain](value)
@@ -265,7 +271,7 @@ _READERS = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_str
 def missing_file(name: str, path: str | None) -> Lines:
     """The problem of a path at which no file exists; none for None."""
     if path is not None and not Path(path).is_file():
-        yield f"{name} {path}: no such file"
+        yield f"{name} {path}: {NO_SUCH_FILE}"
 
 
 def missing_package(setting: str, package: tuple[str, str] | None) -> Lines:

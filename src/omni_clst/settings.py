@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from yaml.constructor import ConstructorError
 
 from .errors import InputError
-from .fields import FieldType, Settings
+from .fields import NO_SUCH_FILE, FieldType, Settings
 from .files import read_text, write_text
 from .processes import say
 
@@ -93,7 +93,7 @@ def load_config(
     if "trainer" in config_class.model_fields:
         values["trainer"] = further
     config, lines = _validate(config_class, values, given)
-    _raise_all([*problems, *lines, *config.problems()])
+    _raise_all([*problems, *lines, *(_with_origin(line, config_class, given) for line in config.problems())])
     return config
 
 
@@ -232,6 +232,15 @@ def _line(config_class: type[Settings], error: dict, given: dict[str, Given]) ->
     return f"{key} {value!r} {error['msg']}"  # of a validator in this project
 
 
+def _with_origin(line: str, config_class: type[Settings], given: dict[str, Given]) -> str:
+    """A problem of a file that is named in the YAML, not on the command line, with that place and how to unset it."""
+    key = line.split(" ", 1)[0]
+    if not line.endswith(NO_SUCH_FILE) or key not in given or given[key].place == COMMAND_LINE:
+        return line
+    is_optional = FieldType.of(config_class.model_fields[key]).is_optional
+    return f"{line} (from {given[key].place}{f'; --{key} none unsets it' if is_optional else ''})"
+
+
 def _raise_all(problems: list[str]) -> None:
     if len(problems) == 1:
         raise InputError(problems[0])
@@ -241,7 +250,8 @@ def _raise_all(problems: list[str]) -> None:
 
 _LEGEND = """\
 Every key is listed with its default; one with ... has none and must be given. A key is set in a YAML (--config FILE) or on
-the command line (--key value), which has precedence. Relative paths count from the caller's directory on the command line
+the command line (--key value), which has precedence; none, null or "" unsets one that may be none (where that is a text,
+"" is the empty text). Relative paths count from the caller's directory on the command line
 and from the repository in a YAML."""
 _LEGEND_OF_RUNS = "A run that is started again resumes; keys with a * may differ from its first start."
 

@@ -1,11 +1,12 @@
 """Settings for answering a file of samples (the difficulty passes) or benchmarks (inference)."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..data.benchmarks.registry import BENCHMARKS
-from ..fields import AudioRoot, ExistingFile, FilePath, Lines, MayChange, OneOf, Seed, rule
+from ..fields import AudioRoot, ExistingFile, FilePath, GroupBy, Lines, MayChange, OneOf, Seed, rule
 from ..model.config import EngineName, MemoryShare, ModelConfig
 
 
@@ -64,11 +65,25 @@ class InferConfig(AnsweringConfig):
         ["mmau-mini", "mmar"], description="mmau-test has no answers and writes a submission file"
     )
     data_root: FilePath = Field("data", description="folder with MMAU/ and MMAR/ as data/README.md describes them")
+    samples: ExistingFile | None = Field(
+        None, description="instead of benchmarks: a file of samples of your own, scored by the strict and extracted rules"
+    )
+    audio_root: AudioRoot = None
+    name: str | None = Field(None, description="of samples: the folder of its results; none: the file's name")
+    group_by: GroupBy = ["source"]
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
+    check_only: bool = Field(
+        False, description="true validates the settings, says which benchmarks are there, and ends: status 3 without any"
+    )
     limit: int | None = Field(None, gt=0, description="only the first rows, for a test; the folder's name then says so")
 
     @rule
     def _names_a_benchmark(self) -> Lines:
-        if not self.benchmarks:
+        if not self.benchmarks and self.samples is None:
             yield "benchmarks is empty: name at least one"
+
+    @rule
+    def _name_is_a_folder(self) -> Lines:
+        if self.name is not None and not re.fullmatch(r"[\w-][\w.-]*", self.name):
+            yield f"name {self.name!r} is not a folder's name"

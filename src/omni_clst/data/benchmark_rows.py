@@ -3,7 +3,7 @@
 Rows are never dropped: odd ones are flagged and stay in the denominator.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -29,6 +29,11 @@ class BenchmarkRows:
         states_depth = any("depth" in sample.extra for sample in self.samples)
         return self.benchmark.groups + (("depth",) if states_depth else ())
 
+    def groups_of(self, sample: AudioQASample) -> dict[str, str | None]:
+        """What the sample is in every group; None where its row does not say."""
+        values = {group: sample.extra.get(group) or getattr(sample, group, None) for group in self.groups}
+        return {group: str(value) if value else None for group, value in values.items()}
+
     @property
     def release(self) -> str:
         return self.benchmark.releases.get(self.meta_sha256, "unknown release")
@@ -49,7 +54,7 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
         if sample_id in seen:
             raise InputError(f"{place}: id {sample_id!r} is used already at {seen[sample_id]}")
         seen[sample_id] = place
-        sample = benchmark.to_sample(row)
+        sample = replace(benchmark.to_sample(row), place=place)
         samples.append(sample)
         rows.append(row)
         oddities += [(sample.id, oddity) for oddity in find_oddities(sample, row, benchmark)]

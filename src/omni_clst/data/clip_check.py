@@ -1,5 +1,6 @@
 """Check that the clips of all samples can be read, and measure prompts in tokens, before any weights are loaded."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def measure_lengths(
     remedy: str,
     decode_up_to: float | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Two dicts by sample id: the length in tokens where `length_of` returns one, and the error where it raises one.
+    """Two dicts by sample id: the length in tokens where `length_of` returns one, and file, line and error otherwise.
 
     Lengths come from the clips' headers. With `decode_up_to` (seconds) every clip is also decoded, which finds files that
     are broken after an intact header. Raises `InputError` with `place`, the first such rows and `remedy`, unless
@@ -31,9 +32,11 @@ def measure_lengths(
 
     def measure(sample: AudioQASample) -> int | str:
         try:
-            return broken.get(sample.audio_path) or length_of(sample)
+            if sample.audio_path in broken:
+                raise InputError(broken[sample.audio_path])
+            return length_of(sample)
         except InputError as error:
-            return str(error)
+            return f"{os.path.basename(sample.place)}: {error}" if sample.place else str(error)
 
     with ThreadPoolExecutor() as pool:
         results = _with_progress(pool.map(measure, samples), len(samples), "rows measured")

@@ -45,7 +45,8 @@ def read_samples(path: Path | str, audio_root: Path | str | None = None) -> list
             problems.append(f"{place}: {error}")
             continue
         places[sample.id] = place
-        samples.append(replace(sample, audio_path=os.path.normpath(os.path.join(root, sample.audio_path))))
+        clip = os.path.normpath(os.path.join(root, sample.audio_path))
+        samples.append(replace(sample, audio_path=clip, place=place))
     if problems:
         shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
         more = f"\n  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more" if len(problems) > MAX_PROBLEMS_SHOWN else ""

@@ -54,16 +54,17 @@ def _is_edge(sign: str) -> bool:
 def split_letter(text: str) -> tuple[int, str] | None:
     """The index and the text of a lettered choice: (1, "dog") for `B. dog`; None without a letter in front."""
     match = _LETTERED.fullmatch(text.strip())
-    return (_letter_index(match["letter"]), match["text"].strip()) if match else None
+    return (letter_index(match["letter"]), match["text"].strip()) if match else None
 
 
 def bare_letter(text: str) -> int | None:
     """The index that a letter alone names, with or without its mark: 1 for `B` and `(B)`; None for any other text."""
     match = re.fullmatch(rf"(?P<alone>[A-Za-z])|{LETTER_MARK}", text.strip())
-    return _letter_index(match["alone"] or match["letter"]) if match else None
+    return letter_index(match["alone"] or match["letter"]) if match else None
 
 
-def _letter_index(letter: str) -> int:
+def letter_index(letter: str) -> int:
+    """0 for A or a, 1 for B, ..."""
     return ord(letter.upper()) - ord("A")
 
 

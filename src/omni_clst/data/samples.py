@@ -24,7 +24,7 @@ class AudioQASample:
     `answer` is the text of one choice (never a letter or an index), or None where it is unknown; `think` is the
     reference thought, `""` where it was dropped and None where there never was one. `prompt` is the user's text, verbatim
     from a file that has it; with None `prompts.py` fills a template. `extra` keeps every other field of the row.
-    `audio_path` is absolute once a reader has resolved it.
+    `audio_path` is absolute once a reader has resolved it, `place` is the file and line that it was read from.
     """
 
     id: str
@@ -37,6 +37,7 @@ class AudioQASample:
     level: str = "unknown"
     prompt: str | None = None
     extra: dict = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
     def to_row(self) -> dict:
         """The sample's row in a JSON Lines file: its fields, then those in `extra`; level and prompt only where set."""
@@ -69,7 +70,7 @@ def as_text(value: object) -> str:
 
 def sample_from_row(row: dict) -> AudioQASample:
     """Convert a row of our own format to a sample; raises `InputError` with the value, the caller adds the place."""
-    known = {f.name for f in fields(AudioQASample)} - {"extra"}
+    known = {f.name for f in fields(AudioQASample)} - {"extra", "place"}
     for key in ("audio_path", "question"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise InputError(f"{key} {row.get(key)!r} is not a text")

@@ -17,12 +17,16 @@ class Answer:
 
     benchmark: str
     id: str
-    official: bool
-    strict: bool
+    verdicts: dict[str, bool]  # by rule: official (not of a sample file), strict, extracted
     has_thought: bool
     tokens: int
     kind: str | None
     depth: str | None
+
+    @property
+    def is_correct(self) -> bool:
+        """Right by the official rule, by the strict one where there is no official."""
+        return self.verdicts.get("official", self.verdicts["strict"])
 
 
 class Condition(NamedTuple):
@@ -76,8 +80,7 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
     return Answer(
         benchmark=benchmark,
         id=verdict["id"],
-        official=bool(verdict["official"]),
-        strict=bool(verdict["strict"]),
+        verdicts={rule: bool(value) for rule, value in verdict.items() if rule != "id"},
         has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
         kind=groups.get("sub-category"),
@@ -86,8 +89,8 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
 
 
 def accuracy(answers: Iterable[Answer]) -> float | None:
-    """Percent right by the official rule; None for no answers."""
-    return percent([answer.official for answer in answers])
+    """Percent right by the official rule, or by the strict one where there is no official; None for no answers."""
+    return percent([answer.is_correct for answer in answers])
 
 
 def think_rate(answers: Iterable[Answer]) -> float | None:

@@ -15,6 +15,7 @@ from .scores import (
     think_rate,
 )
 
+RULES = ("official", "strict", "extracted")
 AUDIO_SOURCES = {"real": "the clip", "silence": "silence", "other": "another clip"}
 THOUGHT = {"free": "free", "empty": "forced empty", "unasked": "not asked for"}
 
@@ -24,12 +25,12 @@ def results_table(results: list[Result]) -> str:
     rows = []
     for result in results:
         answers = result.answers
-        figures = [accuracy(answers), percent([answer.strict for answer in answers])]
         tokens = sum(answer.tokens for answer in answers) / len(answers)
         model, *condition = _names(result.condition)
-        cells = [f"{figure:.1f}" for figure in figures] + [f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
+        by_rule = [percent([answer.verdicts[rule] for answer in answers if rule in answer.verdicts]) for rule in RULES]
+        cells = [*(_figure(value, 1) for value in by_rule), f"{think_rate(answers):.0f}", f"{tokens:.1f}"]
         rows.append([model, result.benchmark, *condition, str(len(answers)), *cells])
-    header = "model, benchmark, audio, thought, questions, official %, strict %, think rate %, tokens"
+    header = "model, benchmark, audio, thought, questions, official %, strict %, extracted %, think rate %, tokens"
     return make_table(header.split(", "), rows, markdown=True)
 
 
@@ -42,7 +43,7 @@ def depth_table(pooled: dict[Condition, list[Answer]]) -> str:
             cells = [cell for part in parts for cell in (_figure(accuracy(part), 1), _figure(think_rate(part), 0))]
             rows.append([*_names(condition), "/".join(str(len(part)) for part in parts), *cells])
     header = ["model", "audio", "thought", "/".join(DEPTHS)]
-    header += [f"{depth}: {metric} %" for depth in DEPTHS for metric in ("official", "think rate")]
+    header += [f"{depth}: {metric} %" for depth in DEPTHS for metric in ("accuracy", "think rate")]
     return make_table(header, rows, markdown=True) if rows else ""
 
 

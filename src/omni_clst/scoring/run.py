@@ -14,6 +14,7 @@ from ..answering.run import AnsweringRun
 from ..data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.encoder import OmniEncoder, describe_clips
+from ..data.sample_benchmark import load_sample_benchmark
 from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..files import write_json, write_jsonl
@@ -31,6 +32,8 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[Ben
 
     Every clip is checked, so that a missing one ends the run before any weights are loaded.
     """
+    if config.samples:
+        return [_check_samples(config, config.samples, encoder)]
     benchmarks, missing = [], []
     for name in config.benchmarks:
         place = find_benchmark(config.data_root, name)
@@ -40,22 +43,28 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[Ben
         meta_path, audio_root = place
         rows = load_benchmark(name, meta_path)
         rows = replace(rows, samples=rows.samples[: config.limit])
-        questions = check_questions(
-            name,
-            rows.meta_sha256,
-            [replace(sample, audio_path=str(resolve_audio(sample, audio_root))) for sample in rows.samples],
-            config.data_root,
-            encoder,
-            config,
-            config.allow_missing_audio or config.dry_run,
-            "--allow_missing_audio answers the rest and counts these as wrong",
-        )
-        benchmarks.append((rows, questions))
+        samples = [replace(sample, audio_path=str(resolve_audio(sample, audio_root))) for sample in rows.samples]
+        benchmarks.append((rows, _check(rows, samples, config.data_root, encoder, config)))
     if not benchmarks:
         raise InputError("no benchmark to answer: " + "; ".join(missing))
     for line in missing:
         say(f"left out: {line}")
     return benchmarks
+
+
+def _check_samples(config: InferConfig, path: str, encoder: OmniEncoder) -> tuple[BenchmarkRows, Questions]:
+    """The settings' file of samples as a benchmark, with every clip checked."""
+    rows = load_sample_benchmark(path, tuple(config.group_by), config.name, config.audio_root)
+    rows = replace(rows, samples=rows.samples[: config.limit])
+    return rows, _check(rows, list(rows.samples), path, encoder, config)
+
+
+def _check(
+    rows: BenchmarkRows, samples: list[AudioQASample], place: str, encoder: OmniEncoder, config: InferConfig
+) -> Questions:
+    allow_unreadable = config.allow_missing_audio or config.dry_run
+    remedy = "--allow_missing_audio answers the rest and counts these as wrong"
+    return check_questions(rows.benchmark.name, rows.meta_sha256, samples, place, encoder, config, allow_unreadable, remedy)
 
 
 def output_folder(config: InferConfig) -> Path:
@@ -97,8 +106,7 @@ def answer_and_score(
         _log_failures("cannot be used", questions.unreadable)
 
     def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
-        groups = {group: sample.extra.get(group) for group in rows.groups}
-        return prediction_row(sample, completions[0], run.encoder.prompt) | {"groups": groups}
+        return prediction_row(sample, completions[0], run.encoder.prompt) | {"groups": rows.groups_of(sample)}
 
     run.answer(questions, folder, make_row)
     if process_rank() == 0:

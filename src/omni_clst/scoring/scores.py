@@ -1,13 +1,18 @@
-"""Score predictions by a benchmark's official rule and by the strict rule, which the accuracy reward shares."""
+"""Score predictions by three rules: a benchmark's official one, the strict one, which the accuracy reward shares, and the
+extracted one, which also finds the one choice that a longer text names."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..data.benchmark_rows import BenchmarkRows
+from ..data.benchmarks.benchmark import Benchmark
+from ..data.extraction import extracted_correct
 from ..data.matching import strict_correct
 from ..data.table import make_table
 from ..errors import InputError
 from .predictions import Predictions
 
+Rule = Callable[[str | None, str | None, Iterable[str]], bool]  # (prediction, answer, choices)
 MAX_NAME_LENGTH = 47  # of a group in the table
 
 
@@ -39,13 +44,12 @@ class Tally:
 
 @dataclass
 class Scores:
-    """A benchmark's scores: predictions, unanswered rows, both rules' tallies, and the verdict on every row."""
+    """A benchmark's scores: predictions, unanswered rows, a tally by rule, and the verdicts on every row."""
 
     rows: BenchmarkRows
     predictions: Predictions
     missing: list[str]
-    official: Tally
-    strict: Tally
+    tallies: dict[str, Tally]
     verdicts: list[dict]
 
     def to_json(self) -> dict:
@@ -58,9 +62,14 @@ class Scores:
             "missing": len(self.missing),
             "parse_failed": self.predictions.parse_failed,
             "output_keys": self.predictions.keys,
-            "official": self.official.to_json(),
-            "strict": self.strict.to_json(),
+            **{rule: tally.to_json() for rule, tally in self.tallies.items()},
         }
+
+
+def rules_of(benchmark: Benchmark) -> dict[str, Rule]:
+    """The rules by name; a sample file has no official one."""
+    official = {"official": benchmark.is_correct} if benchmark.is_correct else {}
+    return official | {"strict": strict_correct, "extracted": extracted_correct}
 
 
 def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False) -> Scores:
@@ -79,17 +88,16 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
             f"{len(missing)} of {len(rows.samples)} rows have no prediction: {_first(missing)}; "
             "--allow_missing counts them as wrong"
         )
-    official, strict, verdicts = Tally(), Tally(), []
-    all_groups = rows.groups
+    rules, verdicts = rules_of(rows.benchmark), []
+    tallies = {name: Tally() for name in rules}
     for sample in rows.samples:
         output = outputs.get(sample.id)
-        groups = {group: str(sample.extra.get(group) or "unknown") for group in all_groups}
-        by_official = rows.benchmark.is_correct(output, sample.answer, sample.choices)
-        by_strict = strict_correct(output, sample.answer, sample.choices)
-        official.add(by_official, groups)
-        strict.add(by_strict, groups)
-        verdicts.append({"id": sample.id, "official": int(by_official), "strict": int(by_strict)})
-    return Scores(rows, predictions, missing, official, strict, verdicts)
+        groups = {group: value or "unknown" for group, value in rows.groups_of(sample).items()}
+        verdict = {name: rule(output, sample.answer, sample.choices) for name, rule in rules.items()}
+        for name, is_correct in verdict.items():
+            tallies[name].add(is_correct, groups)
+        verdicts.append({"id": sample.id} | {name: int(is_correct) for name, is_correct in verdict.items()})
+    return Scores(rows, predictions, missing, tallies, verdicts)
 
 
 def _first(ids: list[str], count: int = 3) -> str:
@@ -97,7 +105,7 @@ def _first(ids: list[str], count: int = 3) -> str:
 
 
 def format_table(scores: Scores) -> str:
-    """Both scores in total and by group, missing rows, rows on which the rules disagree, and published results."""
+    """Accuracy by every rule in total and by group, missing rows, rows on which the rules disagree, published results."""
     rows, predictions = scores.rows, scores.predictions
     odd_rows = {sample_id for sample_id, _ in rows.oddities}
     title = (
@@ -105,16 +113,17 @@ def format_table(scores: Scores) -> str:
         f"{len(scores.missing)} missing, {predictions.parse_failed} not parsed, {len(odd_rows)} odd rows; "
         f"answers read from {predictions.keys_in_words}"
     )
-    cells = [["all", str(scores.official.total), f"{scores.official.accuracy:.2f}", f"{scores.strict.accuracy:.2f}"]]
+    tallies = scores.tallies.values()
+    cells = [["all", str(len(rows.samples)), *(f"{tally.accuracy:.2f}" for tally in tallies)]]
     for group in rows.groups:
-        for name, cell in sorted(scores.official.by[group].items()):
-            strict = scores.strict.by[group][name]
-            accuracies = [f"{100 * counts['correct'] / counts['total']:.2f}" for counts in (cell, strict)]
+        for name, cell in sorted(scores.tallies["strict"].by[group].items()):
+            counts = [tally.by[group][name] for tally in tallies]
+            accuracies = [f"{100 * count['correct'] / count['total']:.2f}" for count in counts]
             cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell["total"]), *accuracies])
-    lines = [title, make_table(["", "questions", "official %", "strict %"], cells)]
+    lines = [title, make_table(["", "questions", *(f"{rule} %" for rule in scores.tallies)], cells)]
     if predictions.repeated:
         lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")
-    differing = [verdict["id"] for verdict in scores.verdicts if verdict["official"] != verdict["strict"]]
+    differing = [verdict["id"] for verdict in scores.verdicts if len({verdict[rule] for rule in scores.tallies}) > 1]
     if differing:
         lines.append(f"the rules disagree on {len(differing)} rows: {_first(differing)}")
     if rows.release != "unknown release":

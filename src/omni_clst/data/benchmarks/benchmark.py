@@ -12,9 +12,10 @@ class Benchmark:
     """A benchmark's files, the conversion of its rows to samples, and the rule of its official script.
 
     `row_keys` are the keys that identify its rows, `to_sample` converts one and never raises, `is_correct` is the official
-    rule: (prediction, answer, choices) -> bool. `groups` are the keys of a row that scores are broken down by,
-    `output_keys` the keys of answers in predictions files, that of the official script first. `releases` maps a metadata
-    file's sha256 to its name; `references` are published results (release, model, accuracy in percent).
+    rule: (prediction, answer, choices) -> bool, None where there is no such script. `groups` are the keys of a row that
+    scores are broken down by, `output_keys` the keys of answers in predictions files, that of the official script first.
+    `releases` maps a metadata file's sha256 to its name; `references` are published results (release, model, accuracy in
+    percent).
     """
 
     name: str
@@ -23,7 +24,7 @@ class Benchmark:
     audio_folders: tuple[str, ...]
     row_keys: frozenset[str]
     to_sample: Callable[[dict], AudioQASample]
-    is_correct: Callable[[str | None, str | None, Iterable[str]], bool]
+    is_correct: Callable[[str | None, str | None, Iterable[str]], bool] | None
     groups: tuple[str, ...]
     output_keys: tuple[str, ...]
     releases: dict[str, str]
