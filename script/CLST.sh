@@ -4,7 +4,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 split_at_dashes "$@"
 training=(--config "$REPO/configs/clst_15k.yaml" ${BEFORE[@]+"${BEFORE[@]}"})
-inference=(--config "$REPO/configs/infer.yaml" ${AFTER[@]+"${AFTER[@]}"})
+project=$(value_of project "$@")
+inference=(--config "$REPO/configs/infer.yaml" ${project:+--project "$project"} ${AFTER[@]+"${AFTER[@]}"})
 found=0
 if ! asks_for_help "$@"; then
     NNODES=1 NPROC_PER_NODE=1 launch infer.py trained "${inference[@]}" --check_only || found=$?

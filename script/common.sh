@@ -19,6 +19,20 @@ asks_for_help() {
     [[ " $* " == *" --help "* || " $* " == *" -h "* ]]
 }
 
+# value_of KEY ARGS...: what follows the last --KEY, or nothing.
+value_of() {
+    local key="--$1" value=""
+    shift
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            "$key") value=${2:-} ;;
+            "$key"=*) value=${1#*=} ;;
+        esac
+        shift
+    done
+    echo "$value"
+}
+
 # The number of GPUs that torch can use. torch counts them, since only torch knows which of those listed by nvidia-smi remain
 # with CUDA_VISIBLE_DEVICES, MIG and an old driver; that takes seconds, so it is called only where a driver is installed.
 count_gpus() {

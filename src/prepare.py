@@ -11,17 +11,19 @@ source.jsonl. A second start decodes no clip again.
 from pathlib import Path
 
 from omni_clst.errors import InputError, run_main
-from omni_clst.preparation.config import PrepareConfig
+from omni_clst.preparation.config import PrepareAllConfig, PrepareConfig
 from omni_clst.preparation.page import audit_table
 from omni_clst.preparation.run import Preparation
 from omni_clst.preparation.usual import prepare_usual
-from omni_clst.settings import asks_for_help, load_config
+from omni_clst.settings import load_config
+
+MORE_HELP = "`prepare.py avqa --help` lists the settings for one data set."
 
 
 def main(argv: list[str]) -> None:
     has_source = bool(argv) and not argv[0].startswith("-")
-    if not has_source and not asks_for_help(argv):
-        prepare_usual(argv)
+    if not has_source:
+        prepare_usual(load_config(PrepareAllConfig, argv, about=f"{__doc__}\n{MORE_HELP}"))
         return
     config = load_config(PrepareConfig, argv, about=__doc__, first_word="source")
     summary = Preparation(config).run()

@@ -198,7 +198,7 @@ def test_problems_of_every_kind_come_in_one_error(tmp_path):
         "  c.yaml: lora_rank 'many' is not a whole number",
         "  lora_alpha -1.0 is not positive",
         "  command line: seed '0.5' is not a whole number",
-        "  train_file /no/file: no such file",
+        "  train_file /no/file: no such file (from c.yaml)",
         "  train_towers needs tuning full: LoRA freezes the towers",
     ]
 

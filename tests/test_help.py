@@ -20,7 +20,7 @@ from omni_clst.demo.config import AblationConfig, DemoConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import CORRECTION
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
-from omni_clst.preparation.config import PrepareConfig
+from omni_clst.preparation.config import PrepareAllConfig, PrepareConfig
 from omni_clst.report.config import ReportConfig
 from omni_clst.scoring.config import ScoreConfig
 from omni_clst.settings import REPOSITORY
@@ -32,7 +32,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (infer.main, ["-h"], InferConfig),
     (curriculum.main, ["sft", "--help"], ThoughtDropoutConfig),
     (curriculum.main, ["clst", "--help"], CurriculumConfig),
-    (prepare.main, ["--help"], PrepareConfig),
+    (prepare.main, ["--help"], PrepareAllConfig),
     (prepare.main, ["avqa", "--help"], PrepareConfig),
     (sft.main, ["--config", "missing.yaml", "--help"], SFTConfig),
     (grpo.main, ["--help"], CLSTConfig),

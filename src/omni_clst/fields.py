@@ -6,6 +6,7 @@ possible. Rules between settings are methods marked with `rule`, which yield one
 
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 Lines = Iterator[str]
 T = TypeVar("T")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 NO_SUCH_FILE = "no such file"
 _RULE_MARK = "is_rule"
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+from yaml.constructor import ConstructorError
+
 from .errors import InputError
 
 
@@ -149,3 +152,34 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A YAML loader that raises for repeated keys, of which PyYAML's keeps the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ConstructorError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(file: str) -> dict:
+    """Read one YAML mapping; raises `InputError` with file and line."""
+    text = read_text(file)
+    try:
+        value = yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise InputError(f"{file}:{line}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise InputError(f"{file}: expected `key: value` lines")
+    return value
+
+
+def write_yaml(values: dict, path: Path) -> None:
+    """Write a mapping as YAML."""
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

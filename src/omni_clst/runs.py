@@ -9,9 +9,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .errors import InputError
-from .files import require_writable, write_json
+from .files import read_yaml, require_writable, write_json, write_yaml
 from .processes import process_count, process_rank, wait_for_all
-from .settings import REPOSITORY, read_yaml, write_yaml
+from .settings import REPOSITORY
 
 FINISHED_RUN_VARIABLE = "OMNI_CLST_FINISHED_RUN"  # names the file that script/CLST.sh reads
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "numpy", "soundfile", "librosa")

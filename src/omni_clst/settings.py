@@ -1,7 +1,8 @@
-"""Read settings: the YAML overrides the defaults, the command line overrides the YAML; `--help` prints them.
+"""Read settings: the YAML overrides the defaults, a project's file the YAML, the command line both; `--help` prints them.
 
 All problems of a configuration are reported together, before anything heavy is imported or loaded. Relative paths count
-from the caller's directory on the command line and from the repository in a YAML. Fields are defined by `fields.py`.
+from the caller's directory on the command line and from the repository, or the project, in a YAML. Fields are defined by
+`fields.py`, projects described in `project.py`.
 """
 
 import difflib
@@ -9,18 +10,19 @@ import inspect
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import yaml
 from pydantic import ValidationError
-from yaml.constructor import ConstructorError
 
 from .errors import InputError
 from .fields import NO_SUCH_FILE, FieldType, Settings
-from .files import read_text, write_text
+from .files import read_yaml
 from .processes import say
+from .project import FILE as PROJECT_FILE
+from .project import Project, open_project
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND_LINE = "command line"
@@ -31,7 +33,7 @@ class Given(NamedTuple):
     """A value as given by the user."""
 
     value: object
-    place: str  # the YAML's name, or COMMAND_LINE
+    place: str  # the YAML's name, PROJECT_FILE or COMMAND_LINE
     base: Path  # relative paths count from here
 
 
@@ -76,7 +78,8 @@ def load_config(
         raise SystemExit(0)
     words, problems = parse_arguments(argv)
     others = _OtherStages(other_stages or {}, words, problems)
-    given = _collect(words)
+    project = open_project(words.pop("project")[-1], REPOSITORY / "configs") if "project" in words else None
+    given = _collect(words, project, config_class.model_fields)
     library = library_keys() if library_keys and given.keys() - config_class.model_fields.keys() else {}
     values: dict[str, object] = {}
     further: dict[str, object] = {}
@@ -92,7 +95,7 @@ def load_config(
             problems.append(f"{one.place}: {line}")
     if "trainer" in config_class.model_fields:
         values["trainer"] = further
-    config, lines = _validate(config_class, values, given)
+    config, lines = _validate(config_class, values, given, project.folder if project else REPOSITORY)
     _raise_all([*problems, *lines, *(_with_origin(line, config_class, given) for line in config.problems())])
     return config
 
@@ -123,42 +126,15 @@ def parse_arguments(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return given, problems
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A YAML loader that raises for repeated keys, of which PyYAML's keeps the last."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise ConstructorError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(file: str) -> dict:
-    """Read one YAML mapping; raises `InputError` with file and line."""
-    text = read_text(file)
-    try:
-        value = yaml.load(text, _UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise InputError(f"{file}:{line}: not YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise InputError(f"{file}: expected `key: value` lines")
-    return value
-
-
-def write_yaml(values: dict, path: Path) -> None:
-    """Write a mapping as YAML."""
-    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-
-
-def _collect(words: dict[str, list[str]]) -> dict[str, Given]:
-    """The values of the last YAML, overridden by those of the command line."""
-    given: dict[str, Given] = {}
-    for file in words.pop("config", [])[-1:]:
-        given = {key: Given(value, os.path.basename(file), REPOSITORY) for key, value in read_yaml(file).items()}
+def _collect(words: dict[str, list[str]], project: Project | None, fields: Collection[str]) -> dict[str, Given]:
+    """The values of the last YAML, overridden by those of the project, and these by the command line."""
+    base = project.folder if project else REPOSITORY
+    file = words.pop("config", [None])[-1]
+    given = {key: Given(value, os.path.basename(file), base) for key, value in read_yaml(file).items()} if file else {}
+    if project:
+        model = given["model"].value if "model" in given else None
+        values = project.of_stage(file, fields, model)
+        given |= {key: Given(value, PROJECT_FILE, project.folder) for key, value in values.items()}
     return given | {key: Given(values[-1], COMMAND_LINE, Path.cwd()) for key, values in words.items()}
 
 
@@ -196,14 +172,20 @@ def _resolved(config_class: type[Settings], key: str, value: object, base: Path)
     """A value converted to its field's type, and a path made absolute."""
     kind = FieldType.of(config_class.model_fields[key])
     value = kind.read(value)
-    return kind.location.resolve(value, base) if kind.location and isinstance(value, str) else value
+    if kind.location is None or not isinstance(value, str):
+        return value
+    path = kind.location.resolve(value, base)
+    shipped = kind.location.resolve(value, REPOSITORY)  # such as configs/zero3.json, which no project has
+    return shipped if kind.location.is_existing_file and not os.path.exists(path) and os.path.exists(shipped) else path
 
 
-def _validate(config_class: type[Config], values: dict[str, object], given: dict[str, Given]) -> tuple[Config, list[str]]:
+def _validate(
+    config_class: type[Config], values: dict[str, object], given: dict[str, Given], base: Path
+) -> tuple[Config, list[str]]:
     """The config, without the settings that have no valid value, and the problems of single values."""
     fields = config_class.model_fields
     defaults = {key: info.default for key, info in fields.items() if key not in values and isinstance(info.default, str)}
-    values = {key: _resolved(config_class, key, value, REPOSITORY) for key, value in defaults.items()} | values
+    values = {key: _resolved(config_class, key, value, base) for key, value in defaults.items()} | values
     try:
         return config_class.model_validate(values), []
     except ValidationError as error:
@@ -252,7 +234,7 @@ _LEGEND = """\
 Every key is listed with its default; one with ... has none and must be given. A key is set in a YAML (--config FILE) or on
 the command line (--key value), which has precedence; none, null or "" unsets one that may be none (where that is a text,
 "" is the empty text). Relative paths count from the caller's directory on the command line
-and from the repository in a YAML."""
+and from the repository in a YAML, or from FOLDER with --project FOLDER, whose project.yaml overrides the YAML."""
 _LEGEND_OF_RUNS = "A run that is started again resumes; keys with a * may differ from its first start."
 
 

@@ -8,12 +8,15 @@ answer is the text of one choice, never a letter (arXiv 2509.12275, section 3).
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from ..errors import InputError
+from ..fields import Location
 from ..files import read_text, sha256_of_text
 from .samples import AudioQASample
 
 PROMPT_SUFFIX = ".txt"  # of a prompt's file
+PromptSetting = Annotated[str, Location(suffix=PROMPT_SUFFIX)]
 _FORMAT = (
     "Reply in exactly this form: <think>your reasoning</think><answer>your choice</answer>. "
     "Between the answer tags write one of the choices word for word, without a letter or any comment."

@@ -27,11 +27,12 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..data.prompts import Prompt
 from ..errors import InputError
+from ..fields import HUB_ID
 from ..files import read_object, write_json
 from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
-from .model_files import HUB_ID, PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
+from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .thinker import OmniThinker
 
 MARKER = "COMPLETE"  # written last: a training checkpoint without it is incomplete, after a kill

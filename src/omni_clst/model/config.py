@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..data.prompts import PROMPT_SUFFIX
-from ..fields import Lines, Location, MayChange, ModelSource, Settings, missing_package, rule
+from ..data.prompts import PromptSetting
+from ..fields import Lines, MayChange, ModelSource, Settings, missing_package, rule
 
 EngineName = Annotated[
     Literal["auto", "hf", "vllm"],
@@ -30,7 +30,7 @@ class ModelConfig(Settings):
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = Field(
         "sdpa", description="flash_attention_2 is faster on long clips and needs its package"
     )
-    prompt: Annotated[str, Location(suffix=PROMPT_SUFFIX)] = Field(
+    prompt: PromptSetting = Field(
         "auto",
         description="auto is the prompt that the checkpoint was trained with (of a released model: selective in training, "
         "direct in answering); else a name in prompts.py, a text with {question} and {choices}, or a file (.txt) with one",

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
+from ..fields import HUB_ID
 from ..files import read_object
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -27,7 +27,6 @@ PROCESSOR_FILES = (
     "special_tokens_map.json",
     "spk_dict.pt",
 )
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 RELEASED = "Qwen/Qwen2.5-Omni-7B"
 
 

@@ -6,12 +6,36 @@ from typing import Annotated
 from pydantic import Field
 
 from ..data.benchmarks.registry import BENCHMARKS
+from ..data.prompts import PromptSetting
 from ..fields import FilePath, Lines, ModelSource, OneOf, Seed, Settings, rule
 from .layouts import SOURCES
 
 
-class PrepareConfig(Settings):
-    """Convert a downloaded data set to samples, with an audit of every clip."""
+class CheckConfig(Settings):
+    """Checks of rows and clips, and the parts of a set."""
+
+    min_audio_seconds: float = Field(0.2, ge=0, description="shorter clips are dropped")
+    max_audio_seconds: float = Field(300.0, gt=0, description="longer clips are dropped here; training has its own limit")
+    keep_overlap: bool = Field(False, description="true keeps samples that are in a benchmark, and still lists them")
+    valid_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the rows for SFT's evaluation; build_sft.sh splits by itself where this is 0"
+    )
+    held_out: int = Field(0, ge=0, description="rows for GRPO's evaluation")
+    model: ModelSource | None = Field(None, description="whose tokenizer counts prompt tokens; none: they are not counted")
+    prompt: PromptSetting = Field("selective", description="the prompt whose tokens are counted")
+    num_workers: int = Field(0, ge=0, description="processes that decode clips; 0: one per core")
+    strict: bool = Field(False, description="true makes every finding about a clip an error, after the report is written")
+    seed: Seed = Field(0, description="of the splits")
+
+
+class PrepareAllConfig(CheckConfig):
+    """Without the name of a source: all known sets below a folder, then one file of all training samples."""
+
+    data_root: FilePath = Field("data", description="the folder of the sets, as data/README.md describes them")
+
+
+class PrepareConfig(CheckConfig):
+    """Convert a data set to samples, with an audit of every clip."""
 
     source: Annotated[str, OneOf((*SOURCES, *BENCHMARKS))] = Field(description="the data set's layout; also as first word")
     input: FilePath | None = Field(None, description="a file, or a folder whose data files are all read")
@@ -21,21 +45,9 @@ class PrepareConfig(Settings):
     clips: FilePath | None = Field(None, description="the folder to look for clips in; none: the input's")
     output: FilePath = Field(description="the folder for samples, dropped rows and the audit")
     audio_root: FilePath = Field("data", description="clips below it are written relative to it")
-    min_audio_seconds: float = Field(0.2, ge=0, description="shorter clips are dropped")
-    max_audio_seconds: float = Field(300.0, gt=0, description="longer clips are dropped here; training has its own limit")
     against: FilePath | None = Field(
         "data", description="folder with MMAU/ and MMAR/: samples that are in them are dropped; none: no comparison"
     )
-    keep_overlap: bool = Field(False, description="true keeps samples that are in a benchmark, and still lists them")
-    valid_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the rows for SFT's evaluation; build_sft.sh splits by itself where this is 0"
-    )
-    held_out: int = Field(0, ge=0, description="rows for GRPO's evaluation")
-    model: ModelSource | None = Field(None, description="whose tokenizer counts prompt tokens; none: they are not counted")
-    prompt: str = Field("selective", description="the prompt whose tokens are counted")
-    num_workers: int = Field(0, ge=0, description="processes that decode clips; 0: one per core")
-    strict: bool = Field(False, description="true makes every finding about a clip an error, after the report is written")
-    seed: Seed = Field(0, description="of the splits")
 
     @rule
     def _has_one_input(self) -> Lines:

@@ -7,10 +7,9 @@ from ..data.layouts import read_samples
 from ..data.samples import AudioQASample, write_samples
 from ..errors import InputError
 from ..processes import say
-from ..settings import REPOSITORY, load_config, parse_arguments
 from .clips import Inspection
 from .comparisons import Comparisons
-from .config import PrepareConfig
+from .config import PrepareAllConfig, PrepareConfig
 from .folders import files_below
 from .page import audit_table
 from .readers import NoRows
@@ -23,17 +22,14 @@ FOLDERS |= {name: benchmark.folder for name, benchmark in BENCHMARKS.items()}
 OUTPUTS = {"train": "source.jsonl", "valid": "valid.jsonl", "held_out": "held_out.jsonl"}
 
 
-def prepare_usual(argv: list[str]) -> None:
-    """Prepare the sets under --data_root; the other arguments are those of `PrepareConfig`."""
-    given, problems = parse_arguments(argv)
-    if problems:
-        raise InputError("; ".join(problems))
-    root = Path(given.pop("data_root", [str(REPOSITORY / "data")])[-1]).absolute()
+def prepare_usual(settings: PrepareAllConfig) -> None:
+    """Prepare the sets that are below `data_root`."""
+    root = Path(settings.data_root)
     sources = [source for source in FOLDERS if _exists(root, source)]
     if not sources:
         folders = ", ".join(f"{folder}/" for folder in dict.fromkeys(FOLDERS.values()))
         raise InputError(f"{root}: has none of {folders}; data/README.md says what goes there")
-    configs = [_config_of(source, root, given) for source in sources]  # check all before the first is prepared
+    configs = [_config_of(source, root, settings) for source in sources]
     training, empty = [], []
     for config in configs:
         say(f"== {config.source}, from {config.input}")
@@ -67,10 +63,16 @@ def _exists(root: Path, source: str) -> bool:
     return folder.is_dir() and any(Path(file).name in names for file in files_below(folder))
 
 
-def _config_of(source: str, root: Path, given: dict[str, list[str]]) -> PrepareConfig:
-    of_set = {"source": source, "input": root / FOLDERS[source], "output": root / "prepared" / source}
-    words = of_set | {"audio_root": root, "against": root} | {key: values[-1] for key, values in given.items()}
-    return load_config(PrepareConfig, [word for key, value in words.items() for word in (f"--{key}", str(value))])
+def _config_of(source: str, root: Path, settings: PrepareAllConfig) -> PrepareConfig:
+    folder, shared = str(root), settings.model_dump(exclude={"data_root"})
+    return PrepareConfig(
+        source=source,
+        input=str(root / FOLDERS[source]),
+        output=str(root / "prepared" / source),
+        audio_root=folder,
+        against=folder,
+        **shared,
+    )
 
 
 def join(training: list[Preparation], root: Path) -> None:
