@@ -1,13 +1,15 @@
 """Convert downloaded data sets to checked samples, and report the problems of their rows and clips.
 
-Reads a data set in one of the layouts avqa, audsem, audiomcq, published, mmau-mini, mmau-test and mmar, from files or the
-Hub; writes samples.jsonl (valid.jsonl and held_out.jsonl if requested), dropped.jsonl, audit.jsonl and report/audit.html to
---output. Without the name of a source: all sets under --data_root (default: data), and the training sets joined in
-source.jsonl. A second start decodes no clip again.
+Reads a table of your own (samples), or a data set in one of the layouts avqa, audsem, audiomcq, published, mmau-mini,
+mmau-test and mmar, from files or the Hub; writes samples.jsonl (valid.jsonl and held_out.jsonl if requested),
+dropped.jsonl, audit.jsonl and report/audit.html to --output. Without the name of a source: all sets under --data_root
+(default: data), and the training sets joined in source.jsonl. A second start decodes no clip again. The exit status is 1
+where no row stays.
 
     python src/prepare.py avqa --input data/AVQA/train_qa.json --clips data/AVQA/audio --output data/prepared/avqa
 """
 
+import sys
 from pathlib import Path
 
 from omni_clst.errors import InputError, run_main
@@ -29,6 +31,9 @@ def main(argv: list[str]) -> None:
     summary = Preparation(config).run()
     print(audit_table(summary))
     print(f"samples and report: {config.output}", flush=True)
+    if not summary.kept:
+        print(f"error: {config.output}: no row stays of {summary.rows_in}; dropped.jsonl in it says why", file=sys.stderr)
+        raise SystemExit(1)
     if config.strict and summary.findings:
         shown = "; ".join(f"{finding}: {count} ({paths[0]})" for finding, count, paths in summary.findings)
         raise InputError(f"{Path(config.output) / 'report' / 'audit.html'}: {shown}")

@@ -37,15 +37,15 @@ def test_row_that_cannot_be_trained_on_is_dropped_by_its_rule(source, row, rule,
 
 
 CHANGED_ROWS = [
-    ("avqa", avqa_row(2), {"answer": "piano"}, "answer given by its place", "counted from 0"),
-    ("avqa", avqa_row(0, answer="3"), {"answer": "rain"}, "answer given by its place", "a place written as text"),
+    ("avqa", avqa_row(2), {"answer": "piano"}, None, "counted from 0"),
+    ("avqa", avqa_row(0, answer="3"), {"answer": "rain"}, None, "a place written as text"),
     ("audiomcq", audiomcq_row(0, choices=["1", "2", "4"], answer="2"), {"answer": "2"}, None, "a number that is a choice"),
     ("avqa", avqa_row(0), {"question": "What is heard at place 0 in the recording?"}, "says video", ""),
     ("avqa", avqa_row(0, question_text="Video clips?"), {"question": "Recordings?"}, "says video", "as it was written"),
     ("audiomcq", audiomcq_row(0, question="A video game?"), {"question": "A video game?"}, None, "a game stays"),
     ("audiomcq", audiomcq_row(0, question="videogame?"), {"question": "videogame?"}, None, "not inside a word"),
     ("audsem", audsem_row(1), {"choices": tuple(CHOICES), "answer": "car horn", "think": "At place 1 there is a car horn."},
-     "letters in front of choices or answer", "with its thought"),
+     None, "with its thought"),
     ("audsem", audsem_row(1, choices=str(audsem_row(1)["choices"])), {"choices": tuple(CHOICES)}, None, "from a CSV"),
     ("audsem", audsem_row(1, choices={"A": "a", "B": "b", "C": None}, answer="B"), {"choices": ("a", "b"), "answer": "b"},
      None, "the Hub writes absent letters as None"),
@@ -76,6 +76,14 @@ def test_row_becomes_a_sample_and_notes_what_changed(source, row, expected, rule
     noted = {name for name, _ in candidate.notes}
     assert noted <= RULES.keys()
     assert rule is None or rule in noted
+
+
+@pytest.mark.parametrize(("source", "row"), [("avqa", avqa_row(2)), ("audsem", audsem_row(1))])
+def test_letters_and_places_that_a_source_always_has_are_no_change(source, row):
+    noted = {name for name, _ in convert(source, row).notes}
+    assert not noted & {"answer given by its place", "letters in front of choices or answer"}
+    unusual = convert("audiomcq", audiomcq_row(0, choices=["a", "b"], answer=1))
+    assert ("answer given by its place", "1") in unusual.notes
 
 
 def test_published_chat_keeps_its_own_wording():

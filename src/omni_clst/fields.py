@@ -169,10 +169,17 @@ class FieldType:
         return ()
 
     @property
+    def is_columns(self) -> bool:
+        """True for a mapping to texts, False for one to numbers."""
+        return self.plain is dict and typing.get_args(self.kind)[1] == str | list[str]
+
+    @property
     def words(self) -> str:
         """The type in words."""
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
                  list: "a list of names", dict: "names with numbers (a: 0.5, b: 1)"}  # fmt: skip
+        if self.is_columns:
+            return "names with names (a: x, b: [y, z])"
         return words[self.plain] + (" or none" if self.is_optional else "")
 
     def read(self, value: object) -> object:
@@ -182,7 +189,7 @@ class FieldType:
         if self.is_optional and value == "" and (self.location is not None or self.plain is not str):
             return None
         try:
-            return _READERS[self.plain](value)
+            return _read_columns(value) if self.is_columns else _READERS[self.plain](value)
         except (ValueError, OverflowError, yaml.YAMLError):  # the second: infinity for a whole number
             return value
 
@@ -265,6 +272,15 @@ def _read_dict(value: object) -> object:
     if isinstance(value, str):
         value = yaml.safe_load("{" + value.strip().removeprefix("{").removesuffix("}") + "}")
     return {str(name): _read_float(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _read_columns(value: object) -> object:
+    """As `_read_dict`, with texts or lists of texts."""
+    if isinstance(value, str):
+        value = yaml.safe_load("{" + value.strip().removeprefix("{").removesuffix("}") + "}")
+    if not isinstance(value, dict):
+        return value
+    return {str(name): [str(i) for i in item] if isinstance(item, list) else str(item) for name, item in value.items()}
 
 
 _READERS = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_str, list: _read_list, dict: _read_dict}

@@ -8,12 +8,20 @@ from pydantic import Field
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.prompts import PromptSetting
 from ..fields import FilePath, Lines, ModelSource, OneOf, Seed, Settings, rule
+from .columns import EXAMPLE, OWN
 from .layouts import SOURCES
 
 
 class CheckConfig(Settings):
     """Checks of rows and clips, and the parts of a set."""
 
+    columns: dict[str, str | list[str]] = Field(
+        {},
+        description=f'of source {OWN}: the columns of a table, as "{EXAMPLE}"; those not given are guessed',
+    )
+    first_choice: int | None = Field(
+        None, ge=0, le=1, description=f"of source {OWN}: the number of the first choice, where answers are numbers"
+    )
     min_audio_seconds: float = Field(0.2, ge=0, description="shorter clips are dropped")
     max_audio_seconds: float = Field(300.0, gt=0, description="longer clips are dropped here; training has its own limit")
     keep_overlap: bool = Field(False, description="true keeps samples that are in a benchmark, and still lists them")
@@ -37,7 +45,9 @@ class PrepareAllConfig(CheckConfig):
 class PrepareConfig(CheckConfig):
     """Convert a data set to samples, with an audit of every clip."""
 
-    source: Annotated[str, OneOf((*SOURCES, *BENCHMARKS))] = Field(description="the data set's layout; also as first word")
+    source: Annotated[str, OneOf((OWN, *SOURCES, *BENCHMARKS))] = Field(
+        description="the data set's layout; also as first word"
+    )
     input: FilePath | None = Field(None, description="a file, or a folder whose data files are all read")
     hub: str | None = Field(None, description="instead of input: a data set on the Hub")
     hub_config: str | None = Field(None, description="its configuration")

@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -41,16 +41,19 @@ class RawRow:
 
 
 def read_raw_rows(
-    path: Path | str, skipped: Callable[[str], None] = lambda line: None, leave_out: Path | None = None
+    path: Path | str,
+    skipped: Callable[[str], None] = lambda line: None,
+    leave_out: Path | None = None,
+    is_question: Callable[[Iterable[str]], bool] | None = None,
 ) -> Iterator[RawRow]:
     """Rows of a file or of all data files below a folder, in order of name; raises `InputError` for unreadable ones.
 
     In a folder a file without rows of questions is skipped, and `skipped` is called with its name and the reason; files
-    below `leave_out` are ignored.
+    below `leave_out` are ignored. `is_question` judges by the keys of a file's first row.
     """
-    path = Path(path)
+    path, is_question = Path(path), is_question or has_question
     if not path.is_dir():
-        yield from _read_file(path)
+        yield from _read_file(path, is_question)
         return
     files = [Path(file) for file in files_below(path, leave_out) if Path(file).suffix.lower() in READERS]
     if not files:
@@ -58,7 +61,7 @@ def read_raw_rows(
     reasons = []
     for file in files:
         try:
-            yield from _read_file(file)
+            yield from _read_file(file, is_question)
         except NoRows as reason:
             reasons.append(str(reason))
             skipped(str(reason))
@@ -66,7 +69,12 @@ def read_raw_rows(
         raise NoRows(reasons[0] if len(reasons) == 1 else f"{reasons[0]}; no rows in any of {len(reasons)} data files")
 
 
-def _read_file(path: Path) -> Iterator[RawRow]:
+def has_question(keys: Iterable[str]) -> bool:
+    """True if a row with these keys has a question, by the names of all published sets."""
+    return bool(QUESTION_KEYS & set(keys))
+
+
+def _read_file(path: Path, is_question: Callable[[Iterable[str]], bool]) -> Iterator[RawRow]:
     """Rows of one file; raises `NoRows` before the first if they are no questions."""
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
@@ -80,7 +88,7 @@ def _read_file(path: Path) -> Iterator[RawRow]:
     first = next(rows, None)
     if first is None:
         raise NoRows(f"{path}: holds no rows")
-    if not QUESTION_KEYS & first.row.keys():
+    if not is_question(first.row):
         raise NoRows(f"{path}: its rows have no question (keys {', '.join(sorted(map(str, first.row))[:6])})")
     yield from itertools.chain([first], rows)
 
@@ -135,7 +143,9 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
     csv.field_size_limit(sys.maxsize)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count))  # spreadsheets differ by country
             for row in reader:
                 if None in row or None in row.values():
                     fields = len(reader.fieldnames or ())

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from ..data.benchmark_rows import find_benchmark, load_benchmark
@@ -10,13 +11,17 @@ from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, sample_from_row
 from ..errors import InputError
 from ..files import write_jsonl
+from ..processes import say
+from .columns import OWN, Columns, choose_columns
 from .config import PrepareConfig
 from .copies import EmbeddedClips
 from .finder import ClipFinder
 from .layouts import Candidate, convert, convert_benchmark
-from .readers import ROWS_AT_ONCE, NoRows, RawRow, read_hub_rows, read_raw_rows
+from .readers import ROWS_AT_ONCE, NoRows, RawRow, has_question, read_hub_rows, read_raw_rows
 from .rules import Dropped
 from .workers import make_pool
+
+ROWS_TO_LEARN_FROM = 50  # of a table in JSON Lines: a row may lack keys that others have
 
 
 class RowSpool:
@@ -26,6 +31,7 @@ class RowSpool:
         self.config, self.work, self.flac_folder, self.num_workers = config, work, flac_folder, num_workers
         self.is_benchmark = config.source in BENCHMARKS
         self.path = work / "rows.jsonl"
+        self.columns: Columns | None = None  # of the user's own table, once its first rows are read
         self._oddities: dict[str, list[str]] = defaultdict(list)
         self.skipped: list[str] = []  # data files without rows, and why
         self._finder = ClipFinder(self._clip_folders(), leave_out=Path(config.output))
@@ -65,7 +71,21 @@ class RowSpool:
             return read_hub_rows(config.hub, config.hub_config, config.hub_split)
         if self.is_benchmark:
             return self._benchmark_rows()
-        return read_raw_rows(config.input, self.skipped.append, leave_out=Path(config.output))
+        rows = read_raw_rows(config.input, self.skipped.append, Path(config.output), self._has_question)
+        return self._with_columns(rows) if config.source == OWN else rows
+
+    def _has_question(self, keys: Iterable[str]) -> bool:
+        """True for the keys of a row with a question; a table of the user's own may have any."""
+        return self.config.source == OWN or has_question(keys)
+
+    def _with_columns(self, rows: Iterator[RawRow]) -> Iterator[RawRow]:
+        """The rows of a table, after its columns are chosen by the first of them and shown."""
+        first = list(islice(rows, ROWS_TO_LEARN_FROM))
+        keys = dict.fromkeys(key for raw in first for key in raw.row)
+        place = first[0].place if first else str(self.config.input)
+        self.columns = choose_columns(keys, self.config.columns, self.config.first_choice, place)
+        say(f"columns: {self.columns.describe()}" + ("" if self.config.columns else " (guessed; --columns sets them)"))
+        return chain(first, rows)
 
     def _benchmark_rows(self) -> Iterator[RawRow]:
         """A benchmark's rows, from its metadata file or from its folder as in data/README.md."""
@@ -86,12 +106,14 @@ class RowSpool:
             if self.is_benchmark:
                 candidate = convert_benchmark(raw.row, self._oddities[raw.row["id"]])
             else:
-                candidate = convert(self.config.source, raw.row)
+                candidate = convert(self.config.source, raw.row, self.columns and self.columns.draft)
             clip, original_format, problem = self._clip_of(candidate, embedded)
             if problem and not self.is_benchmark:
                 raise Dropped(*problem)
         except Dropped as dropped:
             return {"place": place, "rule": dropped.rule, "value": dropped.value}
+        except InputError as error:
+            raise InputError(f"{raw.place}: {error}") from None
         notes = [*candidate.notes, *([problem] if problem else [])]
         sample = candidate.sample.to_row()
         if clip and not candidate.clip_names:  # embedded without a name: use its copy's, the hash of its content

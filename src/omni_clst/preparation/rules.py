@@ -76,7 +76,9 @@ class Draft:
     extra: dict = field(default_factory=dict)
     prompt: str | None = None
     level: str = "unknown"
+    source: str | None = None  # what the row says of its origin
     answers_by_index: bool = False  # a number is an index, even if it equals a choice
+    place_is_usual: bool = False  # the source gives answers by letter or index, and letters choices: no change to report
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -95,11 +97,10 @@ def _clean_choices(draft: Draft) -> None:
     """Remove letters, empty and repeated choices; make the answer the text of one of them. Raises `Dropped`."""
     choices, had_letters = _without_letters(draft.choices)
     answer = _answer_text(draft, choices)
-    if had_letters or answer.had_letter:
+    if (had_letters or answer.had_letter) and not draft.place_is_usual:
         shown = draft.choices[0] if had_letters else str(draft.answer)
-        if not any(rule == "letters in front of choices or answer" for rule, _ in draft.notes):
-            draft.notes.append(("letters in front of choices or answer", shown[:60]))
-    if answer.by_index:
+        draft.notes.append(("letters in front of choices or answer", shown[:60]))
+    if answer.by_index and not draft.place_is_usual:
         draft.notes.append(("answer given by its place", str(draft.answer)))
     kept = [choice for choice in choices if choice]
     if len(kept) < len(choices):
@@ -168,6 +169,12 @@ def _numbered_answer(draft: Draft, choices: list[str], number: float) -> _Answer
     if number.is_integer() and 0 <= number < len(choices):
         return _Answer(choices[int(number)], by_index=True)
     return _Answer("")
+
+
+def is_place(value: object, choices: list[str]) -> bool:
+    """True for a number that is no choice, neither by its text nor by its value."""
+    number = _number(value)
+    return number is not None and as_text(value).strip() not in choices and number not in map(_number, choices)
 
 
 def _number(value: object) -> float | None:

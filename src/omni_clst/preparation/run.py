@@ -15,6 +15,7 @@ from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
 from .clips import ClipAudit, Inspection
+from .columns import OWN
 from .comparisons import Comparisons
 from .config import PrepareConfig
 from .overlap import BenchmarkContent, read_benchmarks
@@ -109,11 +110,14 @@ class Preparation:
                     listed["flagged"].append({"place": row["place"], "rule": rule, "value": value})
             sample = _with_id(sample, ids, self.config.audio_root)
             ids.add(sample.id)
-            links.append(
-                (self.shared.together.get(row["clip"], sample.audio_path), hashlib.sha256(question.encode()).digest())
-            )
+            clip = self.shared.together.get(row["clip"], sample.audio_path)
+            links.append((clip, *self.links_of(question)))
             self._count_tokens(sample, self.inspections.get(row["clip"]))
             yield sample.to_row()
+
+    def links_of(self, question: str) -> list[bytes]:
+        """What keeps a row together with those of other clips: its question, unless one is asked about many clips."""
+        return [] if self.config.source == OWN else [hashlib.sha256(question.encode()).digest()]
 
     def _decide(self, sample: AudioQASample, row: dict) -> tuple[AudioQASample, list[tuple[str, str]]]:
         """The sample with the path of its clip, and its notes (rule, value); raises `Dropped`."""

@@ -8,6 +8,7 @@ from ..data.samples import AudioQASample, write_samples
 from ..errors import InputError
 from ..processes import say
 from .clips import Inspection
+from .columns import OWN
 from .comparisons import Comparisons
 from .config import PrepareAllConfig, PrepareConfig
 from .folders import files_below
@@ -17,7 +18,7 @@ from .run import SPLIT_FILES, Preparation
 from .shared_sound import SharedSound, find_shared_sound
 from .splits import connected, question_key, split
 
-FOLDERS = {"avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ"}
+FOLDERS = {OWN: "samples", "avqa": "AVQA", "audsem": "AudSem", "audiomcq": "AudioMCQ"}
 FOLDERS |= {name: benchmark.folder for name, benchmark in BENCHMARKS.items()}
 OUTPUTS = {"train": "source.jsonl", "valid": "valid.jsonl", "held_out": "held_out.jsonl"}
 
@@ -48,7 +49,7 @@ def prepare_usual(settings: PrepareAllConfig) -> None:
         else:
             empty.append(config.source)
     if training:
-        join(training, root)
+        join(training, root, settings)
     if empty:
         say(f"no row remains of {', '.join(empty)}: see above, and dropped.jsonl in {root / 'prepared'}/<set>")
     if empty and not training:
@@ -64,7 +65,7 @@ def _exists(root: Path, source: str) -> bool:
 
 
 def _config_of(source: str, root: Path, settings: PrepareAllConfig) -> PrepareConfig:
-    folder, shared = str(root), settings.model_dump(exclude={"data_root"})
+    folder, shared = str(root), settings.model_dump(exclude={"data_root", "valid_share", "held_out"})
     return PrepareConfig(
         source=source,
         input=str(root / FOLDERS[source]),
@@ -75,32 +76,31 @@ def _config_of(source: str, root: Path, settings: PrepareAllConfig) -> PrepareCo
     )
 
 
-def join(training: list[Preparation], root: Path) -> None:
+def join(training: list[Preparation], root: Path, settings: PrepareAllConfig) -> None:
     """Write the samples of all sets to source.jsonl, and their splits beside it.
 
     A question about a clip that is in several sets is taken once; clips and questions that sets share are in one split.
     """
     config = training[0].config
     shared = _shared_sound(training, root)
-    samples: dict[tuple[str, str], AudioQASample] = {}
+    samples: dict[tuple[str, str], tuple[AudioQASample, list[bytes]]] = {}
     rows = 0
     for preparation in training:
-        for file in SPLIT_FILES.values():
-            path = preparation.output / file
-            if path.exists() and path.stat().st_size:
-                for sample in read_samples(path, config.audio_root):
-                    rows += 1
-                    clip = shared.first_name[sample.audio_path]
-                    samples.setdefault((clip, question_key(sample.question, sample.choices)), sample)
-    links = [(shared.together.get(clip, clip), question) for clip, question in samples]
-    sizes = {"held_out": config.held_out, "valid": round(config.valid_share * len(samples))}
-    parts = split(connected(links), sizes, config.seed)
+        for sample in read_samples(preparation.output / SPLIT_FILES["train"], config.audio_root):
+            rows += 1
+            clip = shared.first_name[sample.audio_path]
+            links_of = preparation.links_of(question_key(sample.question, sample.choices))
+            samples.setdefault((clip, question_key(sample.question, sample.choices)), (sample, links_of))
+    links = [(shared.together.get(clip, clip), *links_of) for (clip, _), (_, links_of) in samples.items()]
+    sizes = {"held_out": settings.held_out, "valid": round(settings.valid_share * len(samples))}
+    parts = split(connected(links), sizes, settings.seed)
     for name, file in OUTPUTS.items():
-        chosen = [sample for sample, part in zip(samples.values(), parts, strict=True) if part == name]
+        chosen = [sample for (sample, _), part in zip(samples.values(), parts, strict=True) if part == name]
         if chosen or name == "train":
             write_samples(root / file, chosen, config.audio_root)
             say(f"{root / file}: {len(chosen)} samples")
-    say(f"{rows - len(samples)} of {rows} samples were in two sets and are taken once")
+    if len(training) > 1:
+        say(f"{rows - len(samples)} of {rows} samples were in two sets and are taken once")
 
 
 def _shared_sound(training: list[Preparation], root: Path) -> SharedSound:
