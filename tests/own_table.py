@@ -8,18 +8,8 @@ import numpy as np
 import soundfile
 
 DIGITS = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
-HEADER = (
-    "file",
-    "question",
-    "option_a",
-    "option_b",
-    "option_c",
-    "option_d",
-    "answer_letter",
-    "rationale",
-    "speaker",
-    "depth",
-)
+OPTIONS = ("option_a", "option_b", "option_c", "option_d")
+HEADER = ("file", "question", *OPTIONS, "answer_letter", "rationale", "speaker", "depth")
 CLIPS = 60
 
 
