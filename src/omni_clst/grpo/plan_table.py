@@ -67,7 +67,8 @@ def _advice_lines(recipe: Recipe, card: Card) -> Iterator[str]:
         fits = ", fits" if one.memory.fits(request.memory) else ""
         yield f"  {_in_words(one, request.gpus)}: {_gib(one.memory)} GiB{fits}, {hours:.1f} hours"
     if not any(one.memory.fits(request.memory) for one in advice):
-        yield "  none of these is enough: a smaller model, or cards with more memory"
+        smaller = "the 3B, or " if recipe.model != "3B" else ""
+        yield f"  none of these is enough: {smaller}cards with more memory"
 
 
 def _in_words(advice: Advice, gpus: int) -> str:

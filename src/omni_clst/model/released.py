@@ -26,7 +26,7 @@ _VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_hea
 RELEASED = tuple(_TEXT)
 
 
-def thinker_config_of(model: str) -> Qwen2_5OmniThinkerConfig:
+def thinker_config_of(model: str):
     """The thinker's configuration of 3B or 7B, also given as a Hub id; else of a folder. Raises `InputError`."""
     name = model.removeprefix("Qwen/Qwen2.5-Omni-").upper()
     if name not in _TEXT:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..settings import REPOSITORY
 from .memory import Memory, memory_of
-from .workload import Workload, is_grpo, zero_stage
+from .workload import Workload, is_grpo, is_sharded
 
 ZERO3 = str(REPOSITORY / "configs" / "zero3.json")
+LORA_RATE = 10  # times the learning rate of full tuning, as configs/clst_15k_lora.yaml has it
 MOST_DOUBLINGS = 4  # of the number of GPUs
-LEAST_GAIN = 0.01  # of the total: smaller ones are not worth a line
+LEAST_GAIN = 0.02  # of the total: smaller ones are not worth a line
 Plan = Callable[[dict, int], tuple[object, Workload]]  # (changed settings, GPUs) -> config and workload
 
 
@@ -53,20 +54,20 @@ def _is_smaller(memory: Memory, before: Memory) -> bool:
 
 
 def _together(plan: Plan, gpus: int, card_gib: float) -> list[Advice]:
-    """Changes added one after the other until the run fits, or until none helps; nothing where one alone is all."""
-    best = Advice({}, gpus, memory_of(*plan({}, gpus)))
+    """Changes added until the run fits, the one that saves most first; nothing where one alone is all that helps."""
+    best, steps = Advice({}, gpus, memory_of(*plan({}, gpus))), 0
     while not best.memory.fits(card_gib):
         more = [changes for changes in candidates(*plan(best.changes, gpus)) if not changes.keys() & best.changes.keys()]
         planned = (_planned(plan, best.changes | changes, gpus) for changes in more)
-        better = next((one for one in planned if one and _is_smaller(one.memory, best.memory)), None)
-        if better is None:
+        smaller = [one for one in planned if one and _is_smaller(one.memory, best.memory)]
+        if not smaller:
             break
-        best = better
-    return [best] if len(best.changes) > 1 else []
+        best, steps = min(smaller, key=lambda one: one.memory.total), steps + 1
+    return [best] if steps > 1 else []
 
 
 def candidates(config, work: Workload) -> Iterator[dict[str, object]]:
-    """Changes of settings that may save memory; those that leave the trained model the same come first."""
+    """Changes of settings that may save memory."""
     if not config.gradient_checkpointing:
         yield {"gradient_checkpointing": True}
     yield from _smaller_batches(config)
@@ -75,7 +76,7 @@ def candidates(config, work: Workload) -> Iterator[dict[str, object]]:
     if config.deepspeed is None and work.processes > 1:
         yield {"deepspeed": ZERO3}
     if config.tuning == "full":
-        yield {"tuning": "lora"}
+        yield {"tuning": "lora", "learning_rate": LORA_RATE * config.learning_rate}
     yield {"max_audio_seconds": config.max_audio_seconds / 2}
     if is_grpo(config):
         yield {"max_completion_length": config.max_completion_length // 2}
@@ -101,7 +102,7 @@ def _smaller_rollouts(config, work: Workload) -> Iterator[dict[str, object]]:
     elif (config.completions_per_rollout or math.inf) > config.num_generations:
         yield {"completions_per_rollout": config.num_generations}
     needs_gathering = config.dynamic_sampling or config.valid_file or config.audio_cache_gib
-    shards = zero_stage(config.deepspeed) == 3 and work.processes > 1
+    shards = is_sharded(config, work)
     if work.engine == "hf" and shards and not needs_gathering:
         yield {"ds3_gather_for_generation": False}
     if config.tuning == "full" and config.beta > 0 and not config.offload_reference and not shards:

@@ -13,9 +13,9 @@ from .workload import (
     Workload,
     gathers_for_generation,
     is_grpo,
+    is_sharded,
     rows_per_generation,
     steps_per_generation,
-    zero_stage,
 )
 
 
@@ -79,7 +79,7 @@ def assumptions(card: Card) -> list[str]:
         f"completions of {COMPLETION_TOKENS} tokens on average, {LONGEST_TOKENS} for the longest of a batch",
         "ZeRO-3 sends all weights for the forward, the backward, the reference and a generation, and the gradients; "
         "nothing overlaps, and all GPUs are in one node",
-        "not counted: loading, evaluation, checkpoints, padding, attention's own products",
+        "not counted: loading, evaluation, checkpoints, padding, attention's own products, gradients sent without ZeRO-3",
     ]
 
 
@@ -119,7 +119,7 @@ def _sft_seconds(config, work: Workload, card: Card) -> dict[str, float]:
     samples = _sft_samples(config, work)
     operations = _training_operations(config, work, samples * work.mean) + _audio_operations(work, samples)
     seconds = {"training": _compute_seconds(operations / work.processes, card)}
-    if _is_sharded(config, work):
+    if is_sharded(config, work):
         seconds["weights sent"] = samples / rows * _sent_seconds(_sends_per_pass(config), work, card)
     return seconds
 
@@ -136,7 +136,7 @@ def _grpo_seconds(config, work: Workload, card: Card) -> dict[str, float]:
     at_once = config.completions_per_forward or config.per_device_train_batch_size
     forwards = passes * -(-config.per_device_train_batch_size // at_once)
     seconds = {"training": _compute_seconds(training, card), "rollouts": _rollout_seconds(config, work, card, rows)}
-    if _is_sharded(config, work):
+    if is_sharded(config, work):
         sent = _sends_per_pass(config) * forwards + (passes if config.tuning == "full" and config.beta > 0 else 0)
         seconds["weights sent"] = _sent_seconds(sent + gathers_for_generation(config), work, card)
     if config.offload_reference:
@@ -150,7 +150,7 @@ def _rollout_seconds(config, work: Workload, card: Card, rows: int) -> float:
     steps = min(LONGEST_TOKENS, config.max_completion_length)
     prefill = rows / config.num_generations * work.mean
     step = step_seconds(work, card, at_once, work.mean + steps / 2)
-    if _is_sharded(config, work) and work.engine == "hf" and not gathers_for_generation(config):
+    if is_sharded(config, work) and work.engine == "hf" and not gathers_for_generation(config):
         step += _sent_seconds(1, work, card)
     seconds = _compute_seconds(2 * _products(work) * prefill + _audio_operations(work, rows / config.num_generations), card)
     return seconds + -(-rows // at_once) * steps * step + (VLLM_WAKE_SECONDS if work.engine == "vllm" else 0)
@@ -192,10 +192,6 @@ def _audio_operations(work: Workload, clips: float) -> float:
 
 def _compute_seconds(operations: float, card: Card) -> float:
     return operations / (card.tflops * 1e12 * PEAK_SHARE)
-
-
-def _is_sharded(config, work: Workload) -> bool:
-    return zero_stage(config.deepspeed) == 3 and work.processes > 1
 
 
 def _sends_per_pass(config) -> int:

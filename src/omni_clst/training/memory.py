@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..model.engine import PREFILL_TOKENS
 from ..model.thinker import LOGITS_AT_ONCE
 from .model_size import ModelSize
-from .workload import Workload, gathers_for_generation, is_grpo, rows_per_generation, zero_stage
+from .workload import Workload, gathers_for_generation, is_grpo, is_sharded, rows_per_generation, zero_stage
 
 GIB = 2**30
 CARD_SHARE = 0.9  # of a card's memory; the rest is reserved for the allocator
@@ -114,7 +114,7 @@ def _grpo_memory(config, work: Workload) -> Memory:
         config, work, prompts * work.longest + completions, min(completions, LOGITS_AT_ONCE // size.vocabulary)
     )
     reference = size.total * work.compute_width if config.tuning == "full" and config.beta > 0 else 0
-    on_device = reference // (work.processes if _is_sharded(config, work) else 1)
+    on_device = reference // (work.processes if is_sharded(config, work) else 1)
     permanent = {"reference": on_device} if reference and not config.offload_reference else {}
     rollout = _rollout(config, work)
     if work.engine == "vllm" and not config.vllm_sleep:
@@ -127,7 +127,7 @@ def _rollout(config, work: Workload) -> int:
     generated = min(generated, config.completions_per_rollout or generated)
     prompt_tokens = -(-generated // config.num_generations) * work.longest  # completions share their prompt's cache
     uses_vllm = work.engine == "vllm"  # which has weights of its own
-    sharded, gathers = _is_sharded(config, work), gathers_for_generation(config)
+    sharded, gathers = is_sharded(config, work), gathers_for_generation(config)
     prefills_all = sharded and not gathers and not uses_vllm
     return rollout_bytes(
         work.size,
@@ -150,7 +150,3 @@ def _hidden_values(config, work: Workload) -> int:
         return HIDDEN_VALUES["lora"]
     is_mixed = work.compute_width != parameter_width(config, work) and not config.deepspeed
     return HIDDEN_VALUES["autocast" if is_mixed else "full"]
-
-
-def _is_sharded(config, work: Workload) -> bool:
-    return zero_stage(config.deepspeed) == 3 and work.processes > 1

@@ -50,7 +50,7 @@ def steps_per_generation(config, processes: int) -> int:
     rows = config.per_device_train_batch_size * processes
     given = config.trainer.get("steps_per_generation")
     total = config.trainer.get("generation_batch_size")
-    return given or (total // rows if total else config.gradient_accumulation_steps)
+    return given or (max(total // rows, 1) if total else config.gradient_accumulation_steps)
 
 
 def rows_per_generation(config, work: Workload) -> int:
@@ -66,3 +66,8 @@ def gathers_for_generation(config) -> bool:
 def zero_stage(deepspeed: str | None) -> int:
     """The ZeRO stage of a DeepSpeed JSON, 0 for none."""
     return int(read_object(deepspeed).get("zero_optimization", {}).get("stage", 0)) if deepspeed else 0
+
+
+def is_sharded(config, work: Workload) -> bool:
+    """Whether ZeRO-3 spreads the weights over several devices."""
+    return zero_stage(config.deepspeed) == 3 and work.processes > 1
