@@ -16,6 +16,7 @@ from omni_clst.errors import EXPECTED_STATUS, REPORTS_TO_LAUNCHER
 
 
 def main(argv: list[str]) -> int:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
@@ -26,7 +27,9 @@ def main(argv: list[str]) -> int:
     except ChildFailedError as failed:
         rank, failure = min(failed.failures.items(), key=lambda item: (_kind_of(item[1]), item[1].timestamp))
         print(describe(rank, failure), file=sys.stderr, flush=True)
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # as a shell counts signals
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # signals as a shell counts them
+    except SignalException as ended:
+        return 128 + ended.sigval
     return 0
 
 

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,26 @@ def test_launch_of_two_processes_prints_an_error_once_and_ends_with_its_status(r
     assert re.fullmatch(pattern, printed, re.DOTALL), printed
     assert printed.count("went wrong") <= 2  # the line of the source and the message
     assert done.returncode == status
+
+
+@pytest.mark.slow
+def test_launch_that_is_ended_by_a_signal_ends_its_processes_without_a_page(repository, tmp_path):
+    text = "import os, time\nopen('started.' + os.environ['RANK'], 'x').write(str(os.getpid()))\ntime.sleep(600)\n"
+    (repository / "src" / "entry.py").write_text(text)
+    words = [sys.executable, repository / "src" / "launch.py", "--standalone", "--local_addr", "127.0.0.1"]
+    words += ["--nproc_per_node", "2", repository / "src" / "entry.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launched = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    files = [tmp_path / f"started.{rank}" for rank in (0, 1)]
+    while not all(file.exists() and file.read_text() for file in files):
+        assert launched.poll() is None
+        time.sleep(0.05)
+    launched.terminate()
+    assert "Traceback" not in launched.communicate(timeout=300)[1]
+    assert launched.returncode == 128 + signal.SIGTERM
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
 
 
 @pytest.mark.parametrize("name", ["report", "score"])

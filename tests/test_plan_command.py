@@ -13,16 +13,9 @@ from omni_clst.grpo.plan_table import plan_lines
 from omni_clst.grpo.recipes import Recipe, answering_of, measure, recipes_of, shipped_recipes
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.advice import advise
+from omni_clst.training.cards import CARDS, card_of_device, choose_card
 from omni_clst.training.config import PlanConfig
-from omni_clst.training.hours import (
-    CARDS,
-    HF_STEP_SECONDS,
-    answering_hours,
-    card_of_device,
-    choose_card,
-    hours_of,
-    tokens_of,
-)
+from omni_clst.training.hours import HF_STEP_SECONDS, answering_hours, hours_of, tokens_of
 from omni_clst.training.memory import memory_of
 
 GIB = 2**30

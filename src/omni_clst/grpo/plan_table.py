@@ -8,8 +8,9 @@ from ..data.table import make_table
 from ..model.released import RELEASED
 from ..settings import REPOSITORY
 from ..training.advice import Advice, advise
+from ..training.cards import Card, choose_card
 from ..training.config import PlanConfig
-from ..training.hours import Card, answering_hours, assumptions, choose_card, hours_of, tokens_of
+from ..training.hours import answering_hours, assumptions, hours_of, tokens_of
 from ..training.memory import CARD_SHARE, GIB, Memory, memory_of
 from ..training.workload import CLIP_SECONDS, TARGET_TOKENS, TEXT_TOKENS, is_grpo
 from .recipes import CURRICULUM_SAMPLES, SOURCE_SAMPLES, Recipe, answering_of, recipes_of

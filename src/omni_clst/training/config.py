@@ -24,6 +24,7 @@ from ..fields import (
 )
 from ..files import read_object
 from ..model.config import LANGUAGE_MODEL_LINEAR, ModelConfig
+from .cards import CARDS
 from .trainer_settings import REPORTERS, problems_of_trainer, why_not
 
 
@@ -171,7 +172,7 @@ class PlanConfig(Settings):
     gpus: int = Field(gt=0, description="how many")
     memory: float = Field(gt=0, description="GiB of each")
     gpu_name: str | None = Field(
-        None, description="a name in training/hours.py, such as h100; none: the one with this memory, the slower of two"
+        None, description=f"{', '.join(card.name.lower() for card in CARDS)}; none: the slowest with this memory"
     )
     model: str | None = Field(None, description="3B, 7B or a folder; none: 3B and 7B")
     recipe: ExistingFile | None = Field(

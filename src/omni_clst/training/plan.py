@@ -7,7 +7,8 @@ import torch
 from ..data.samples import LEVELS, AudioQASample
 from ..files import require_disk
 from ..processes import process_count, say
-from .hours import card_of_device, choose_card, hours_of
+from .cards import card_of_device, choose_card
+from .hours import hours_of
 from .memory import GIB, Memory, memory_of, parameter_width, trainable_count
 
 CARDS_GIB = (24, 48, 80)
