@@ -90,5 +90,5 @@ launch() {
         rendezvous=(--nnodes "$nodes" --node_rank "${NODE_RANK:-0}"
             --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
     fi
-    "$PYTHON_BIN" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$processes" "$entry" "$@"
+    "$PYTHON_BIN" "$REPO/src/launch.py" "${rendezvous[@]}" --nproc_per_node "$processes" "$entry" "$@"
 }

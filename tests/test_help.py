@@ -11,6 +11,7 @@ import curriculum
 import demo
 import grpo
 import infer
+import plan
 import prepare
 import report
 import score
@@ -24,7 +25,7 @@ from omni_clst.preparation.config import PrepareAllConfig, PrepareConfig
 from omni_clst.report.config import ReportConfig
 from omni_clst.scoring.config import ScoreConfig
 from omni_clst.settings import REPOSITORY
-from omni_clst.training.config import SFTConfig
+from omni_clst.training.config import PlanConfig, SFTConfig
 from omni_clst.training.trainer_settings import PASSED_ON, PASSED_TO_TRL
 
 ENTRIES = [  # main, its words, whose keys are printed
@@ -38,6 +39,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (grpo.main, ["--help"], CLSTConfig),
     (ablation.main, ["--help"], AblationConfig),
     (demo.main, ["--help"], DemoConfig),
+    (plan.main, ["--help"], PlanConfig),
     (report.main, ["--help"], ReportConfig),
     (score.main, ["--help"], ScoreConfig),
 ]
@@ -97,7 +99,9 @@ def test_launchers_leave_a_key_to_its_stage_and_refuse_one_of_a_third(tmp_path):
     assert "mix is a setting of the stage clst, not of this command" in refused("build_sft.sh", "--mix", "hard: 1")
 
 
-@pytest.mark.parametrize("entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "report", "demo"])
+@pytest.mark.parametrize(
+    "entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "report", "demo", "plan"]
+)
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "src", check=True, capture_output=True)

@@ -1,9 +1,12 @@
 """`launch` of script/common.sh: how many processes are started, and how torchrun is called."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,10 @@ def repository(tmp_path):
         shutil.copy(ROOT / "script" / name, folder / "script")
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "requirements.txt").touch()
+    shutil.copy(ROOT / "src" / "launch.py", folder / "src")
+    (folder / "src" / "omni_clst").mkdir()
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "src" / "omni_clst" / name, folder / "src" / "omni_clst")
     (folder / "src" / "entry.py").write_text(
         "import os, sys\n"
         "rank = os.environ.get('RANK', 'alone')\n"
@@ -105,7 +112,7 @@ def test_failed_entry_ends_the_launcher_with_its_status(repository, tmp_path):
 )
 def test_torchrun_is_called_for_several_processes_or_nodes(repository, tmp_path, variables, command):
     done = sourced(repository, "PYTHON_BIN=echo; launch entry.py --key value", tmp_path, **variables)
-    assert done.stdout == f"-m torch.distributed.run {command} {repository}/src/entry.py --key value\n"
+    assert done.stdout == f"{repository}/src/launch.py {command} {repository}/src/entry.py --key value\n"
 
 
 @pytest.mark.slow
@@ -113,6 +120,69 @@ def test_two_processes_run_under_torchrun_and_share_the_cores(repository, tmp_pa
     done = sourced(repository, "launch entry.py --key value", tmp_path, NPROC_PER_NODE="2", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"{tmp_path} ['--key', 'value'] 1 {rank}" for rank in (0, 1)]
+
+
+FAILURES = """
+import os, signal, sys, time
+from omni_clst.errors import InputError, run_main
+
+def main(words):
+    how, rank = words[0], int(os.environ["RANK"])
+    if how == "both":
+        raise InputError("x.jsonl:1: no good")
+    if rank == 0:
+        time.sleep(600)
+    elif how == "one":
+        raise InputError("x.jsonl:2: no good")
+    elif how == "crash":
+        raise RuntimeError("went wrong")
+    elif how == "status":
+        sys.exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+run_main(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "status", "pattern"),
+    [
+        ("both", 2, r"error: x\.jsonl:1: no good\n"),  # once, of two processes
+        ("one", 2, r"error: x\.jsonl:2: no good\n"),  # also where it is not rank 0's
+        ("crash", 1, r"error: rank 1 failed:\nTraceback .*\n.*RuntimeError: went wrong\n"),
+        ("status", 3, r"error: rank 1 \(process \d+\) ended with exit status 3\n"),
+        ("killed", 137, r"error: rank 1 \(process \d+\) was ended by SIGKILL: often for lack of memory\n"),
+    ],
+)
+def test_launch_of_two_processes_prints_an_error_once_and_ends_with_its_status(repository, tmp_path, how, status, pattern):
+    (repository / "src" / "entry.py").write_text(FAILURES)
+    done = sourced(repository, f"launch entry.py {how}; echo went on", tmp_path, NPROC_PER_NODE="2")
+    assert done.stdout == ""
+    printed = done.stderr.removeprefix(f"using {sys.executable}\n")
+    assert re.fullmatch(pattern, printed, re.DOTALL), printed
+    assert printed.count("went wrong") <= 2  # the line of the source and the message
+    assert done.returncode == status
+
+
+@pytest.mark.slow
+def test_launch_that_is_ended_by_a_signal_ends_its_processes_without_a_page(repository, tmp_path):
+    text = "import os, time\nopen('started.' + os.environ['RANK'], 'x').write(str(os.getpid()))\ntime.sleep(600)\n"
+    (repository / "src" / "entry.py").write_text(text)
+    words = [sys.executable, repository / "src" / "launch.py", "--standalone", "--local_addr", "127.0.0.1"]
+    words += ["--nproc_per_node", "2", repository / "src" / "entry.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launched = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    files = [tmp_path / f"started.{rank}" for rank in (0, 1)]
+    while not all(file.exists() and file.read_text() for file in files):
+        assert launched.poll() is None
+        time.sleep(0.05)
+    launched.terminate()
+    assert "Traceback" not in launched.communicate(timeout=300)[1]
+    assert launched.returncode == 128 + signal.SIGTERM
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
 
 
 @pytest.mark.parametrize("name", ["report", "score"])

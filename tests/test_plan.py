@@ -14,7 +14,9 @@ from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processo
 from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.model.thinker import OmniThinker
 from omni_clst.settings import REPOSITORY
-from omni_clst.training.plan import HIDDEN_VALUES, ModelSize, activation_bytes, memory_table, print_memory, rollout_bytes
+from omni_clst.training.memory import HIDDEN_VALUES, Memory, activation_bytes, memory_table, rollout_bytes
+from omni_clst.training.model_size import ModelSize
+from omni_clst.training.plan import print_memory
 
 GIB = 2**30
 # 900 weights in the language model, 100 in the towers
@@ -82,13 +84,12 @@ def test_rollout_is_cache_prefill_and_logits_and_under_zero3_the_whole_model(gat
         (900, 4, 3, {"weights": 1000, "gradients": 900, "optimiser": 1800}),
     ],
 )
-def test_memory_is_shared_out_as_the_stage_says(monkeypatch, trainable, width, stage, expected):
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert memory_table(SIZE, trainable, width, stage, compute_width=2) == expected
+def test_memory_is_shared_out_as_the_stage_says(trainable, width, stage, expected):
+    assert memory_table(SIZE, trainable, width, stage, compute_width=2, processes=4) == expected
 
 
 def test_peaks_at_different_times_count_once(capsys):
-    print_memory({"weights": 20 * GIB}, {"activations": 1 * GIB, "rollout": 2 * GIB})
+    print_memory(Memory({"weights": 20 * GIB}, {"activations": 1 * GIB, "rollout": 2 * GIB}))
     assert capsys.readouterr().out == (
         "memory       22.00 GiB per device (weights 20.00, the larger of activations 1.00, rollout 2.00); "
         "fits 24 GB no, 48 GB yes, 80 GB yes\n"
@@ -117,5 +118,5 @@ def test_plan_of_a_sharded_run_is_made_before_the_shards(world):
     zero3 = REPOSITORY / "configs" / "zero3.json"
     result = run_driver("none", [*arguments(world, "zero3", tuning="full", deepspeed=zero3), "--dry_run"])
     assert result.returncode == 0, result.stderr[-3000:]
-    for word in ("samples      8 ", "parameters ", "reference ", "rollout ", "disk "):
+    for word in ("samples      8 ", "parameters ", "reference ", "rollout ", "hours ", " on 1 x A100-80,", "disk "):
         assert word in result.stdout

@@ -2,10 +2,16 @@
 
 import atexit
 import io
+import json
 import os
 import re
 import sys
+import time
+import traceback
 from collections.abc import Callable
+
+EXPECTED_STATUS = 2  # exit status after an `InputError`
+REPORTS_TO_LAUNCHER = "OMNI_CLST_REPORTS_TO_LAUNCHER"  # set in processes whose errors launch.py prints
 
 # torch's messages when one of its data workers died
 _LOST_WORKER = re.compile(r"DataLoader worker.*?((?:is )?killed by signal: \w+|exited unexpectedly)", re.DOTALL)
@@ -21,30 +27,45 @@ class InputError(ValueError):
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2."""
+    """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2.
+
+    A process of launch.py leaves its error to that, which prints the first one of all processes.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # for any locale: choices and group names may be in any script
     status = 0
     try:
         main(sys.argv[1:])
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        status = 2
+        _report(f"error: {error}")
+        status = EXPECTED_STATUS
     except BrokenPipeError:  # the reader of the output has ended, as in `... --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    except RuntimeError as error:
-        lost = _LOST_WORKER.search(str(error))
+    except Exception as error:
+        lost = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
         if lost is None:
-            raise
+            if REPORTS_TO_LAUNCHER not in os.environ:
+                raise
+            _report(traceback.format_exc().rstrip("\n"))
+            raise SystemExit(1) from None
         remedy = "often for lack of memory: lower dataloader_num_workers (num_workers for answer.py and infer.py)"
-        print(f"error: a process that decodes audio died ({lost[1]}), {remedy}", file=sys.stderr, flush=True)
-        status = 2
+        _report(f"error: a process that decodes audio died ({lost[1]}), {remedy}")
+        status = EXPECTED_STATUS
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         _end_distributed_process(status)
     if status:
         raise SystemExit(status)
+
+
+def _report(text: str) -> None:
+    """Print an error, or write it to the file from which torchrun, and so launch.py, learns why a process failed."""
+    if REPORTS_TO_LAUNCHER in os.environ:
+        with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w", encoding="utf-8") as file:
+            json.dump({"message": text, "timestamp": int(time.time())}, file)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _end_distributed_process(status: int) -> None:

@@ -39,11 +39,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-    def problems(self) -> list[str]:
-        """The problems of all rules, base classes first; rules that read a setting without a valid value are skipped."""
+    def problems(self, needs_files: bool = True) -> list[str]:
+        """The problems of all rules, base classes first; rules that read a setting without a valid value are skipped.
+
+        `needs_files` False allows files that do not exist.
+        """
         problems: list[str] = []
         for cls in reversed(type(self).__mro__):
             for method in vars(cls).values():
+                if method is Settings._files_exist and not needs_files:
+                    continue
                 if isinstance(method, types.FunctionType) and hasattr(method, _RULE_MARK):
                     problems += self._lines_of(method)
         return problems

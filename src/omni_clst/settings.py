@@ -63,6 +63,7 @@ def load_config(
     other_stages: Mapping[str, type[Settings]] | None = None,
     about: str | None = None,
     first_word: str | None = None,
+    needs_files: bool = True,
 ) -> Config:
     """Build a config from `--config FILE` and `--key value` arguments; raises one `InputError` with all problems.
 
@@ -70,6 +71,7 @@ def load_config(
     `trainer`. `other_stages` are stages by name that may share the YAML: keys that only they have are ignored there, and on
     the command line if `--also_for NAME` says that the stage gets it too. `--help` prints `about` and every key and ends
     the process. `first_word` is the key of a first argument without key.
+    `needs_files` False allows files that do not exist, to plan without data.
     """
     if first_word and argv and not argv[0].startswith("-"):
         argv = [f"--{first_word}", *argv]
@@ -96,7 +98,7 @@ def load_config(
     if "trainer" in config_class.model_fields:
         values["trainer"] = further
     config, lines = _validate(config_class, values, given, project.folder if project else REPOSITORY)
-    _raise_all([*problems, *lines, *(_with_origin(line, config_class, given) for line in config.problems())])
+    _raise_all([*problems, *lines, *(_with_origin(line, config_class, given) for line in config.problems(needs_files))])
     return config
 
 

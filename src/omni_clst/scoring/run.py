@@ -22,7 +22,9 @@ from ..model.checkpoints import Checkpoint
 from ..model.engine import PREFILL_TOKENS, Completion
 from ..processes import process_rank, say, wait_for_all
 from ..settings import REPOSITORY
-from ..training.plan import measure_model, print_memory, rollout_bytes
+from ..training.memory import Memory, rollout_bytes
+from ..training.model_size import measure_model
+from ..training.plan import print_memory
 from .predictions import read_predictions
 from .scores import format_table, score
 
@@ -157,4 +159,4 @@ def print_infer_plan(config: InferConfig, checkpoint: Checkpoint, benchmarks: li
     batch_tokens = max(config.batch_tokens, longest + config.max_new_tokens)  # at least one question
     completions = batch_tokens // (min(all_lengths, default=0) + config.max_new_tokens)
     answering = rollout_bytes(size, completions, batch_tokens, max(PREFILL_TOKENS, longest), width)
-    print_memory({"weights": size.total * width}, {"keys, values and activations": answering})
+    print_memory(Memory({"weights": size.total * width}, {"keys, values and activations": answering}))

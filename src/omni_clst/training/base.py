@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Container
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainingArguments
 
+from ..data.audio import probe_audio
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt
+from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..model.checkpoints import (
@@ -31,9 +34,10 @@ from ..model.checkpoints import (
 )
 from ..model.prompt_choice import prompt_for_training, say_prompt
 from ..model.thinker import OmniThinker
-from ..processes import say
+from ..processes import process_count, say
 from .config import TuningConfig
-from .plan import measure_model
+from .model_size import measure_model
+from .workload import Workload
 
 SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
 
@@ -182,6 +186,9 @@ class TrainingRun:
     """A training run from a checked config: the checkpoint to start from, the processor, the precision."""
 
     keeps_waveforms = False  # for an engine that computes mel features itself
+    engine_name = "hf"
+    train: list[AudioQASample]  # by load_samples, with their lengths in tokens
+    train_lengths: list[int]
 
     def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
         self.config = config
@@ -220,6 +227,21 @@ class TrainingRun:
     def parameter_dtype(self) -> torch.dtype:
         """The dtype of the weights: float32 if they are trained, since bfloat16 rounds small updates away."""
         return self.compute_dtype if self.config.tuning == "lora" else torch.float32
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What the run computes with the loaded samples."""
+        seconds = [min(probe_audio(sample.audio_path).seconds, self.config.max_audio_seconds) for sample in self.train]
+        return Workload(
+            self.size,
+            len(self.train),
+            sum(self.train_lengths) / len(self.train),
+            max(self.train_lengths),
+            process_count(),
+            self.compute_dtype.itemsize,
+            self.engine_name,
+            sum(seconds) / len(seconds),
+        )
 
     def load_model(self) -> OmniThinker:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""

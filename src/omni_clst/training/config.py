@@ -1,4 +1,4 @@
-"""Settings of both training stages, and those of supervised fine-tuning."""
+"""Settings of both training stages, of supervised fine-tuning, and of a plan without data."""
 
 import math
 import re
@@ -9,9 +9,22 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..errors import InputError
-from ..fields import AnyFloat, AudioRoot, ExistingFile, FilePath, Lines, MayChange, OneOf, Seed, missing_package, rule
+from ..fields import (
+    AnyFloat,
+    AudioRoot,
+    ExistingFile,
+    FilePath,
+    Lines,
+    MayChange,
+    OneOf,
+    Seed,
+    Settings,
+    missing_package,
+    rule,
+)
 from ..files import read_object
 from ..model.config import LANGUAGE_MODEL_LINEAR, ModelConfig
+from .cards import CARDS
 from .trainer_settings import REPORTERS, problems_of_trainer, why_not
 
 
@@ -151,3 +164,23 @@ class SFTConfig(TuningConfig):
     per_device_eval_batch_size: MayChange[EvalBatch] = 6
     eval_steps: EvalSteps = 200
     save_steps: SaveSteps = 200
+
+
+class PlanConfig(Settings):
+    """The GPUs to plan for, and what to run on them."""
+
+    gpus: int = Field(gt=0, description="how many")
+    memory: float = Field(gt=0, description="GiB of each")
+    gpu_name: str | None = Field(
+        None, description=f"{', '.join(card.name.lower() for card in CARDS)}; none: the slowest with this memory"
+    )
+    model: str | None = Field(None, description="3B, 7B or a folder; none: 3B and 7B")
+    recipe: ExistingFile | None = Field(
+        None, description="the YAML of a training, also as --config; its keys may be given too. None: all in configs/"
+    )
+    samples: int | None = Field(
+        None, gt=0, description="in the training file; none: 40000 for SFT and for answers, as AVQA has, and 15000 for GRPO"
+    )
+    engine: Literal["hf", "vllm"] = Field(
+        "hf", description="what generates GRPO's completions and the answers where the YAML says auto"
+    )

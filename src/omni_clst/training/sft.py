@@ -31,8 +31,8 @@ from ..model.model_files import require_talker
 from ..processes import say
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
 from .config import SFTConfig
-from .plan import zero_stage
 from .trainer_settings import require_schedule, trainer_keys
+from .workload import zero_stage
 
 
 class SFTDataset(torch.utils.data.Dataset):
