@@ -7,6 +7,7 @@ import pytest
 
 import ablation
 import answer
+import ask
 import curriculum
 import demo
 import grpo
@@ -16,7 +17,7 @@ import prepare
 import report
 import score
 import sft
-from omni_clst.answering.config import AnswerConfig, InferConfig
+from omni_clst.answering.config import AnswerConfig, AskConfig, InferConfig
 from omni_clst.demo.config import AblationConfig, DemoConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import CORRECTION
@@ -30,6 +31,7 @@ from omni_clst.training.trainer_settings import PASSED_ON, PASSED_TO_TRL
 
 ENTRIES = [  # main, its words, whose keys are printed
     (answer.main, ["--help"], AnswerConfig),
+    (ask.main, ["--help"], AskConfig),
     (infer.main, ["-h"], InferConfig),
     (curriculum.main, ["sft", "--help"], ThoughtDropoutConfig),
     (curriculum.main, ["clst", "--help"], CurriculumConfig),

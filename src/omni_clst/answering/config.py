@@ -58,6 +58,10 @@ class AnswerConfig(AnsweringConfig):
         return self.num_completions == 1
 
 
+class AskConfig(AnsweringConfig):
+    """Single questions: decoding and the engine; batches and workers do not matter."""
+
+
 class InferConfig(AnsweringConfig):
     """The benchmarks to answer and score."""
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from ..data.encoder import Example
+from ..data.response_health import ResponseHealth
 from ..data.samples import AudioQASample
-from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker
+from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker, read_prompt
 from ..model.engine import Completion, HFEngine
 from ..model.model_files import weights_fingerprint
 from ..model.sampling import Sampling, derive_seed
@@ -45,6 +46,11 @@ class AnsweringRun:
         self.encoder = make_encoder(config, checkpoint, keep_waveform=self.engine_name == "vllm")
         temperature = 0.0 if config.is_greedy else config.temperature
         self.sampling = Sampling(config.max_new_tokens, temperature, config.top_p, config.top_k, seed=config.seed)
+
+    @property
+    def is_trained_here(self) -> bool:
+        """True for a checkpoint with a training prompt, which it needs to be asked with."""
+        return read_prompt(self.checkpoint) is not None
 
     def open_folder(self, path: Path, set_settings: dict) -> AnswerFolder:
         """The folder for a set's answers; raises `InputError` if it has answers with other settings."""
@@ -100,11 +106,19 @@ class AnsweringRun:
         fork_fresh = self.engine_name == "vllm"
         batches = encoded_batches(of_process, self.encoder, source, self.config.num_workers, fork_fresh)
         encoded = undecodable.removed_from(batches)
-        engine, progress = self.engine, Progress(total)
+        engine, progress, health = self.engine, Progress(total), ResponseHealth("max_new_tokens")
         for answers in self._generate(engine, encoded, num_completions):
-            rows = [make_row(sample, list(map(self._with_opening, completions))) for sample, completions in answers]
+            rows = [make_row(sample, list(map(self.with_opening, completions))) for sample, completions in answers]
             folder.append([row for row in rows if row["id"] not in folder.done])
             progress.advance(len(rows))
+            self._watch(health, answers)
+
+    def _watch(self, health: ResponseHealth, answers: list[tuple[AudioQASample, list[Completion]]]) -> None:
+        for sample, completions in answers:
+            for completion in map(self.with_opening, completions):
+                health.add(sample, completion.text, completion.finished, self.encoder.prompt.asks_for_tags)
+        for line in health.new_warnings():
+            say(line)
 
     def _plan(self, questions: Questions, num_completions: int) -> list[Batch]:
         """Batches for transformers' model; for vLLM, which makes its own, one a sample."""
@@ -131,7 +145,7 @@ class AnsweringRun:
         for answer in engine.stream(requests, num_completions):
             yield [answer]
 
-    def _with_opening(self, completion: Completion) -> Completion:
+    def with_opening(self, completion: Completion) -> Completion:
         """The completion with the encoder's opening, if any, in front."""
         return replace(
             completion,

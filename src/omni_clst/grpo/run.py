@@ -88,6 +88,15 @@ class GRPORun(TrainingRun):
             )
         self.sequence = SampleSequence(self.train, config.order, config.overlap, config.seed)
         self.sequence.sample_at(0)  # raises now for an order that needs levels
+        self._warn_of_one_level()
+
+    def _warn_of_one_level(self) -> None:
+        levels = {sample.level for sample in self.train}
+        if len(levels) == 1:
+            say(
+                f"warning: all {len(self.train)} samples are of the level {levels.pop()}: there is no order from easy to hard "
+                "to learn in; build_clst.sh grades samples"
+            )
 
     def training_arguments(self) -> GRPOConfig:
         """TRL's settings from the config; creating them initialises torch.distributed and ZeRO-3."""
