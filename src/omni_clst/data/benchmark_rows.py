@@ -27,7 +27,7 @@ class BenchmarkRows:
     def groups(self) -> tuple[str, ...]:
         """What scores are broken down by: the benchmark's groups, and `depth` (shallow, deep) where the rows state it."""
         states_depth = any("depth" in sample.extra for sample in self.samples)
-        return self.benchmark.groups + (("depth",) if states_depth else ())
+        return tuple(dict.fromkeys((*self.benchmark.groups, *(("depth",) if states_depth else ()))))
 
     def groups_of(self, sample: AudioQASample) -> dict[str, str | None]:
         """What the sample is in every group; None where its row does not say."""

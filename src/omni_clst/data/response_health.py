@@ -1,7 +1,7 @@
 """Signs that a model's completions are not what training and scoring expect, with the number and the remedy of each.
 
-A run whose prompt, base or limits are wrong goes on without an error, and every answer is wrong. These signs are said while it
-runs.
+A run whose prompt, base or limits are wrong goes on without an error, and every answer is wrong. These signs are said while
+it runs.
 """
 
 from collections import Counter
