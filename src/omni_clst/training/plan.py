@@ -184,7 +184,8 @@ def print_grpo_plan(run, arguments) -> None:
     sharded = zero_stage(config.deepspeed) == 3 and process_count() > 1
     gathers_per_layer = sharded and not arguments.ds3_gather_for_generation
     prompt_tokens = -(-generated // copies) * longest  # a prompt's completions share its keys and values
-    uses_vllm = run.engine_name == "vllm"  # which has weights of its own
+    is_served = bool(config.vllm_server)  # on other GPUs
+    uses_vllm = run.engine_name == "vllm" and not is_served  # which has weights of its own
     rollout = rollout_bytes(
         size,
         generated,
@@ -205,10 +206,13 @@ def print_grpo_plan(run, arguments) -> None:
         sleeps = "given back during the update" if config.vllm_sleep else "kept during the update"
         share = f"{config.gpu_memory_utilization:.0%} of a GPU's memory"
         say(f"engine       vllm, with its own weights and cache: the rollout's memory below, at most {share}, {sleeps}")
+    if is_served:
+        say(f"engine       vllm on {config.vllm_server}, whose weights and cache are not in the memory below")
     if uses_vllm and not config.vllm_sleep:
         permanent |= {"rollout": rollout}
         rollout = 0
-    _print_size(run, permanent, {"activations": activations, "rollout": rollout})
+    peaks = {"activations": activations} if is_served else {"activations": activations, "rollout": rollout}
+    _print_size(run, permanent, peaks)
 
 
 def _print_size(run, more: dict[str, int], peaks: dict[str, int]) -> None:
