@@ -5,7 +5,7 @@
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | log_clips:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
-kill_last_rank:N | kill_group_after_step:PROCESS | keep_vllm_weights | stand_in_device
+kill_last_rank:N | kill_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device
 """
 
 import json
@@ -234,11 +234,12 @@ def install(hook: str) -> None:
                 die()
 
         training.MetricsLog.on_step_end = on_step_end
-    elif name == "kill_group_after_step":
+    elif name == "kill_other_after_step":
+        step, _, process = value.partition(":")
 
         def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == 4:
-                os.killpg(int(value), signal.SIGKILL)
+            if state.global_step == int(step):
+                os.kill(int(process), signal.SIGKILL)
 
         training.MetricsLog.on_step_end = on_step_end
     elif name == "keep_vllm_weights":

@@ -11,20 +11,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import fork_server
+import psutil
 import pytest
 from test_grpo import completions, losses, metric, rows_of
 from test_vllm import needs_vllm, run_driver, runs, vllm_arguments
 from tiny_world import free_port, make_base, write_train_file
 
+from omni_clst.model.vllm_serving import SERVER
 from omni_clst.settings import REPOSITORY
 
 TESTS = Path(__file__).parent
 LONGEST = 2600  # tokens: the longest clip of the checks has 1,025
 # Ends the whole group with the server, and with whoever holds the other end of the standard input.
-WATCHER = '("$@" < /dev/null; kill -KILL -- -$$) & cat > /dev/null; kill -KILL -- -$$'
+WATCHER = """
+("$@" < /dev/null; kill -TERM -- -$$) &
+cat > /dev/null
+trap : TERM; kill -TERM -- -$$; sleep 20; kill -KILL -- -$$
+"""
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +73,33 @@ class Server:
         except (urllib.error.URLError, ConnectionError):
             return False
 
+    @property
+    def listening(self) -> psutil.Process:
+        """The process that answers; those of its engine end when it does."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return next(process for process in below if process.cmdline()[1:3] == ["-m", SERVER])
+
     def end(self) -> None:
         """Let it clean up, for 20 seconds at most."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
         for _ in range(100):
-            try:
-                os.killpg(self.process.pid, 0)
-            except ProcessLookupError:
+            if not self._is_running():
                 break
-            self.process.poll()
             time.sleep(0.2)
         else:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
+
+    def _is_running(self) -> bool:
+        """Whether a process of the group is there, other than one that nobody has waited for."""
+        self.process.poll()
+        ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        for process in psutil.process_iter(["status"]):
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == self.process.pid and process.info["status"] not in ended:
+                    return True
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +216,7 @@ def test_run_learns_from_a_servers_rollouts_on_the_files_order(world, server):
 @pytest.mark.slow
 def test_server_that_is_killed_ends_the_run_with_one_line(world, server):
     argv = server_arguments(world, "lost", server.address)
-    result = run_driver("grpo", f"kill_group_after_step:{server.process.pid}", argv)
+    result = run_driver("grpo", f"kill_other_after_step:4:{server.listening.pid}", argv)
     assert result.returncode == 2
     [line] = [line for line in result.stderr.splitlines() if "vllm_server" in line]
     assert line.startswith(f"error: vllm_server {server.address}: no answer (")
