@@ -75,7 +75,7 @@ class Server:
 
     @property
     def listening(self) -> psutil.Process:
-        """The process that answers; those of its engine end when it does."""
+        """The process that answers, and ends those of its engine when it is terminated."""
         below = psutil.Process(self.process.pid).children(recursive=True)
         return next(process for process in below if process.cmdline()[1:3] == ["-m", SERVER])
 
@@ -214,9 +214,9 @@ def test_run_learns_from_a_servers_rollouts_on_the_files_order(world, server):
 
 @needs_vllm
 @pytest.mark.slow
-def test_server_that_is_killed_ends_the_run_with_one_line(world, server):
+def test_server_that_ends_in_the_middle_ends_the_run_with_one_line(world, server):
     argv = server_arguments(world, "lost", server.address)
-    result = run_driver("grpo", f"kill_other_after_step:4:{server.listening.pid}", argv)
+    result = run_driver("grpo", f"end_other_after_step:4:{server.listening.pid}", argv)
     assert result.returncode == 2
     [line] = [line for line in result.stderr.splitlines() if "vllm_server" in line]
     assert line.startswith(f"error: vllm_server {server.address}: no answer (")
