@@ -17,6 +17,7 @@ from pathlib import Path
 import fork_server
 import psutil
 import pytest
+import torch
 from test_grpo import completions, losses, metric, rows_of
 from test_vllm import needs_vllm, run_driver, runs, vllm_arguments
 from tiny_world import free_port, make_base, write_train_file
@@ -46,10 +47,10 @@ def world(tmp_path_factory):
 class Server:
     """`script/serve_vllm.sh` in a process group of its own."""
 
-    def __init__(self, world: Path):
+    def __init__(self, world: Path, dtype: str = "float32", gpus: str = ""):
         self.world = world
         self.address = f"http://127.0.0.1:{free_port()}"
-        command = ["bash", REPOSITORY / "script/serve_vllm.sh", world / "base", "--dtype", "float32"]
+        command = ["bash", REPOSITORY / "script/serve_vllm.sh", world / "base", "--dtype", dtype]
         command += ["--max-model-len", LONGEST, "--port", self.address.rpartition(":")[2]]
         with (world / "server.log").open("w") as log:
             self.process = subprocess.Popen(
@@ -58,7 +59,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=os.environ | {"PYTHON": sys.executable},
+                env=os.environ | {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": gpus},
             )
 
     def wait_until_ready(self) -> None:
@@ -180,6 +181,7 @@ def test_server_answers_by_the_weights_that_it_was_given_last(checks):
         assert is_equal
         assert is_visible
     assert checks["left behind"] == []
+    assert checks["transfer"] == [True] * 5
 
 
 @needs_vllm
@@ -223,3 +225,22 @@ def test_server_that_ends_in_the_middle_ends_the_run_with_one_line(world, server
     assert "then this run again" in line
     assert "Traceback" not in result.stderr
     assert len(losses(world / "runs" / "lost")) == 4
+
+
+@needs_vllm
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("way", ["nccl", "folder"])
+def test_gpu_server_draws_from_the_weights_of_the_step(world, monkeypatch, way):
+    server = Server(world, "bfloat16", gpus="1")
+    try:
+        server.wait_until_ready()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        settings = {"device": "cuda", "dtype": "bfloat16", "vllm_weights": way}
+        runs("grpo", "none", server_arguments(world, f"gpu {way}", server.address, **settings))
+    finally:
+        server.end()
+    run_dir = world / "runs" / f"gpu {way}"
+    assert len(losses(run_dir)) == 8
+    assert max(metric(run_dir, "sampling/logp_difference_mean")) < 0.02
+    assert max(metric(run_dir, "kl")) > 1e-3

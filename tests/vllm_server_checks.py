@@ -8,6 +8,7 @@ Writes a JSON object to OUTPUT: names of checks with what they found.
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from vllm_checks import FILTERS, SHORT, greedy, make_examples, refusal, scored
@@ -15,8 +16,10 @@ from vllm_checks import FILTERS, SHORT, greedy, make_examples, refusal, scored
 from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.served_weights import PolicySource
 from omni_clst.grpo.settings import grpo_keys
 from omni_clst.grpo.vllm_rollout import ServedVLLM, reach_server
+from omni_clst.grpo.vllm_server import VLLMServer
 from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.model.sampling import Sampling
 from omni_clst.settings import load_config
@@ -62,6 +65,7 @@ def main(output: str, argv: list[str]) -> None:
         found["weights"][part] = [answers(step) == changed, changed != expected]
         model.load_state_dict(before)
 
+    found["transfer"] = transferred(model)
     call_workers = vllm.server.call_workers
     vllm.server.call_workers = lambda method, folder, names: call_workers(method, folder=folder + " elsewhere", names=names)
     found["other disk"] = refusal(lambda: answers(5))
@@ -71,6 +75,29 @@ def main(output: str, argv: list[str]) -> None:
     found["other run"] = refusal(lambda: answers(6))
     found["left behind"] = [path.name for path in config.run_dir.glob("*")]
     Path(output).write_text(json.dumps(found))
+
+
+def transferred(model) -> list[bool]:
+    """Whether the trainer's side of vLLM's transfer by NCCL sends what it announces; nobody receives it here."""
+    from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
+
+    calls, sent = [], []
+    server = VLLMServer("http://nobody", "")
+    server.post = lambda path, body=None: calls.append((path, body)) or {}
+    source = PolicySource(model.named_parameters, torch.bfloat16, torch.device("cpu"))
+    engine = NCCLTrainerWeightTransferEngine(client=server, source=source, packed=False)
+    engine.model_update_group = SimpleNamespace(broadcast=lambda tensor, src, stream: sent.append(tensor))
+    torch.cuda.current_stream = lambda: None
+    engine.send_weights()
+    (_, _), (_, update), (_, _) = calls
+    announced, weights = update["update_info"], dict(model.named_parameters())
+    return [
+        [path for path, _ in calls] == ["/start_weight_update", "/update_weights", "/finish_weight_update"],
+        announced["names"] == [f"thinker.{name}" for name in weights],
+        announced["shapes"] == [list(weight.shape) for weight in weights.values()],
+        set(announced["dtype_names"]) == {"bfloat16"},
+        all(torch.equal(a, b.to(torch.bfloat16)) for a, b in zip(sent, weights.values(), strict=True)),
+    ]
 
 
 if __name__ == "__main__":

@@ -31,29 +31,25 @@ class FolderWeights:
         self.folder = folder
 
     def send(self) -> None:
-        is_sender = process_rank() == 0
-        if is_sender:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-        part: dict[str, torch.Tensor] = {}
-        for name, tensor in named_for_vllm(self.weights()):
-            if is_sender:
-                part[name] = tensor.to("cpu", self.dtype, copy=True).contiguous()
-                if sum(kept.nbytes for kept in part.values()) >= FILE_BYTES:
-                    part = self._write(part)
-        if is_sender:
-            self._write(part)
+        if process_rank() != 0:
+            for _ in self.weights():
+                pass
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed
+        self.folder.mkdir(parents=True)
+        try:
+            self._write()
             self._load()
+        finally:
+            shutil.rmtree(self.folder)
 
-    def _write(self, part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        save_file(part, self.folder / f"{len(list(self.folder.iterdir())):04d}.safetensors")
-        return {}
+    def _write(self) -> None:
+        for number, part in enumerate(in_parts(named_for_vllm(self.weights()), self.dtype)):
+            save_file(part, self.folder / f"{number:04d}.safetensors")
 
     def _load(self) -> None:
         names = sorted(file.name for file in self.folder.iterdir())
-        missing = self.server.call_workers("load_policy", folder=str(self.folder), names=names)
-        shutil.rmtree(self.folder)
-        if any(missing):
+        if any(self.server.call_workers("load_policy", folder=str(self.folder), names=names)):
             raise InputError(
                 f"vllm_server {self.server.address}: it does not see {self.folder}; put runs_dir on a disk that both see, "
                 "or set vllm_weights nccl"
@@ -106,6 +102,18 @@ class PolicySource:
         for name, tensor in named_for_vllm(self.weights()):
             # a copy: vLLM packs several before it sends them, and ZeRO-3 takes a gathered weight back
             yield name, tensor.to(self.device, self.dtype, copy=True)
+
+
+def in_parts(weights: Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype) -> Iterator[dict[str, torch.Tensor]]:
+    """Copies in CPU memory, of about `FILE_BYTES` together."""
+    part: dict[str, torch.Tensor] = {}
+    for name, tensor in weights:
+        part[name] = tensor.to("cpu", dtype, copy=True).contiguous()
+        if sum(copy.nbytes for copy in part.values()) >= FILE_BYTES:
+            yield part
+            part = {}
+    if part:
+        yield part
 
 
 def named_for_vllm(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -132,7 +132,10 @@ def _disk_of(run) -> tuple[int, int]:
     if run.config.trainer.get("sync_ref_model"):
         checkpoint += size.total * run.compute_dtype.itemsize
     kept = (run.config.save_total_limit or 10) + 2  # the best one, and the one being written
-    return checkpoint, kept * checkpoint + (size.total * width if getattr(run.config, "merge", False) else 0)
+    more = size.total * width if getattr(run.config, "merge", False) else 0
+    if getattr(run.config, "vllm_server", None) and run.config.vllm_weights != "nccl":
+        more += size.total * run.compute_dtype.itemsize  # the folder that the server reads after an update
+    return checkpoint, kept * checkpoint + more
 
 
 def require_disk_for(run) -> None:
