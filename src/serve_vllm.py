@@ -12,6 +12,9 @@ from omni_clst.errors import InputError, run_main
 
 
 def main(argv: list[str]) -> None:
+    if argv[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return
     if not argv or argv[0].startswith("-"):
         raise InputError("no checkpoint given: serve_vllm.sh CHECKPOINT [--key value ...], with the keys of `vllm serve`")
     import torch

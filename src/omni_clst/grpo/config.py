@@ -73,7 +73,8 @@ class CLSTConfig(TuningConfig):
     )
     vllm_weights: MayChange[Literal["auto", "nccl", "folder"]] = Field(
         "auto",
-        description="how vllm_server gets them: nccl between GPUs, else by a folder in the run's, which it has to see",
+        description="how vllm_server gets the weights: nccl, from GPU to GPU; folder, files below the run's folder, which "
+        "it has to see; auto: nccl between GPUs, else folder",
     )
     max_logp_drift: MayChange[float] = Field(
         0.2,
