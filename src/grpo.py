@@ -38,7 +38,9 @@ def main(argv: list[str]) -> None:
     if config.dry_run:
         return
 
-    run_dir = open_run(config, run.content, engine=describe_engine(run.engine_name))
+    if not is_finished:
+        run.require_engine()
+    run_dir = open_run(config, run.content, engine=describe_engine(run.engine_name, config.vllm_server))
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
         notify_launcher(run_dir)

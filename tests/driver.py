@@ -5,13 +5,14 @@
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | log_clips:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
-kill_last_rank:N | keep_vllm_weights | stand_in_device
+kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "src")]
@@ -232,6 +233,16 @@ def install(hook: str) -> None:
             is_last = args.process_index == args.world_size - 1
             if state.global_step == int(value) and (name == "kill_after_step" or is_last):
                 die()
+
+        training.MetricsLog.on_step_end = on_step_end
+    elif name == "end_other_after_step":
+        step, _, process = value.partition(":")
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == int(step):
+                os.kill(int(process), signal.SIGTERM)
+                while Path(f"/proc/{process}").exists():
+                    time.sleep(0.05)
 
         training.MetricsLog.on_step_end = on_step_end
     elif name == "keep_vllm_weights":

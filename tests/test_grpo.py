@@ -544,6 +544,8 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"sync_ref_model": True, "tuning": "full", "beta": 0}, "sync_ref_model needs tuning full and a beta above 0"),
         ({"offload_reference": True}, "offload_reference needs tuning full and a beta above 0"),
+        ({"vllm_server": "node7:8000"}, "vllm_server 'node7:8000' is not an address as http://HOST:PORT"),
+        ({"vllm_server": "http://node7:8000", "engine": "hf"}, "vllm_server needs engine vllm"),
         ({"audio_cache_gib": 1, "tuning": "full", "train_towers": True}, "audio_cache_gib needs train_towers false"),
         ({"fsdp": "full_shard"}, "fsdp 'full_shard' is not supported: deepspeed configs/zero3.json shards the weights"),
         ({"early_stopping_patience": 2}, "early_stopping_patience needs valid_file"),

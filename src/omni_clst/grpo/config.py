@@ -1,6 +1,7 @@
 """Settings of GRPO."""
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -66,6 +67,15 @@ class CLSTConfig(TuningConfig):
     vllm_sleep: MayChange[bool] = Field(
         True, description="of engine vllm on a GPU: its memory is given back during the update, and its weights loaded anew"
     )
+    vllm_server: MayChange[str | None] = Field(
+        None,
+        description="http://HOST:PORT of a server of script/serve_vllm.sh that generates; none: vLLM on the run's own GPUs",
+    )
+    vllm_weights: MayChange[Literal["auto", "nccl", "folder"]] = Field(
+        "auto",
+        description="how vllm_server gets the weights: nccl, from GPU to GPU; folder, files below the run's folder, which "
+        "it has to see; auto: nccl between GPUs, else folder",
+    )
     max_logp_drift: MayChange[float] = Field(
         0.2,
         gt=0,
@@ -106,8 +116,16 @@ class CLSTConfig(TuningConfig):
     def _correction_fits_the_loss(self) -> Lines:
         corrects = self.trainer.get("vllm_importance_sampling_correction", True)
         by_token = str(self.trainer.get("vllm_importance_sampling_mode", "sequence_mask")).startswith("token_")
-        if self.engine == "vllm" and self.loss_type == "vespo" and corrects and not by_token:
+        is_vllm = self.engine == "vllm" or self.vllm_server
+        if is_vllm and self.loss_type == "vespo" and corrects and not by_token:
             yield "loss_type vespo with engine vllm needs vllm_importance_sampling_mode token_truncate or token_mask"
+
+    @rule
+    def _server_can_be_asked(self) -> Lines:
+        if self.vllm_server and not re.fullmatch(r"http://[^/\s:]+(:\d+)?/?", self.vllm_server):
+            yield f"vllm_server {self.vllm_server!r} is not an address as http://HOST:PORT"
+        if self.vllm_server and self.engine == "hf":
+            yield "vllm_server needs engine vllm"
 
     @rule
     def _cached_encodings_stay(self) -> Lines:

@@ -5,8 +5,7 @@ from ..answering.batches import encoded_batches, plan_batches
 from ..data.audio import ClipError
 from ..data.clip_check import explaining_broken_clips
 from ..data.samples import AudioQASample
-from ..model.engine import HFEngine
-from ..model.vllm_engine import VLLMEngine
+from ..model.engine import Engine, HFEngine
 from ..processes import process_count, process_rank
 from .completions_log import completion_row
 from .curriculum_feed import PlacedSample
@@ -14,7 +13,7 @@ from .failures import naming_samples
 
 
 def answer_greedily(
-    engine: HFEngine | VLLMEngine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
+    engine: Engine, samples: list[AudioQASample], lengths: list[int], batch_size: int, num_workers: int
 ) -> list[dict]:
     """Answer this process's share of the samples; returns rows as in `completions.jsonl`.
 
@@ -24,7 +23,7 @@ def answer_greedily(
     batches = plan_batches(samples, lengths, batch_size * (max(lengths) + completion), completion)
     batches = batches[process_rank() :: process_count()]
     source = AudioSource.plan("real", samples)
-    fork_fresh = isinstance(engine, VLLMEngine)  # its threads do not survive a fork
+    fork_fresh = not isinstance(engine, HFEngine)  # vLLM's threads do not survive a fork
     rows = []
     for batch, examples, errors in encoded_batches(batches, engine.encoder, source, num_workers, fork_fresh):
         with explaining_broken_clips():

@@ -23,6 +23,7 @@ from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
+from .vllm_rollout import reach_server
 
 SHOWN = (
     "loss", "reward", "accuracy", "think_rate", *(f"think_rate/{level}" for level in EASY_TO_HARD), "kl", "eval_accuracy",
@@ -65,12 +66,17 @@ class GRPORun(TrainingRun):
     config: CLSTConfig
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
-        self.engine_name = choose_engine(config.engine, device)
+        self.engine_name = choose_engine("vllm" if config.vllm_server else config.engine, device)
         super().__init__(config, checkpoint, device)
 
     @property
     def keeps_waveforms(self) -> bool:
-        return self.engine_name == "vllm"
+        return self.engine_name == "vllm" and not self.config.vllm_server  # a server gets mel features
+
+    def require_engine(self) -> None:
+        """Raise `InputError` where a server is to generate and cannot."""
+        if self.config.vllm_server:
+            reach_server(self.config, self.checkpoint.full_model, self.compute_dtype)
 
     def load_samples(self) -> None:
         config = self.config
@@ -94,8 +100,8 @@ class GRPORun(TrainingRun):
         levels = {sample.level for sample in self.train}
         if len(levels) == 1:
             say(
-                f"warning: all {len(self.train)} samples are of the level {levels.pop()}: there is no order from easy to hard "
-                "to learn in; build_clst.sh grades samples"
+                f"warning: all {len(self.train)} samples are of the level {levels.pop()}: there is no order from easy to "
+                "hard; build_clst.sh grades samples"
             )
 
     def training_arguments(self) -> GRPOConfig:

@@ -16,10 +16,9 @@ from ..data.encoder import OmniEncoder
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
 from ..model.checkpoints import load_model_config, save_omni
-from ..model.engine import Completion, HFEngine, placeholder_ids
+from ..model.engine import Completion, Engine, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
-from ..model.vllm_engine import VLLMEngine
 from .boundaries import GenerationBoundaries
 from .completions_log import CompletionsLog, level_metrics
 from .config import CLSTConfig
@@ -31,7 +30,7 @@ from .rollout import Group, Rollouts, Slots
 from .rollout_health import agreement, agreement_sums, require_agreement
 from .schedule import CurriculumProgress
 from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
-from .vllm_rollout import ColocatedVLLM
+from .vllm_rollout import RolloutVLLM, start_vllm
 
 CURSOR_FILE = "curriculum.json"  # in a checkpoint: the position in the curriculum
 REFERENCE_FOLDER = "reference"  # in a checkpoint, with sync_ref_model: the reference model
@@ -95,10 +94,10 @@ class AudioGRPOTrainer(TRLBridge):
         self.progress = CurriculumProgress(feed, slots.total)
         self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid)))
         self._generated_at_step = -1
-        self.vllm: ColocatedVLLM | None = None
+        self.vllm: RolloutVLLM | None = None
         if vllm_dtype:
             device = self.accelerator.device
-            self.vllm = ColocatedVLLM(config, policy.base_model, encoder, vllm_dtype, device, self.policy_weights)
+            self.vllm = start_vllm(config, policy.base_model, encoder, vllm_dtype, device, self.policy_weights)
             self.corrects_other_engine()
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
@@ -127,7 +126,7 @@ class AudioGRPOTrainer(TRLBridge):
             self.encodings.keep(places)
         return places, completions
 
-    def _encode_clips(self, places: list[PlacedSample], engine: HFEngine | VLLMEngine) -> list[PlacedSample]:
+    def _encode_clips(self, places: list[PlacedSample], engine: Engine) -> list[PlacedSample]:
         if isinstance(engine, HFEngine):
             examples = engine.encode_clips([place.example for place in places])
         elif self.are_weights_partitioned:  # a forward is one of all processes, which hold different numbers of clips
@@ -138,7 +137,7 @@ class AudioGRPOTrainer(TRLBridge):
         return [replace(place, example=example) for place, example in zip(places, examples, strict=True)]
 
     @contextmanager
-    def engine(self, sampling: Sampling) -> Iterator[HFEngine | VLLMEngine]:
+    def engine(self, sampling: Sampling) -> Iterator[Engine]:
         """An engine that generates with the policy as it is now."""
         if self.vllm is not None:
             with self.vllm.at_step(self.state.global_step, sampling) as engine:

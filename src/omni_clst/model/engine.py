@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
@@ -26,6 +27,17 @@ class Completion:
     finished: bool
     token_ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+
+
+class Engine(Protocol):
+    """What generates completions: transformers' model, vLLM in this process, or a server."""
+
+    encoder: OmniEncoder
+    sampling: Sampling
+
+    def generate(self, examples: list[Example], seeds: list[int], n: int = 1) -> list[list[Completion]]:
+        """`n` completions of every encoded prompt; sampling depends on the prompt's seed alone."""
+        ...
 
 
 class HFEngine:

@@ -72,9 +72,10 @@ def choose_engine(setting: str, device: torch.device) -> str:
     return setting
 
 
-def describe_engine(name: str) -> str:
-    """The engine with its version, as `vllm 0.31.0`."""
-    return f"vllm {installed_version()}" if name == "vllm" else name
+def describe_engine(name: str, server: str | None = None) -> str:
+    """The engine with its version and server, as `vllm 0.31.0 on http://node7:8000`."""
+    version = f"vllm {installed_version()}" if name == "vllm" else name
+    return f"{version} on {server}" if server else version
 
 
 class VLLMEngine:
@@ -189,28 +190,38 @@ class VLLMEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        sampling = self.sampling
-        return SamplingParams(
-            n=n,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k or -1,
-            min_p=sampling.min_p,
-            seed=seed if sampling.temperature > 0 else None,
-            max_tokens=sampling.max_new_tokens,
-            stop_token_ids=self.encoder.end_ids,
-            logit_bias=dict.fromkeys(self.settings.suppressed, MOST_NEGATIVE_BIAS),
-            logprobs=0 if sampling.temperature > 0 else None,  # of the drawn token alone
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        settings = sampling_settings(self.sampling, seed, n, self.encoder.end_ids, self.settings.suppressed)
+        return SamplingParams(**settings, output_kind=RequestOutputKind.FINAL_ONLY)
 
     def _completion(self, output) -> Completion:
-        ids = tuple(output.token_ids)
-        finished = bool(ids) and ids[-1] in self.encoder.end_ids
-        text = self.encoder.tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=True)
+        ids = output.token_ids
         log_probs = [step[token].logprob for step, token in zip(output.logprobs or [], ids, strict=False)]
-        return Completion(text, len(ids), finished, ids, tuple(log_probs))
+        return completion_of(self.encoder, ids, log_probs)
+
+
+def sampling_settings(sampling: Sampling, seed: int, n: int, end_ids: list[int], suppressed: tuple[int, ...]) -> dict:
+    """Keywords of vLLM's `SamplingParams` for `n` completions of a prompt."""
+    return {
+        "n": n,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "min_p": sampling.min_p,
+        "seed": seed if sampling.temperature > 0 else None,
+        "max_tokens": sampling.max_new_tokens,
+        "stop_token_ids": end_ids,
+        "logit_bias": dict.fromkeys(suppressed, MOST_NEGATIVE_BIAS),
+        "logprobs": 0 if sampling.temperature > 0 else None,  # of the drawn token alone
+        "detokenize": False,
+    }
+
+
+def completion_of(encoder: OmniEncoder, token_ids: Iterable[int], log_probs: Iterable[float]) -> Completion:
+    """The completion of these tokens, which include the end token where there is one."""
+    ids = tuple(token_ids)
+    finished = bool(ids) and ids[-1] in encoder.end_ids
+    text = encoder.tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=True)
+    return Completion(text, len(ids), finished, ids, tuple(log_probs))
 
 
 def _start(source: str, settings: VLLMSettings, device: torch.device):

@@ -116,6 +116,8 @@ def _grpo_memory(config, work: Workload) -> Memory:
     reference = size.total * work.compute_width if config.tuning == "full" and config.beta > 0 else 0
     on_device = reference // (work.processes if is_sharded(config, work) else 1)
     permanent = {"reference": on_device} if reference and not config.offload_reference else {}
+    if config.vllm_server:  # it generates on other GPUs
+        return Memory(permanent, {"activations": activations})
     rollout = _rollout(config, work)
     if work.engine == "vllm" and not config.vllm_sleep:
         return Memory(permanent | {"rollout": rollout}, {"activations": activations, "rollout": 0})

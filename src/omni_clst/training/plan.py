@@ -25,8 +25,10 @@ def _disk_of(run) -> tuple[int, int]:
     if config.trainer.get("sync_ref_model"):
         checkpoint += total * work.compute_width
     kept = (config.save_total_limit or 10) + 2  # the best one, and the one being written
-    merged = total * parameter_width(config, work) if getattr(config, "merge", False) else 0
-    return checkpoint, kept * checkpoint + merged
+    more = total * parameter_width(config, work) if getattr(config, "merge", False) else 0
+    if getattr(config, "vllm_server", None) and config.vllm_weights != "nccl":
+        more += total * work.compute_width  # the folder that the server reads after an update
+    return checkpoint, kept * checkpoint + more
 
 
 def require_disk_for(run) -> None:
@@ -60,7 +62,9 @@ def print_grpo_plan(run, arguments) -> None:
     say(f"tokens       {prompts * work.mean:,.0f} of prompts and up to "
         f"{prompts * copies * config.max_completion_length:,} of completions per generation; the longest prompt "
         f"{work.longest}")  # fmt: skip
-    if work.engine == "vllm":
+    if config.vllm_server:
+        say(f"engine       vllm on {config.vllm_server}, whose weights and cache are not in the memory below")
+    elif work.engine == "vllm":
         sleeps = "given back during the update" if config.vllm_sleep else "kept during the update"
         share = f"{config.gpu_memory_utilization:.0%} of a GPU's memory"
         say(f"engine       vllm, with its own weights and cache: the rollout's memory below, at most {share}, {sleeps}")
