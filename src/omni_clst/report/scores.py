@@ -43,6 +43,7 @@ class Result:
 
     condition: Condition
     benchmark: str
+    folder: Path  # that of scores.json
     answers: tuple[Answer, ...]
 
 
@@ -71,6 +72,7 @@ def _read_result(folder: Path, file: Path) -> Result:
     return Result(
         Condition(name, settings["audio"], thought),
         f"{benchmark}, first {limit}" if limit else benchmark,
+        file.parent,
         tuple(answers),
     )
 

@@ -115,6 +115,7 @@ def answer_and_score(
         without = questions.unreadable | folder.failed()
         if without:
             _log_failures("could not be asked", without)
+        write_jsonl(folder.folder / "questions.jsonl", (question_row(sample, rows) for sample in questions.samples))
         others = {key: _unreadable_row(key, reason) for key, reason in without.items()}
         _report(rows, folder.join_parts("predictions.jsonl", questions.samples, others))
     wait_for_all()
@@ -122,6 +123,18 @@ def answer_and_score(
 
 def _log_failures(problem: str, reasons: dict[str, str]) -> None:
     say(f"  {len(reasons)} rows {problem} and count as wrong: {'; '.join(list(reasons.values())[:3])}")
+
+
+def question_row(sample: AudioQASample, rows: BenchmarkRows) -> dict:
+    """What the report shows of a question beside its answers."""
+    return {
+        "id": sample.id,
+        "question": sample.question,
+        "choices": list(sample.choices),
+        "answer": sample.answer,
+        "clips": [sample.audio_path],
+        "groups": rows.groups_of(sample),
+    }
 
 
 def _unreadable_row(sample_id: str, reason: str) -> dict:
