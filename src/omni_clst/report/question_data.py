@@ -92,7 +92,7 @@ def _figures(scores: dict) -> dict:
 
 def _answer(prediction: dict, verdict: dict) -> dict:
     return {
-        "output": prediction["model_output"],
+        "output": prediction.get("model_output", ""),
         "think": prediction.get("think"),
         "raw": prediction.get("model_output_raw", ""),
         "failed": bool(prediction.get("parse_failed")),
