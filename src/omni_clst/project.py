@@ -1,7 +1,7 @@
 """A user's project: a folder of data and runs, with settings for all stages in its project.yaml.
 
 With `--project FOLDER` the relative paths of the YAMLs in `configs/` count from that folder, not from the repository, so
-that no checkout holds a user's files. FOLDER/project.yaml is optional. It overrides the YAMLs of the stages, and the command
+that no checkout holds a user's files. FOLDER/project.yaml is optional. It overrides the stages' YAMLs, and the command
 line overrides them:
 
     base: /models/Qwen2.5-Omni-3B       # takes the place of the released model in the YAMLs
