@@ -170,7 +170,10 @@ def test_reward_that_is_no_finite_number_is_named_with_its_sample(rewards, retur
     (reward,) = make_rewards([f"{rewards}:gives"], 100).values()
     with pytest.raises(InputError) as caught:
         reward(AudioQASample("a1", "/a.wav", "q", ("x", "y"), "x"), parse_completion("", 1, True))
-    assert str(caught.value) == f"{rewards}:gives returned {shown} for the sample 'a1': a reward is a finite number"
+    assert (
+        str(caught.value)
+        == f"{rewards}:gives returned {shown} for the sample 'a1': a reward is a finite float, int or bool"
+    )
 
 
 BAD_FILES = [  # the file's content (None: there is none), the function, the line; {f} is the file

@@ -102,7 +102,9 @@ class OwnReward:
     def __call__(self, sample: AudioQASample, completion: ParsedCompletion) -> float:
         value = self.rule(sample, completion)
         if not isinstance(value, Real) or not math.isfinite(value):
-            raise InputError(f"{self.rule} returned {value!r} for the sample {sample.id!r}: a reward is a finite number")
+            raise InputError(
+                f"{self.rule} returned {value!r} for the sample {sample.id!r}: a reward is a finite float, int or bool"
+            )
         return float(value)
 
 
