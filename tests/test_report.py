@@ -12,6 +12,7 @@ import report
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
+from omni_clst.report import pictures
 from omni_clst.report.course_picture import make_figure
 from omni_clst.report.pictures import make_groups, plot_scores
 from omni_clst.report.scores import accuracy, collect, compare, pool
@@ -128,6 +129,15 @@ def test_models_measured_under_one_condition_are_not_compared(tmp_path):
     assert compare(pooled, "thought") == compare(pooled, "audio") == {}
 
 
+def test_forced_empty_thought_of_a_model_that_was_only_asked_for_the_bare_answer_is_a_row_alone(tmp_path, capsys):
+    write_result(tmp_path / "base", "rw", asks=False)
+    write_result(tmp_path / "base", "ww", thought="empty")
+    report.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| base | mmau-mini | the clip | forced empty | 2 | 0.0 |" in printed
+    assert "with thoughts allowed" not in printed
+
+
 def test_audio_is_compared_for_models_asked_for_the_bare_answer_too(tmp_path):
     write_result(tmp_path / "base", "rw", asks=False)
     write_result(tmp_path / "base", "ww", asks=False, audio="silence")
@@ -200,6 +210,23 @@ def test_picture_takes_any_number_of_models(tmp_path, count):
     width, height = Image.open(tmp_path / "picture.png").size
     assert 500 < width < 3300
     assert 500 < height < 1200
+
+
+@pytest.mark.parametrize("length", [4, 30, 90])
+@pytest.mark.parametrize("models", [2, 3, 7])
+@pytest.mark.parametrize("is_measured_without_thought", [False, True])
+def test_titles_and_names_of_models_are_inside_the_picture(tmp_path, length, models, is_measured_without_thought):
+    for number in range(models):
+        write_result(tmp_path / f"{number}".ljust(length, "m"), "rR", asks=number > 0)
+        if is_measured_without_thought and number:
+            write_result(tmp_path / f"{number}".ljust(length, "m"), "rw", thought="empty")
+    figure = pictures.make_figure(collect(tmp_path))
+    figure.draw_without_rendering()
+    parts = [axis._left_title for axis in figure.axes] + figure.legends
+    assert len(parts) >= 3
+    for box in (part.get_window_extent() for part in parts):
+        assert box.x0 >= -1 and box.y0 >= -1  # pixels
+        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
 
 def test_models_have_colours_of_their_own():

@@ -127,9 +127,13 @@ def is_standard(condition: Condition) -> bool:
 def compare(pooled: dict[Condition, list[Answer]], field: str) -> dict[str, dict[str, list[Answer]]]:
     """Answers to the same questions when one field of the standard condition varies: model -> value -> answers.
 
-    `field` is audio or thought; models with only one value are left out.
+    `field` is audio or thought; models with only one value are left out, and of thought those never free to think.
     """
-    standard = {condition.model: condition for condition in pooled if is_standard(condition)}
+    standard = {
+        condition.model: condition
+        for condition in pooled
+        if is_standard(condition) and (field != "thought" or condition.thought == "free")
+    }
     varied: dict[str, dict[str, list[Answer]]] = {model: {} for model in standard}
     for condition, answers in pooled.items():
         value = getattr(condition, field)
