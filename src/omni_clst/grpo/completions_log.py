@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ..data.response_health import sign_of
 from ..data.samples import AudioQASample
 from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_jsonl
 from ..method.rewards import ParsedCompletion, accuracy
 from ..processes import process_rank, say
+from .alarms import CompletionAlarms
 from .rollout import Group
 
 MEL_FRAMES_PER_SECOND = 100
@@ -24,6 +26,7 @@ class CompletionsLog:
         self.path = Path(run_dir) / "completions.jsonl"
         self.since = time.perf_counter()
         self.tokens = self.audio_seconds = 0.0
+        self.alarms = CompletionAlarms()
         self.said_outside: set[str] = set()  # rewards whose values outside [0, 1] were said
         if process_rank() == 0 and self.path.exists():  # steps after the resumed checkpoint are repeated
             remove_incomplete_line(self.path)
@@ -40,6 +43,7 @@ class CompletionsLog:
                 "drawn_again": group.drawn_again,
                 "tokens": group.parsed[number].tokens,
                 "finished": group.parsed[number].finished,
+                "problem": sign_of(group.place.sample, group.parsed[number].text, group.parsed[number].finished, True),
                 "rewards": group.rewards[number],
                 "advantage": round(advantage, 6),
                 "prompt_tokens": len(group.place.example.input_ids),
@@ -51,6 +55,8 @@ class CompletionsLog:
     def append(self, rows: list[dict]) -> None:
         """Write the rows of all processes, in the order of the curriculum, and count them."""
         self._say_values_outside(rows)
+        for line in self.alarms.see(rows):
+            say(line)
         rows = sorted(rows, key=lambda row: row["position"])
         self.tokens += sum(row["tokens"] for row in rows)
         self.audio_seconds += sum(row["audio_seconds"] for row in rows)
