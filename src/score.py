@@ -15,6 +15,7 @@ from omni_clst.data.sample_benchmark import load_sample_benchmark
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.config import ScoreConfig
+from omni_clst.scoring.origin import read_origin
 from omni_clst.scoring.predictions import read_predictions
 from omni_clst.scoring.scores import format_table, score
 from omni_clst.settings import load_config
@@ -35,7 +36,8 @@ def main(argv: list[str]) -> None:
             require_writable(Path(path).parent)
 
     rows = load_rows(config)
-    scores = score(rows, read_predictions(config.predictions, rows.benchmark), config.allow_missing)
+    predictions = read_predictions(config.predictions, rows.benchmark, rows.samples)
+    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)))
     if config.output:
         write_json(Path(config.output), scores.to_json())
     if config.verdicts:

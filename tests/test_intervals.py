@@ -122,7 +122,7 @@ def test_clips_of_one_question_change_nothing_and_equal_answers_count_once_a_cli
 
 
 def test_design_effect_is_the_ratio_of_the_sandwich_to_the_usual_variance():
-    """Two clips of two, one all right and one all wrong: mean 1/2, residuals 1 and -1, (1 + 1) * 2 / 1 against 1 * 4 / 3."""
+    """Two clips of two, one right and one wrong: mean 1/2, residuals 1 and -1, (1 + 1) * 2 / 1 against 1 * 4 / 3."""
     sums = clustered([(2, 2), (0, 2)])
     assert sums.design_effect == pytest.approx(4 / (4 / 3) * (t_quantile(1) / 1.959964) ** 2)
 

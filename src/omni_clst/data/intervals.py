@@ -4,8 +4,8 @@ Accuracy: Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001). D
 questions: the interval of Agresti and Min (2005), which adds half a question to each of the four outcomes, so that models
 that never differ get no interval of width 0.
 
-Questions about one clip are not independent. Both intervals then count fewer questions: as many independent ones as have the
-variance of the cluster-robust (sandwich) estimate over clips, which Miller (arXiv 2411.00640) recommends for evaluations.
+Questions about one clip are not independent. Both intervals then count fewer questions: as many independent ones as have
+the variance of the cluster-robust (sandwich) estimate over clips, which Miller (arXiv 2411.00640) recommends.
 Wilson's interval with such an effective size holds its level where the usual one fails (Dean and Pagano 2015); the t
 quantile for few clips is that of Korn and Graubard (1998). With one question a clip nothing changes.
 """

@@ -24,7 +24,7 @@ with warnings.catch_warnings():
         group_by: GroupBy = ["source"]
         predictions: ExistingFile = Field(description="a JSON array or JSON Lines, one row per answer")
         output: FilePath | None = Field(None, description="write the JSON object here")
-        verdicts: FilePath | None = Field(None, description="write one line per row here: id, official 0|1, strict 0|1")
+        verdicts: FilePath | None = Field(None, description="write one line per row here: id, clip, and 0|1 by every rule")
         json: bool = Field(False, description="true prints the JSON object instead of the table")
         allow_missing: bool = Field(
             False, description="true counts rows without a prediction as wrong; else they are an error"
