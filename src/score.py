@@ -10,23 +10,14 @@ table, or with --json one JSON object; writes that object to --output and per-ro
 import json
 from pathlib import Path
 
-from omni_clst.data.benchmark_rows import BenchmarkRows, load_benchmark
-from omni_clst.data.sample_benchmark import load_sample_benchmark
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.config import ScoreConfig
 from omni_clst.scoring.origin import read_origin
 from omni_clst.scoring.predictions import read_predictions
 from omni_clst.scoring.scores import format_table, score
+from omni_clst.scoring.sides import load_rows
 from omni_clst.settings import load_config
-
-
-def load_rows(config: ScoreConfig) -> BenchmarkRows:
-    """What was answered: the benchmark or the sample file of the settings."""
-    if config.samples is not None:
-        return load_sample_benchmark(config.samples, tuple(config.group_by))
-    assert config.benchmark is not None and config.meta is not None  # by a rule of the settings
-    return load_benchmark(config.benchmark, config.meta)
 
 
 def main(argv: list[str]) -> None:

@@ -30,25 +30,23 @@ class KnownQuestions:
         if "id" in row or clip is None or not self.by_clip:
             return row
         found = self.by_clip.get(Path(clip).name, [])
-        if len(found) > 1:
-            found = [sample for sample in found if sample.question == row.get("question")]
-        if len(found) != 1:
-            questions = "several questions are about that clip" if found else "no question of the benchmark is about it"
-            raise InputError(f"{place}: no id in it, and clip {clip!r} gives none: {questions}")
-        return row | {"id": found[0].id}
+        same = [sample for sample in found if sample.question == row.get("question")] if len(found) > 1 else found
+        if len(same) != 1:
+            raise InputError(f"{place}: no id in it, and {len(found)} questions of the benchmark are about {clip!r}")
+        return row | {"id": same[0].id}
 
 
 def from_lmms_eval(row: dict, place: str) -> dict:
     """A row of lmms-eval's samples file with its id, answer and thought; any other row unchanged."""
-    if "id" in row or "doc_id" not in row:
+    if "doc_id" not in row or not {LMMS_EVAL_KEY, "resps"} & row.keys():
         return row
     answers = row.get(LMMS_EVAL_KEY, row.get("resps"))
     while isinstance(answers, list) and answers:
         answers = answers[0]
     if not isinstance(answers, str):
-        raise InputError(f"{place}: {LMMS_EVAL_KEY} {str(answers)[:60]!r} is not a text")
-    documents = [row.get("doc"), *row.values()]
-    document = next((part for part in documents if isinstance(part, dict) and {"id", *CLIP_KEYS} & part.keys()), None)
+        raise InputError(f"{place}: {LMMS_EVAL_KEY} {repr(answers)[:60]} is not a text")
+    parts = [row, row.get("doc"), *row.values()]
+    document = next((part for part in parts if isinstance(part, dict) and {"id", *CLIP_KEYS} & part.keys()), None)
     if document is None:
         raise InputError(
             f"{place}: a row of lmms-eval whose question is known only as doc_id {row['doc_id']!r}; add the "

@@ -62,11 +62,11 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     outputs = predictions.outputs
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
     if unknown:
-        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
+        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {first_ids(unknown)}")
     missing = [sample.id for sample in rows.samples if sample.id not in outputs]
     if missing and not allow_missing:
         raise InputError(
-            f"{len(missing)} of {len(rows.samples)} rows have no prediction: {_first(missing)}; "
+            f"{len(missing)} of {len(rows.samples)} rows have no prediction: {first_ids(missing)}; "
             "--allow_missing counts them as wrong"
         )
     rules, verdicts = rules_of(rows.benchmark), []
@@ -82,7 +82,8 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     return Scores(rows, predictions, missing, tallies, verdicts, origin or {})
 
 
-def _first(ids: list[str], count: int = 3) -> str:
+def first_ids(ids: list[str], count: int = 3) -> str:
+    """The first ids, as `a, b, c, ...`."""
     return ", ".join(ids[:count]) + (", ..." if len(ids) > count else "")
 
 
@@ -107,7 +108,7 @@ def format_table(scores: Scores) -> str:
         lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")
     differing = [verdict["id"] for verdict in scores.verdicts if len({verdict[rule] for rule in scores.tallies}) > 1]
     if differing:
-        lines.append(f"the rules disagree on {len(differing)} rows: {_first(differing)}")
+        lines.append(f"the rules disagree on {len(differing)} rows: {first_ids(differing)}")
     if rows.release != "unknown release":
         lines += [f"published: {model} {value:.1f} ({release or rows.benchmark.name})"
                   for release, model, value in rows.benchmark.references]  # fmt: skip
