@@ -1,8 +1,9 @@
 """Score a predictions file against a benchmark, or a sample file, by the official, the strict and the extracting rule.
 
 Reads the benchmark's metadata (or --samples) and a predictions file, a JSON array or JSON Lines of {"id", "model_output"};
-MMAR's `answer_prediction` and the older `model_prediction` are read too, the key of its official script first. Prints a
-table, or with --json one JSON object; writes that object to --output and per-row verdicts to --verdicts.
+MMAR's `answer_prediction` and the older `model_prediction` are read too, the key of its official script first, and the
+samples files of lmms-eval. Prints a table, or with --json one JSON object; writes that object to --output and per-row
+verdicts to --verdicts.
 
     python src/score.py --benchmark mmar --meta data/MMAR/MMAR-meta.jsonl --predictions predictions.jsonl
 """

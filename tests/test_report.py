@@ -65,9 +65,9 @@ def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, cap
         f"| sft/merged | mmau-mini | another clip | forced empty | 10 | {thrice('10.0 [1.8, 40.4]')} | 0 | 4.0 |",
     ]
     assert summary_lines(pool(results)) == [
-        "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
+        "sft/merged: 90.0 % of 10 questions, +50.0 points [+9.3, +74.0] over base (40.0 %)",
         "sft/merged, 10 shallow questions: 90.0 % with thoughts allowed, "
-        "80.0 % with the thought forced empty (-10.0 points)",
+        "80.0 % with the thought forced empty (-10.0 points [-30.9, +14.3])",
     ]
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out

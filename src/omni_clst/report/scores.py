@@ -103,6 +103,15 @@ def by_clip(answers: Iterable[Answer], rule: str | None = None) -> ClipSums:
     return ClipSums(((answer.benchmark, answer.clip), right) for answer, right in is_right)
 
 
+def paired(before: list[Answer], after: list[Answer]) -> ClipSums | None:
+    """Differences in right answers, question by question; None unless both answered the same questions."""
+    was_right = {(answer.benchmark, answer.id): answer.is_correct for answer in before}
+    if was_right.keys() != {(answer.benchmark, answer.id) for answer in after}:
+        return None
+    changes = [(answer, answer.is_correct - was_right[answer.benchmark, answer.id]) for answer in after]
+    return ClipSums(((answer.benchmark, answer.clip), change) for answer, change in changes)
+
+
 def think_rate(answers: Iterable[Answer]) -> float | None:
     """Percent of the answers with a thought that is not empty; None for no answers."""
     return percent([answer.has_thought for answer in answers])

@@ -1,6 +1,6 @@
 """Format scores as tables and sentences."""
 
-from ..data.intervals import accuracy_interval
+from ..data.intervals import accuracy_interval, difference_interval
 from ..data.table import make_table, with_interval
 from .scores import (
     DEPTHS,
@@ -13,6 +13,7 @@ from .scores import (
     compare,
     is_standard,
     of_depth,
+    paired,
     pool,
     think_rate,
 )
@@ -68,16 +69,23 @@ def _accuracy(answers: list[Answer]) -> float:
     return accuracy(answers) or 0.0
 
 
+def _gain(before: list[Answer], after: list[Answer]) -> str:
+    """The difference of two accuracies in points, with its 95 % interval where both answered the same questions."""
+    points = f"{_accuracy(after) - _accuracy(before):+.1f} points"
+    sums = paired(before, after)
+    if sums is None:
+        return points
+    low, high = difference_interval(sums)
+    return f"{points} [{low:+.1f}, {high:+.1f}]"
+
+
 def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
     """The gain of the last model over the others, and every model's loss with the thought forced empty, in points."""
     standard = [(condition.model, answers) for condition, answers in pooled.items() if is_standard(condition)]
     lines = []
     if len(standard) > 1:
         *others, (last, after) = standard
-        gains = [
-            f"{_accuracy(after) - _accuracy(before):+.1f} points over {model} ({_accuracy(before):.1f} %)"
-            for model, before in others
-        ]
+        gains = [f"{_gain(before, after)} over {model} ({_accuracy(before):.1f} %)" for model, before in others]
         lines.append(f"{last}: {_accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
     for model, ways in compare(pooled, "thought").items():
         for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
@@ -86,7 +94,7 @@ def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
                 lines.append(
                     f"{model}, {len(free)} {f'{depth} ' if depth else ''}questions: {_accuracy(free):.1f} % with thoughts "
                     f"allowed, {_accuracy(forced):.1f} % with the thought forced empty "
-                    f"({_accuracy(forced) - _accuracy(free):+.1f} points)"
+                    f"({_gain(free, forced)})"
                 )
     return lines
 

@@ -90,17 +90,17 @@ def _side_of_folder(name: str, folder: Path, config: CompareConfig) -> Side:
 def _rows_of_record(folder: Path, record: dict, config: CompareConfig) -> BenchmarkRows:
     """The questions that a folder's scores are about: from the settings, or the file that the scores name."""
     benchmark = record["benchmark"]
-    given = (config.meta if config.benchmark in (None, benchmark) else None) or config.samples
-    meta = given or record.get("meta")
+    is_official = benchmark in BENCHMARKS
+    given = config.meta if is_official and config.benchmark in (None, benchmark) else None
+    meta = given or (None if is_official else config.samples) or record.get("meta")
     if meta is None or not Path(meta).is_file():
         raise InputError(
             f"{folder}: the questions of {benchmark} are not at {meta}; give them with --meta or --samples FILE"
         )
-    if benchmark in BENCHMARKS:
+    if is_official:
         rows = load_benchmark(benchmark, meta)
     else:
-        groups = next((tuple(part["by"]) for key, part in record.items() if key == "strict"), ())
-        rows = load_sample_benchmark(meta, groups, benchmark)
+        rows = load_sample_benchmark(meta, tuple(record["strict"]["by"]), benchmark)
     if rows.meta_sha256 != record["meta_sha256"]:
         raise InputError(
             f"{folder}: {meta} is not the file that was answered (sha256 {rows.meta_sha256[:12]}, not "
