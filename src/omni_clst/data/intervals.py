@@ -65,7 +65,7 @@ def accuracy_interval(sums: ClipSums) -> Interval:
     size, share = sums.count / sums.design_effect, sums.mean
     centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half = Z * sqrt(share * (1 - share) / size + Z**2 / (4 * size**2)) / (1 + Z**2 / size)
-    return 100 * max(centre - half, 0.0), 100 * min(centre + half, 1.0)
+    return round(100 * max(centre - half, 0.0), 6), round(100 * min(centre + half, 1.0), 6)  # no 3e-16
 
 
 def difference_interval(sums: ClipSums, seeds: Iterable[tuple[float, int]] = ()) -> Interval:
@@ -82,7 +82,7 @@ def difference_interval(sums: ClipSums, seeds: Iterable[tuple[float, int]] = ())
     of_seeds = sum(part for part, _ in parts[1:])
     quantile = t_quantile(variance**2 / sum(part**2 / freedom for part, freedom in parts)) if of_seeds else Z
     half = quantile * sqrt(variance)
-    return 100 * max(centre - half, -1.0), 100 * min(centre + half, 1.0)
+    return round(100 * max(centre - half, -1.0), 6), round(100 * min(centre + half, 1.0), 6)
 
 
 def seed_variance(by_seed: list[list[float]]) -> tuple[float, int]:

@@ -167,7 +167,7 @@ def compare(
     if not samples:
         raise InputError(f"{sides[0].name} and {sides[-1].name}: no question with the same id")
     ids = [sample.id for sample in samples]
-    verdicts = [[[side.verdicts(rule)[key] for key in ids] for side in model.sides] for model in (first, second)]
+    verdicts = [[side.verdicts(rule, ids) for side in model.sides] for model in (first, second)]
     groups: dict[str, dict[str, list[int]]] = {}
     for index, sample in enumerate(samples):
         for group, name in rows.groups_of(sample).items():

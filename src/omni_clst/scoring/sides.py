@@ -34,9 +34,10 @@ class Side:
         means = {"think_rate": answers.think_rate, "mean_tokens": answers.mean_tokens}
         return {"name": self.name, **means, **counts, "origin": self.scores.origin}
 
-    def verdicts(self, rule: str) -> dict[str, int]:
-        """0 or 1 by id."""
-        return {verdict["id"]: verdict[rule] for verdict in self.scores.verdicts}
+    def verdicts(self, rule: str, ids: list[str]) -> list[int]:
+        """0 or 1 for each of these questions."""
+        by_id = {verdict["id"]: verdict[rule] for verdict in self.scores.verdicts}
+        return [by_id[key] for key in ids]
 
 
 def load_rows(config: AnsweredConfig) -> BenchmarkRows:
