@@ -22,6 +22,7 @@ class BenchmarkRows:
     original_rows: tuple[dict, ...]
     meta_sha256: str
     oddities: tuple[tuple[str, str], ...]
+    meta_path: str  # absolute
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -62,7 +63,8 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
         raise InputError(f"{meta_path}: holds no rows")
     if not any(benchmark.groups[0] in row for row in rows):
         raise InputError(f"{meta_path}: no row has a {benchmark.groups[0]}: is it the metadata of {name}?")
-    return BenchmarkRows(benchmark, tuple(samples), tuple(rows), sha256_of_file(meta_path), tuple(oddities))
+    place, digest = str(Path(meta_path).absolute()), sha256_of_file(meta_path)
+    return BenchmarkRows(benchmark, tuple(samples), tuple(rows), digest, tuple(oddities), place)
 
 
 def row_id(row: dict, place: str) -> str:

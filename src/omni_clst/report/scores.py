@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.intervals import ClipSums
 from ..errors import InputError
 from ..files import read_json, read_jsonl
 
 DEPTHS = ("shallow", "deep")
+RULES = ("official", "strict", "extracted")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Answer:
     tokens: int
     kind: str | None
     depth: str | None
+    clip: str
 
     @property
     def is_correct(self) -> bool:
@@ -82,17 +85,33 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
     return Answer(
         benchmark=benchmark,
         id=verdict["id"],
-        verdicts={rule: bool(value) for rule, value in verdict.items() if rule != "id"},
+        verdicts={rule: bool(verdict[rule]) for rule in RULES if rule in verdict},
         has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
         kind=groups.get("sub-category"),
         depth=groups.get("depth"),
+        clip=verdict.get("clip", verdict["id"]),
     )
 
 
 def accuracy(answers: Iterable[Answer]) -> float | None:
     """Percent right by the official rule, or by the strict one where there is no official; None for no answers."""
     return percent([answer.is_correct for answer in answers])
+
+
+def by_clip(answers: Iterable[Answer], rule: str | None = None) -> ClipSums:
+    """Right answers by clip, by one rule or by that of `accuracy`: what the accuracy's interval is computed from."""
+    is_right = [(answer, answer.verdicts[rule] if rule else answer.is_correct) for answer in answers]
+    return ClipSums(((answer.benchmark, answer.clip), right) for answer, right in is_right)
+
+
+def paired(before: list[Answer], after: list[Answer]) -> ClipSums | None:
+    """Differences in right answers, question by question; None unless both answered the same questions."""
+    was_right = {(answer.benchmark, answer.id): answer.is_correct for answer in before}
+    if was_right.keys() != {(answer.benchmark, answer.id) for answer in after}:
+        return None
+    changes = [(answer, answer.is_correct - was_right[answer.benchmark, answer.id]) for answer in after]
+    return ClipSums(((answer.benchmark, answer.clip), change) for answer, change in changes)
 
 
 def think_rate(answers: Iterable[Answer]) -> float | None:

@@ -25,6 +25,7 @@ from ..settings import REPOSITORY
 from ..training.memory import Memory, rollout_bytes
 from ..training.model_size import measure_model
 from ..training.plan import print_memory
+from .origin import read_origin
 from .predictions import read_predictions
 from .scores import format_table, score
 
@@ -143,7 +144,7 @@ def _unreadable_row(sample_id: str, reason: str) -> dict:
 
 def _report(rows: BenchmarkRows, predictions: Path) -> None:
     """Score the predictions and print the table; for a benchmark without answers write a submission file."""
-    answers = read_predictions(predictions, rows.benchmark)
+    answers = read_predictions(predictions, rows.benchmark, rows.samples)
     if not rows.benchmark.has_answers:
         write_json(
             predictions.with_name("submission.json"),
@@ -151,7 +152,7 @@ def _report(rows: BenchmarkRows, predictions: Path) -> None:
         )
         say(f"submission file: {predictions.with_name('submission.json')}")
         return
-    scores = score(rows, answers)
+    scores = score(rows, answers, origin=read_origin(predictions))
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)
     print(format_table(scores), flush=True)
