@@ -9,7 +9,7 @@ predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A sec
 from omni_clst.answering.config import InferConfig
 from omni_clst.data.benchmark_rows import find_benchmark
 from omni_clst.data.benchmarks.registry import BENCHMARKS
-from omni_clst.errors import run_main
+from omni_clst.errors import InputError, run_main
 from omni_clst.settings import load_config
 
 NOTHING_THERE = 3  # exit status of --check_only
@@ -20,6 +20,9 @@ def main(argv: list[str]) -> None:
 
     if config.check_only:
         say_what_is_there(config)
+        return
+    if config.checkpoints == "all":
+        list_checkpoints(config)
         return
 
     from omni_clst.answering.run import AnsweringRun
@@ -42,6 +45,16 @@ def main(argv: list[str]) -> None:
     folders = open_folders(run, config, benchmarks)
     for (rows, questions), folder in zip(benchmarks, folders, strict=True):
         answer_and_score(run, config, rows, questions, folder)
+
+
+def list_checkpoints(config: InferConfig) -> None:
+    """Print the run's complete checkpoints, a line each, which infer.sh answers one after the other."""
+    from omni_clst.model.checkpoints import complete_checkpoints
+
+    checkpoints = complete_checkpoints(config.model)
+    if not checkpoints:
+        raise InputError(f"checkpoints all: {config.model} has no complete checkpoint-*; give the folder of a run")
+    print("\n".join(map(str, checkpoints)), flush=True)
 
 
 def say_what_is_there(config: InferConfig) -> None:

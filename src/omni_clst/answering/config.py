@@ -77,6 +77,9 @@ class InferConfig(AnsweringConfig):
     group_by: GroupBy = ["source"]
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
+    checkpoints: Literal["chosen", "all"] = Field(
+        "chosen", description="all, with infer.sh and a run: every checkpoint, then the report with a table and a curve"
+    )
     check_only: bool = Field(
         False, description="true validates the settings, says which benchmarks are there, and ends: status 3 without any"
     )
