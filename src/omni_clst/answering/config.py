@@ -16,8 +16,9 @@ class AnsweringConfig(ModelConfig):
     audio: Literal["real", "silence", "other"] = Field(
         "real", description="silence, or another sample's clip (other), instead of the clip: the accuracy without audio"
     )
-    thought: Literal["free", "empty"] = Field(
-        "free", description="empty: every completion begins with an empty thought: the accuracy without thinking"
+    thought: Literal["free", "empty", "full"] = Field(
+        "free",
+        description="empty: every completion begins with an empty thought; full: none does: what thinking is worth",
     )
     max_new_tokens: int = Field(256, gt=0, description="of thought and answer; an answer that is cut off is wrong")
     temperature: float = Field(0.0, ge=0, description="0: greedy")
