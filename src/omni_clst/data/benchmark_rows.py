@@ -30,13 +30,23 @@ class BenchmarkRows:
         return tuple(dict.fromkeys((*self.benchmark.groups, *(("depth",) if states_depth else ()))))
 
     def groups_of(self, sample: AudioQASample) -> dict[str, str | None]:
-        """What the sample is in every group; None where its row does not say."""
-        values = {group: sample.extra.get(group) or getattr(sample, group, None) for group in self.groups}
-        return {group: str(value) if value else None for group, value in values.items()}
+        """What the sample is in every group, in words; None where its row does not say."""
+        names = {group: ", ".join(map(str, _values(sample, group))) for group in self.groups}
+        return {group: text or None for group, text in names.items()}
+
+    def names_in_groups(self, sample: AudioQASample) -> dict[str, tuple[str, ...]]:
+        """The names that the sample counts under: several or none where its row has a list, else one or "unknown"."""
+        return {group: tuple(str(value or "unknown") for value in _values(sample, group)) for group in self.groups}
 
     @property
     def release(self) -> str:
         return self.benchmark.releases.get(self.meta_sha256, "unknown release")
+
+
+def _values(sample: AudioQASample, group: str) -> list:
+    """A sample's value of a group as a list; [""] where its row does not say."""
+    value = sample.extra.get(group, getattr(sample, group, None))
+    return value if isinstance(value, list) else [value or ""]
 
 
 def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
@@ -49,20 +59,27 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     rows: list[dict] = []
     oddities: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
-    for place, row in read_rows(meta_path):
-        sample_id = row_id(row, place)
-        if sample_id in seen:
-            raise InputError(f"{place}: id {sample_id!r} is used already at {seen[sample_id]}")
-        seen[sample_id] = place
+    for place, downloaded in read_rows(meta_path):
+        row = benchmark.to_row(downloaded)
+        require_new_id(row, place, seen)
         sample = replace(benchmark.to_sample(row), place=place)
         samples.append(sample)
         rows.append(row)
         oddities += [(sample.id, oddity) for oddity in find_oddities(sample, row, benchmark)]
     if not samples:
         raise InputError(f"{meta_path}: holds no rows")
-    if not any(benchmark.groups[0] in row for row in rows):
-        raise InputError(f"{meta_path}: no row has a {benchmark.groups[0]}: is it the metadata of {name}?")
+    for group in benchmark.groups[:1]:
+        if not any(group in row for row in rows):
+            raise InputError(f"{meta_path}: no row has a {group}: is it the metadata of {name}?")
     return BenchmarkRows(benchmark, tuple(samples), tuple(rows), sha256_of_file(meta_path), tuple(oddities))
+
+
+def require_new_id(row: dict, place: str, seen: dict[str, str]) -> None:
+    """Enter a row's id in `seen` (id -> place); raises `InputError` for one without a usable or new id."""
+    sample_id = row_id(row, place)
+    if sample_id in seen:
+        raise InputError(f"{place}: id {sample_id!r} is used already at {seen[sample_id]}")
+    seen[sample_id] = place
 
 
 def row_id(row: dict, place: str) -> str:
@@ -95,7 +112,7 @@ def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> lis
         oddities.append("the answer is not among the choices")
     if isinstance(row.get("category"), list):
         oddities.append("category is a list")
-    oddities += [f"no {group}" for group in benchmark.groups if not row.get(group)]
+    oddities += [f"no {group}" for group in benchmark.groups if row.get(group) in (None, "")]
     return oddities
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
+from .benchmark_layout import lay_out
 from .clips import ClipAudit, Inspection
 from .columns import OWN
 from .comparisons import Comparisons
@@ -52,6 +53,7 @@ class Preparation:
         rows_in = self.spool.fill()
         self._inspect_clips()
         rows_out = self._write_splits()
+        self.laid_out = lay_out(self) if self.is_benchmark else None
         summary = summarise(self, rows_in, rows_out)
         write_report(self, summary)
         return summary

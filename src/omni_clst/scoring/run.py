@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..answering.config import InferConfig
+from ..answering.config import ALL, InferConfig
 from ..answering.folder import AnswerFolder
 from ..answering.predictions import prediction_row
 from ..answering.questions import Questions, check_questions
@@ -37,19 +37,22 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[Ben
     if config.samples:
         return [_check_samples(config, config.samples, encoder)]
     benchmarks, missing = [], []
-    for name in config.benchmarks:
+    for name in config.benchmark_names:
         place = find_benchmark(config.data_root, name)
         if place is None:
-            missing.append(BENCHMARKS[name].missing_line(config.data_root))
+            missing.append(name)
             continue
         meta_path, audio_root = place
         rows = load_benchmark(name, meta_path)
         rows = replace(rows, samples=rows.samples[: config.limit])
         samples = [replace(sample, audio_path=str(resolve_audio(sample, audio_root))) for sample in rows.samples]
         benchmarks.append((rows, _check(rows, samples, config.data_root, encoder, config)))
+    lines = [BENCHMARKS[name].missing_line(config.data_root) for name in missing]
     if not benchmarks:
-        raise InputError("no benchmark to answer: " + "; ".join(missing))
-    for line in missing:
+        raise InputError("no benchmark to answer: " + "; ".join(lines))
+    if ALL in config.benchmarks:
+        lines = [f"{', '.join(missing)}: not under {config.data_root}"] if missing else []
+    for line in lines:
         say(f"left out: {line}")
     return benchmarks
 

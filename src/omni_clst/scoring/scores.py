@@ -24,10 +24,10 @@ class Tally:
     total: int = 0
     by: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
 
-    def add(self, is_correct: bool, groups: dict[str, str]) -> None:
+    def add(self, is_correct: bool, groups: dict[str, tuple[str, ...]]) -> None:
         self.correct += is_correct
         self.total += 1
-        for group, name in groups.items():
+        for group, name in ((group, name) for group, names in groups.items() for name in names):
             cell = self.by.setdefault(group, {}).setdefault(name, {"correct": 0, "total": 0})
             cell["correct"] += is_correct
             cell["total"] += 1
@@ -63,7 +63,15 @@ class Scores:
             "parse_failed": self.predictions.parse_failed,
             "output_keys": self.predictions.keys,
             **{rule: tally.to_json() for rule, tally in self.tallies.items()},
+            **({"figures": self.figures} if self.figures else {}),
         }
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the official script says besides the accuracy, if anything."""
+        outputs, figures = self.predictions.outputs, self.rows.benchmark.figures
+        answered = [(outputs.get(sample.id), sample.answer, sample.choices) for sample in self.rows.samples]
+        return figures(answered) if figures else {}
 
 
 def rules_of(benchmark: Benchmark) -> dict[str, Rule]:
@@ -92,7 +100,7 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     tallies = {name: Tally() for name in rules}
     for sample in rows.samples:
         output = outputs.get(sample.id)
-        groups = {group: value or "unknown" for group, value in rows.groups_of(sample).items()}
+        groups = rows.names_in_groups(sample)
         verdict = {name: rule(output, sample.answer, sample.choices) for name, rule in rules.items()}
         for name, is_correct in verdict.items():
             tallies[name].add(is_correct, groups)
@@ -116,11 +124,12 @@ def format_table(scores: Scores) -> str:
     tallies = scores.tallies.values()
     cells = [["all", str(len(rows.samples)), *(f"{tally.accuracy:.2f}" for tally in tallies)]]
     for group in rows.groups:
-        for name, cell in sorted(scores.tallies["strict"].by[group].items()):
+        for name, cell in sorted(scores.tallies["strict"].by.get(group, {}).items()):
             counts = [tally.by[group][name] for tally in tallies]
             accuracies = [f"{100 * count['correct'] / count['total']:.2f}" for count in counts]
             cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell["total"]), *accuracies])
     lines = [title, make_table(["", "questions", *(f"{rule} %" for rule in scores.tallies)], cells)]
+    lines += [f"{name}: {value:.2f}".removesuffix(".00") for name, value in scores.figures.items()]
     if predictions.repeated:
         lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")
     differing = [verdict["id"] for verdict in scores.verdicts if len({verdict[rule] for rule in scores.tallies}) > 1]

@@ -1,10 +1,12 @@
 """`Benchmark`: the files, row conversion, official rule and groups of a benchmark, and the usual row conversion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..samples import AudioQASample, as_text
+
+Answered = tuple[object, str | None, tuple[str, ...]]  # a row's output, answer and choices
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class Benchmark:
     rule: (prediction, answer, choices) -> bool, None where there is no such script. `groups` are the keys of a row that
     scores are broken down by, `output_keys` the keys of answers in predictions files, that of the official script first.
     `releases` maps a metadata file's sha256 to its name; `references` are published results (release, model, accuracy in
-    percent).
+    percent). `is_converted` is true where preparation makes its files: `to_row` makes a row of the metadata file from one
+    as it is downloaded, `clip_names` the names that a clip may be stored under from the one in its row. `figures` are what
+    the official script says besides, from all rows in order.
     """
 
     name: str
@@ -30,6 +34,10 @@ class Benchmark:
     releases: dict[str, str]
     references: tuple[tuple[str, str, float], ...] = ()
     has_answers: bool = True
+    is_converted: bool = False
+    to_row: Callable[[dict], dict] = dict
+    clip_names: Callable[[str], tuple[str, ...]] = lambda path: (path,)
+    figures: Callable[[Sequence[Answered]], dict[str, float]] | None = None
 
     @property
     def folder(self) -> str:
@@ -38,7 +46,8 @@ class Benchmark:
 
     def missing_line(self, data_root: str | Path) -> str:
         """The missing file and where to get it, in one line."""
-        return f"{self.name}: no {Path(data_root) / self.meta_files[0]} (from {self.homepage})"
+        through = f", through prepare_data.sh {self.name}" if self.is_converted else ""
+        return f"{self.name}: no {Path(data_root) / self.meta_files[0]} (from {self.homepage}{through})"
 
 
 def lenient_sample(row: dict) -> AudioQASample:

@@ -1,0 +1,72 @@
+"""The benchmarks as they are downloaded: their real columns, with a few rows and tiny clips."""
+
+import csv
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+from foreign_sets import waveform
+
+WORDS = ["hiss", "drum", "click", "beep"]
+
+
+def mp3_bytes(number: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform(number, 0.8), 16_000, format="MP3")
+    return buffer.getvalue()
+
+
+def mmsu_row(number: int, **changes) -> dict:
+    """A row of MMSU's parquet, whose clip is embedded."""
+    return {
+        "id": f"sound_order_{number}",
+        "audio": {"bytes": mp3_bytes(number), "path": f"sound_order_{number}.mp3"},
+        "question": f"what sound comes {'last' if number % 2 else 'first'} ?",
+        **{f"choice_{letter}": WORDS[(place + number) % 4] for place, letter in enumerate("abcd")},
+        "answer_gt": WORDS[0],
+        "task_name": f"task {number % 47}",
+        "category": "Reasoning" if number % 3 else "Perception",
+        "sub-category": "Paralinguistics" if number % 2 else "Linguistics",
+        "sub-sub-category": "Phonology",
+        "linguistics_sub_discipline": None if number % 2 else "Phonetics",
+    } | changes
+
+
+def write_parquet(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def muchomusic_row(number: int, **changes) -> dict:
+    """A row of MuChoMusic's CSV: lists as texts, clips by the identifiers of two other data sets."""
+    of_musiccaps = number % 3 == 0
+    return {
+        "question": f"what sound comes first in part {number} ?",
+        "correct_answer": WORDS[number % 4],
+        **{f"distractor_{step}_answer": WORDS[(number + step) % 4] for step in (1, 2, 3)},
+        "dataset": "musiccaps" if of_musiccaps else "sdd",
+        "dataset_identifier": f"-v{number}_x_30.json" if of_musiccaps else f"{1000 + number}.json",
+        "genre": "Rock" if number % 2 else "",
+        "music_knowledge": ["['melody', 'harmony']", "['melody']", ""][number % 3],
+        "music_reasoning": "['mood and expression']" if number % 2 else "[]",
+    } | changes
+
+
+def write_muchomusic(folder: Path, rows: list[dict]) -> Path:
+    """muchomusic.csv, and the clips as the two data sets name them."""
+    folder.mkdir(parents=True)
+    with open(folder / "muchomusic.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for number, row in enumerate(rows):
+        name = row["dataset_identifier"].removesuffix(".json")
+        path = f"sdd/audio/{name[-2:]}/{name}.2min.mp3"
+        if row["dataset"] == "musiccaps":
+            path = f"musiccaps/audio/[{name.removesuffix('_30')}]-[30-40].wav"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / path, waveform(number, 0.8), 16_000)
+    return folder
