@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,3 +71,26 @@ def write_muchomusic(folder: Path, rows: list[dict]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / path, waveform(number, 0.8), 16_000)
     return folder
+
+
+def adqa_row(number: int, **changes) -> dict:
+    """A row of ADQA's dev.jsonl."""
+    return {
+        "id": number,
+        "audio_path": f"audios/{['mmau', 'mmar', 'mmsu'][number % 3]}/{number // 3:04d}.wav",
+        "question": f"what sound comes {'last' if number % 2 else 'first'} ?",
+        "choices": WORDS,
+        "answer": WORDS[number % 4],
+        "source_dataset": ["MMAU", "MMAR", "MMSU"][number % 3],
+    } | changes
+
+
+def write_jsonl_download(folder: Path, name: str, rows: list[dict]) -> Path:
+    """A JSON Lines file beside the clips that it names, some of one name in different folders."""
+    folder.mkdir(parents=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for number, row in enumerate(rows):
+        path = folder / row["audio_path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, waveform(number, 0.8), 16_000)
+    return folder / name
