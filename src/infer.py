@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
         for _, questions in benchmarks[:1]:
             say("\n".join(map(run.encoder.describe_prompt, questions.readable[:1])))
         return
+    run.expect([questions for _, questions in benchmarks])
     join_processes()
     folders = open_folders(run, config, benchmarks)
     for (rows, questions), folder in zip(benchmarks, folders, strict=True):

@@ -94,3 +94,46 @@ def write_jsonl_download(folder: Path, name: str, rows: list[dict]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, waveform(number, 0.8), 16_000)
     return folder / name
+
+
+CATEGORIES = (
+    "sound", "music", "speech", "sound_music", "sound_speech", "music_speech", "sound_music_speech", "spatial_audio",
+    "voice_chat", "multi", "open", "instruction following",
+)  # fmt: skip
+
+
+def mmau_pro_rows(count: int, several: int, without_choices: int) -> list[dict]:
+    """Rows of MMAU-Pro's test.parquet, ordered by category; `several` have 2 to 5 clips."""
+    rows = []
+    for number in range(count):
+        is_open = number >= count - without_choices
+        category = CATEGORIES[10 + number % 2] if is_open else CATEGORIES[10 * number // (count - without_choices)]
+        clips = 2 + number % 4 if number < several else 1
+        rows.append(
+            {
+                "id": f"{number:08d}-0000-4000-8000-000000000000",
+                "audio_path": [f"data/{(number + step) % 40:08d}.wav" for step in range(clips)],
+                "question": f"what sound comes {'last' if number % 2 else 'first'} ?",
+                "answer": "" if category == "instruction following" else WORDS[number % 4],
+                "choices": [] if is_open else WORDS[: 2 + number % 3] if number % 4 < 2 else WORDS,
+                "length_type": ["short", "medium", "long"][number % 3],
+                "perceptual_skills": ["pitch", "timbre"][: number % 3],
+                "reasoning_skills": ["temporal"] if number % 2 else None,
+                "category": category,
+                "transcription": None,
+                "task_classification": "counting",
+                "task_identifier": "t",
+                "kwargs": {"keyword": "drum"} if category == "instruction following" else None,
+                "sub-cat": None,
+            }
+        )
+    return rows
+
+
+def write_mmau_pro(folder: Path, rows: list[dict], seconds: float = 0.3) -> Path:
+    """test.parquet beside data/, as the set unpacks."""
+    write_parquet(folder / "test.parquet", rows)
+    (folder / "data").mkdir()
+    for name in sorted({clip for row in rows for clip in row["audio_path"]}):
+        soundfile.write(folder / name, waveform(int(Path(name).stem), seconds + int(Path(name).stem) % 3 / 10), 16_000)
+    return folder

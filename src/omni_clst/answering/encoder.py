@@ -13,7 +13,7 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform:
 
     Raises `InputError` for a model of another type, and for an empty thought with a prompt that asks for none.
     """
-    load_model_config(checkpoint.full_model)
+    positions = load_model_config(checkpoint.full_model).thinker_config.text_config.max_position_embeddings
     prompt = prompt_for_answering(config, checkpoint)
     if config.thought == "empty" and not prompt.asks_for_tags:
         raise InputError(
@@ -22,4 +22,7 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform:
         )
     say_prompt(prompt, checkpoint)
     opening = EMPTY_THOUGHT_OPENING if config.thought == "empty" else ""
-    return OmniEncoder(load_processor(checkpoint), prompt, config.max_audio_seconds, opening, keep_waveform)
+    max_tokens = positions - config.max_new_tokens
+    return OmniEncoder(
+        load_processor(checkpoint), prompt, config.max_audio_seconds, opening, keep_waveform, max_tokens=max_tokens
+    )

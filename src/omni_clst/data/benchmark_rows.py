@@ -24,6 +24,11 @@ class BenchmarkRows:
     oddities: tuple[tuple[str, str], ...]
 
     @property
+    def scored(self) -> tuple[AudioQASample, ...]:
+        """The samples that the benchmark's rules apply to: all of them, but for open questions."""
+        return tuple(sample for sample in self.samples if self.benchmark.is_scored(sample))
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """What scores are broken down by: the benchmark's groups, and `depth` (shallow, deep) where the rows state it."""
         states_depth = any("depth" in sample.extra for sample in self.samples)
@@ -98,17 +103,20 @@ def find_oddities(sample: AudioQASample, row: dict, benchmark: Benchmark) -> lis
     oddities = []
     if not sample.audio_path.strip():
         oddities.append("no clip")
+    if sample.more_clips:
+        oddities.append("several clips")
     if not sample.question.strip():
         oddities.append("no question")
     if len(set(choices)) < len(choices):
         oddities.append("a choice stands twice")
     if any(not choice.strip() for choice in choices):
         oddities.append("a choice is empty")
+    is_scored = benchmark.is_scored(sample)
     if len(choices) < 2:
         oddities.append(f"{len(choices)} choices")
     if any(choice.startswith("['") and choice.endswith("']") for choice in choices):
         oddities.append("choices are lists written as text")
-    if benchmark.has_answers and sample.answer not in choices:
+    if benchmark.has_answers and is_scored and sample.answer not in choices:
         oddities.append("the answer is not among the choices")
     if isinstance(row.get("category"), list):
         oddities.append("category is a list")
@@ -136,5 +144,11 @@ def _without_first_folder(path: str) -> Path:
 
 
 def resolve_audio(sample: AudioQASample, audio_root: Path | str) -> Path:
-    """A row's clip: its file name in the audio folder, for both benchmarks."""
+    """A row's clip, the first of several: its file name in the audio folder, for every benchmark."""
     return Path(audio_root) / Path(sample.audio_path).name
+
+
+def with_clips(sample: AudioQASample, audio_root: Path | str) -> AudioQASample:
+    """The sample with the paths of all its clips."""
+    more_clips = tuple(str(Path(audio_root) / Path(clip).name) for clip in sample.more_clips)
+    return replace(sample, audio_path=str(resolve_audio(sample, audio_root)), more_clips=more_clips)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..data.benchmarks.benchmark import as_list
 from ..data.benchmarks.registry import BENCHMARKS
 from ..files import atomic_path, read_jsonl, write_jsonl
 
@@ -27,8 +28,13 @@ def lay_out(preparation) -> Path | None:
 def _rows(preparation, audio: Path) -> Iterator[dict]:
     taken: dict[str, str] = {}  # name -> the clip that goes by it
     for _, spooled in read_jsonl(preparation.spool.path):
-        clip = spooled["clip"]
-        yield spooled["row"] | ({} if clip is None else {"audio_path": f"{audio.name}/{_place(clip, audio, taken)}"})
+        row, clips = spooled["row"], [spooled["clip"], *spooled["more"]]
+        named = as_list(row.get("audio_path")) or [""]
+        paths = [
+            name if clip is None else f"{audio.name}/{_place(clip, audio, taken)}"
+            for name, clip in zip(named, clips, strict=True)
+        ]
+        yield row | {"audio_path": paths if isinstance(row.get("audio_path"), list) else paths[0]}
 
 
 def _place(clip: str, audio: Path, taken: dict[str, str]) -> str:

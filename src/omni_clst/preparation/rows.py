@@ -127,16 +127,21 @@ class RowSpool:
             clip, original_format, problem = self._clip_of(candidate, embedded)
             if problem and not self.is_benchmark:
                 raise Dropped(*problem)
+            more = [self._finder.find(self._names(clip)) for clip in candidate.sample.more_clips]
         except Dropped as dropped:
             return {"place": place, "rule": dropped.rule, "value": dropped.value}
         except InputError as error:
             raise InputError(f"{raw.place}: {error}") from None
         notes = [*candidate.notes, *([problem] if problem else [])]
+        notes += [("no clip", reason) for path, reason in more if path is None]
         sample = candidate.sample.to_row()
         if clip and not candidate.clip_names:  # embedded without a name: use its copy's, the hash of its content
             sample["audio_path"] = Path(clip).name
         spooled = {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": original_format}
-        return spooled | ({"row": raw.row} if self.is_benchmark else {})
+        return spooled | ({"row": raw.row, "more": [path for path, _ in more]} if self.is_benchmark else {})
+
+    def _names(self, clip: str) -> tuple[str, ...]:
+        return (clip,) if self.benchmark is None else self.benchmark.clip_names(clip)
 
     def _clip_of(
         self, candidate: Candidate, embedded: dict | None
@@ -155,9 +160,10 @@ def spooled_sample(row: dict, is_benchmark: bool) -> AudioQASample:
     fields = row["sample"]
     if not is_benchmark:
         return sample_from_row(fields)
-    known = ("id", "audio_path", "question", "choices", "answer", "think", "source")
-    values = {name: tuple(fields[name]) if name == "choices" else fields[name] for name in known}
-    return AudioQASample(**values, extra={name: value for name, value in fields.items() if name not in known})
+    known = ("id", "audio_path", "question", "choices", "answer", "think", "source", "prompt", "more_clips")
+    values = {name: fields[name] for name in known if name in fields}
+    lists = {name: tuple(values[name]) for name in ("choices", "more_clips") if name in values}
+    return AudioQASample(**values | lists, extra={name: value for name, value in fields.items() if name not in known})
 
 
 def _batches(rows: Iterator[RawRow], size: int) -> Iterator[list[RawRow]]:

@@ -57,20 +57,26 @@ class Scores:
             "benchmark": self.rows.benchmark.name,
             "meta_sha256": self.rows.meta_sha256,
             "release": self.rows.release,
-            "total": len(self.rows.samples),
-            "answered": len(self.rows.samples) - len(self.missing),
+            "total": len(self.rows.scored),
+            "answered": len(self.rows.scored) - len(self.missing),
             "missing": len(self.missing),
             "parse_failed": self.predictions.parse_failed,
             "output_keys": self.predictions.keys,
             **{rule: tally.to_json() for rule, tally in self.tallies.items()},
             **({"figures": self.figures} if self.figures else {}),
+            **({"not_scored": self.not_scored} if self.not_scored else {}),
         }
+
+    @property
+    def not_scored(self) -> int:
+        """Rows that no rule applies to, which are in no other figure."""
+        return len(self.rows.samples) - len(self.rows.scored)
 
     @property
     def figures(self) -> dict[str, float]:
         """What the official script says besides the accuracy, if anything."""
         outputs, figures = self.predictions.outputs, self.rows.benchmark.figures
-        answered = [(outputs.get(sample.id), sample.answer, sample.choices) for sample in self.rows.samples]
+        answered = [(outputs.get(sample.id), sample.answer, sample.choices) for sample in self.rows.scored]
         return figures(answered) if figures else {}
 
 
@@ -90,15 +96,15 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
     if unknown:
         raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
-    missing = [sample.id for sample in rows.samples if sample.id not in outputs]
+    missing = [sample.id for sample in rows.scored if sample.id not in outputs]
     if missing and not allow_missing:
         raise InputError(
-            f"{len(missing)} of {len(rows.samples)} rows have no prediction: {_first(missing)}; "
+            f"{len(missing)} of {len(rows.scored)} rows have no prediction: {_first(missing)}; "
             "--allow_missing counts them as wrong"
         )
     rules, verdicts = rules_of(rows.benchmark), []
     tallies = {name: Tally() for name in rules}
-    for sample in rows.samples:
+    for sample in rows.scored:
         output = outputs.get(sample.id)
         groups = rows.names_in_groups(sample)
         verdict = {name: rule(output, sample.answer, sample.choices) for name, rule in rules.items()}
@@ -117,18 +123,20 @@ def format_table(scores: Scores) -> str:
     rows, predictions = scores.rows, scores.predictions
     odd_rows = {sample_id for sample_id, _ in rows.oddities}
     title = (
-        f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.samples)} questions, "
+        f"{rows.benchmark.name} ({rows.release}, {rows.meta_sha256[:12]}): {len(rows.scored)} questions, "
         f"{len(scores.missing)} missing, {predictions.parse_failed} not parsed, {len(odd_rows)} odd rows; "
         f"answers read from {predictions.keys_in_words}"
     )
     tallies = scores.tallies.values()
-    cells = [["all", str(len(rows.samples)), *(f"{tally.accuracy:.2f}" for tally in tallies)]]
+    cells = [["all", str(len(rows.scored)), *(f"{tally.accuracy:.2f}" for tally in tallies)]]
     for group in rows.groups:
         for name, cell in sorted(scores.tallies["strict"].by.get(group, {}).items()):
             counts = [tally.by[group][name] for tally in tallies]
             accuracies = [f"{100 * count['correct'] / count['total']:.2f}" for count in counts]
             cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell["total"]), *accuracies])
     lines = [title, make_table(["", "questions", *(f"{rule} %" for rule in scores.tallies)], cells)]
+    if scores.not_scored:
+        lines.append(f"{scores.not_scored} more rows are not scored: they are open questions, which need a judge")
     lines += [f"{name}: {value:.2f}".removesuffix(".00") for name, value in scores.figures.items()]
     if predictions.repeated:
         lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")

@@ -21,14 +21,14 @@ _SHARED = {
 BENCHMARKS = (
     Benchmark(
         name="adqa-dev",
-        meta_files=("ADQA/dev.jsonl",),
+        meta_files=("ADQA/adqa-dev.jsonl",),
         audio_folders=("ADQA/audio",),
         groups=("source_dataset",),
         **_SHARED,
     ),
     Benchmark(
         name="adqa-eval",
-        meta_files=("ADQA-eval/eval.jsonl",),
+        meta_files=("ADQA-eval/adqa-eval.jsonl",),
         audio_folders=("ADQA-eval/audio",),
         groups=(),  # its rows need not say where they are from
         has_answers=False,

@@ -1,12 +1,11 @@
 """MuChoMusic (arXiv 2408.01337): questions about music, whose choices its own files have in no order."""
 
-import ast
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
 from ..samples import AudioQASample, as_text, make_sample_id
-from .benchmark import Answered, Benchmark, lenient_sample
+from .benchmark import Answered, Benchmark, as_list, lenient_sample
 
 LETTERS = "ABCD"
 LISTS = ("music_knowledge", "music_reasoning")  # a question may be of several kinds
@@ -20,19 +19,7 @@ def to_row(row: dict) -> dict:
     """A row with an id, a name for its clip, and lists of kinds, which the published CSV has as texts."""
     clip = f"{row.get('dataset')}/{as_text(row.get('dataset_identifier')).removesuffix('.json')}"
     made = {"id": make_sample_id(clip, str(row.get("question")), map(str, map(row.get, _CHOICES))), "audio_path": clip}
-    return made | row | {key: _list(row.get(key)) for key in LISTS}
-
-
-def _list(value: object) -> list[str]:
-    """A list, its text, or one name; no value is an empty list."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            value = [value]
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    return [value] if isinstance(value, str) and value.strip() else []
+    return made | row | {key: as_list(row.get(key)) for key in LISTS}
 
 
 def clip_names(path: str) -> tuple[str, ...]:

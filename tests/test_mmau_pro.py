@@ -1,0 +1,133 @@
+"""MMAU-Pro: several clips a question, open questions exported and not scored, from its parquet to a score."""
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+import torch
+from benchmark_downloads import mmau_pro_rows, write_mmau_pro
+from tiny_world import make_base
+
+import infer
+import prepare
+from omni_clst.data.audio import load_audio
+from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, with_clips
+from omni_clst.data.encoder import OmniEncoder
+from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import check_trainable
+from omni_clst.errors import InputError
+from omni_clst.files import read_jsonl
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
+from omni_clst.model.engine import HFEngine
+from omni_clst.model.sampling import Sampling
+from omni_clst.scoring.predictions import Predictions
+from omni_clst.scoring.scores import format_table, score
+
+ROWS, SEVERAL, OPEN = 60, 14, 6
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mmau-pro")
+    download = write_mmau_pro(folder / "download", mmau_pro_rows(ROWS, SEVERAL, OPEN))
+    words = ["--input", download, "--output", folder / "data" / "MMAU-Pro", "--num_workers", "1"]
+    prepare.main(["mmau-pro", *map(str, words)])
+    make_base(folder / "base")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(world):
+    return load_benchmark("mmau-pro", find_benchmark(world / "data", "mmau-pro")[0])
+
+
+def test_every_clip_of_every_row_is_found(world, rows):
+    audio = find_benchmark(world / "data", "mmau-pro")[1]
+    for sample, row in zip(rows.samples, mmau_pro_rows(ROWS, SEVERAL, OPEN), strict=True):
+        clips = with_clips(sample, audio).clips
+        assert len(clips) == len(row["audio_path"])
+        for clip, name in zip(clips, row["audio_path"], strict=True):
+            assert (load_audio(clip) == load_audio(world / "download" / name)).all()
+
+
+def test_oddities_are_counted_and_no_row_is_lost(rows):
+    assert len(rows.samples) == ROWS
+    odd = Counter(what for _, what in rows.oddities)
+    lost = sum(sample.answer not in sample.choices for sample in rows.scored)
+    assert odd.pop("the answer is not among the choices", 0) == lost
+    assert odd == {"several clips": SEVERAL, "0 choices": OPEN}
+
+
+def test_open_questions_are_asked_by_themselves_and_are_in_no_figure(rows):
+    is_open = [sample for sample in rows.samples if sample not in rows.scored]
+    assert [sample.prompt for sample in is_open] == [sample.question for sample in is_open]
+    assert len(is_open) == OPEN
+    outputs = {sample.id: sample.answer for sample in rows.samples}
+    scores = score(rows, Predictions(outputs, {"model_output": ROWS}, 0))
+    assert scores.tallies.keys() == {"strict", "extracted"}
+    strict = scores.tallies["strict"]
+    assert (strict.correct, strict.total) == (ROWS - OPEN, ROWS - OPEN)
+    assert sum(cell["total"] for cell in strict.by["category"].values()) == ROWS - OPEN
+    assert not strict.by["category"].keys() & {"open", "instruction following"}
+    assert scores.to_json()["not_scored"] == OPEN
+    assert f"{OPEN} more rows are not scored" in format_table(scores)
+    closed = {sample.id: sample.answer for sample in rows.scored}
+    assert score(rows, Predictions(closed, {"model_output": len(closed)}, 0)).missing == []
+
+
+def test_every_question_is_answered_and_open_ones_are_exported(world, rows):
+    words = ["--data_root", world / "data", "--output", world / "out", "--max_new_tokens", 6, "--num_workers", 2]
+    infer.main([str(world / "base"), *map(str, words), "--device", "cpu", "--batch_tokens", "900"])
+    folder = world / "out" / "mmau-pro"
+    predictions = [row for _, row in read_jsonl(folder / "predictions.jsonl")]
+    assert [row["id"] for row in predictions] == [sample.id for sample in rows.samples]
+    assert json.loads((folder / "scores.json").read_text())["total"] == ROWS - OPEN
+    exported = [row for _, row in read_jsonl(folder / "open_questions.jsonl")]
+    assert [row["id"] for row in exported] == [sample.id for sample in rows.samples if sample not in rows.scored]
+    raw = {row["id"]: row["model_output_raw"].strip() for row in predictions}
+    assert [row["model_output"] for row in exported] == [raw[row["id"]] for row in exported]
+    assert exported[0].keys() > mmau_pro_rows(1, 0, 0)[0].keys()
+
+
+def test_first_tokens_of_a_batch_are_those_of_the_released_forward(world, rows):
+    """Questions about one clip and about several in one batch; the stock processor makes the inputs of each alone."""
+    place = find_checkpoint(str(world / "base"))
+    model = load_thinker(place, torch.float32, "cpu", "sdpa").eval()
+    encoder = OmniEncoder(load_processor(place), make_prompt("demo_direct", ""), 300.0)
+    audio = find_benchmark(world / "data", "mmau-pro")[1]
+    samples = [with_clips(sample, audio) for sample in (*rows.samples[:6], *rows.samples[20:24])]
+    assert {len(sample.clips) for sample in samples} == {1, 2, 3, 4, 5}
+    examples = [encoder.encode(sample) for sample in samples]
+    completions = HFEngine(model, encoder, Sampling(6)).generate(examples, [0] * len(samples))
+    assert len({completion.text for [completion] in completions}) > 3
+    suppressed = [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]
+    for sample, [completion] in zip(samples, completions, strict=True):
+        parts = [{"type": "audio", "audio": clip} for clip in sample.clips]
+        turn = {"role": "user", "content": [*parts, {"type": "text", "text": encoder.prompt.user_text(sample)}]}
+        text = encoder.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
+        inputs = encoder.processor(text=text, audio=[load_audio(clip) for clip in sample.clips], return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits[0, -1]
+        logits[suppressed] = -torch.inf
+        assert logits.argmax() == completion.token_ids[0]
+
+
+@pytest.mark.parametrize("audio", ["silence", "other"])
+def test_questions_about_several_clips_can_be_asked_without_them(world, audio):
+    words = ["--data_root", world / "data", "--output", world / audio, "--max_new_tokens", 4, "--audio", audio]
+    infer.main([str(world / "base"), *map(str, words), "--device", "cpu", "--num_workers", "0", "--limit", "20"])
+    folder = world / audio / f"mmau-pro.{audio}.first20"
+    assert len([row for _, row in read_jsonl(folder / "predictions.jsonl")]) == 20
+
+
+def test_missing_clip_of_several_is_an_error_by_name(world, tmp_path):
+    shutil.copytree(world / "data", tmp_path / "data")
+    (tmp_path / "data" / "MMAU-Pro" / "audio" / "00000004.wav").unlink()
+    with pytest.raises(InputError, match="rows cannot be used .*00000004.wav"):
+        infer.main([str(world / "base"), "--data_root", str(tmp_path / "data"), "--device", "cpu", "--dry_run", "false"])
+
+
+def test_training_refuses_a_sample_with_several_clips(rows):
+    with pytest.raises(InputError, match="it is about 2 clips, training takes one: leave it out"):
+        check_trainable(rows.samples[0])
