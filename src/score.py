@@ -16,6 +16,7 @@ from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.config import ScoreConfig
 from omni_clst.scoring.predictions import read_predictions
+from omni_clst.scoring.rubrics import format_ratings, tally_ratings
 from omni_clst.scoring.scores import format_table, score
 from omni_clst.settings import load_config
 
@@ -35,6 +36,13 @@ def main(argv: list[str]) -> None:
             require_writable(Path(path).parent)
 
     rows = load_rows(config)
+    if config.rubrics:
+        tally = tally_ratings(rows, config.rubrics, config.allow_missing)
+        if config.output:
+            write_json(Path(config.output), tally.to_json())
+        print(json.dumps(tally.to_json(), ensure_ascii=False) if config.json else format_ratings(rows, tally))
+        return
+    assert config.predictions is not None  # by a rule of the settings
     scores = score(rows, read_predictions(config.predictions, rows.benchmark), config.allow_missing)
     if config.output:
         write_json(Path(config.output), scores.to_json())

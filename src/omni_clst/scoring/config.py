@@ -22,13 +22,22 @@ with warnings.catch_warnings():
             None, description="instead of benchmark and meta: a file of samples in the project's format"
         )
         group_by: GroupBy = ["source"]
-        predictions: ExistingFile = Field(description="a JSON array or JSON Lines, one row per answer")
+        predictions: ExistingFile | None = Field(None, description="a JSON array or JSON Lines, one row per answer")
+        rubrics: ExistingFile | None = Field(
+            None,
+            description='of mmar, instead of predictions: a judge\'s {"id", "ratings": [0, 1, ...]}, one row per answer',
+        )
         output: FilePath | None = Field(None, description="write the JSON object here")
         verdicts: FilePath | None = Field(None, description="write one line per row here: id, official 0|1, strict 0|1")
         json: bool = Field(False, description="true prints the JSON object instead of the table")
         allow_missing: bool = Field(
             False, description="true counts rows without a prediction as wrong; else they are an error"
         )
+
+        @rule
+        def _has_answers_or_ratings(self) -> Lines:
+            if (self.predictions is None) == (self.rubrics is None):
+                yield "one of predictions and rubrics has to be given"
 
         @rule
         def _names_what_was_answered(self) -> Lines:

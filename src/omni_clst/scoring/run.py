@@ -26,6 +26,7 @@ from ..training.memory import Memory, rollout_bytes
 from ..training.model_size import measure_model
 from ..training.plan import print_memory
 from .predictions import read_predictions
+from .rubrics import write_rubrics_input
 from .scores import format_table, score
 
 
@@ -146,6 +147,8 @@ def _report(rows: BenchmarkRows, predictions: Path) -> None:
     if open_rows := [row for row in answered[: len(rows.samples)] if str(row["id"]) not in is_scored]:
         write_jsonl(predictions.with_name("open_questions.jsonl"), open_rows)
         say(f"{len(open_rows)} open questions, not scored: {predictions.with_name('open_questions.jsonl')}")
+    if path := write_rubrics_input(rows, predictions):
+        say(f"for a judge of thoughts: {path}")
     scores = score(rows, answers)
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)
