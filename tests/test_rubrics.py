@@ -16,7 +16,7 @@ RUBRIC = [{"name": f"point {number}", "scoring_point": "s", "note": "n", "choice
 
 
 def row(number: int) -> dict:
-    """A row of MMAR-meta.jsonl; the rubric is a list written as text."""
+    """A row of MMAR-meta.jsonl; one has no rubric, and one has its list written as text."""
     return {
         "id": f"r{number}",
         "audio_path": f"./audio/r{number}.wav",
@@ -28,7 +28,7 @@ def row(number: int) -> dict:
         "sub-category": "s",
         "thinking": "the reference",
         "cue": ["drum"],
-        "rubric": "" if number == 3 else repr(RUBRIC),
+        "rubric": {3: "", 4: repr(RUBRIC)}.get(number, RUBRIC),
     }
 
 
