@@ -1,7 +1,7 @@
 """Put the scores under a folder into one table and one picture, and plot its GRPO runs, finished or not.
 
-Reads every infer/<benchmark>/ and every run's completions.jsonl below the folder; writes report/report.md and pictures, and
-prints the table.
+Reads every infer/<benchmark>/ and every run's completions.jsonl below the folder; writes report/report.md, pictures, and
+report/index.html, where single questions can be filtered, read and listened to; prints the table.
 
     python src/report.py runs/demo
 """
@@ -17,7 +17,7 @@ from omni_clst.settings import load_config
 def main(argv: list[str]) -> None:
     folder = Path(load_config(ReportConfig, argv, about=__doc__, first_word="folder").folder)
     print(write_report(folder, folder / "report"))
-    print(f"report: {folder / 'report' / 'report.md'}")
+    print(f"report: {folder / 'report' / 'report.md'}; questions to read and listen to: {folder / 'report' / 'index.html'}")
 
 
 if __name__ == "__main__":

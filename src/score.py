@@ -1,8 +1,9 @@
 """Score a predictions file against a benchmark, or a sample file, by the official, the strict and the extracting rule.
 
 Reads the benchmark's metadata (or --samples) and a predictions file, a JSON array or JSON Lines of {"id", "model_output"};
-MMAR's `answer_prediction` and the older `model_prediction` are read too, the key of its official script first. Prints a
-table, or with --json one JSON object; writes that object to --output and per-row verdicts to --verdicts.
+MMAR's `answer_prediction` and the older `model_prediction` are read too, the key of its official script first, and the
+samples files of lmms-eval. Prints a table, or with --json one JSON object; writes that object to --output and per-row
+verdicts to --verdicts.
 
     python src/score.py --benchmark mmar --meta data/MMAR/MMAR-meta.jsonl --predictions predictions.jsonl
 """
@@ -10,23 +11,15 @@ table, or with --json one JSON object; writes that object to --output and per-ro
 import json
 from pathlib import Path
 
-from omni_clst.data.benchmark_rows import BenchmarkRows, load_benchmark
-from omni_clst.data.sample_benchmark import load_sample_benchmark
 from omni_clst.errors import run_main
 from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.config import ScoreConfig
+from omni_clst.scoring.origin import read_origin
 from omni_clst.scoring.predictions import read_predictions
 from omni_clst.scoring.rubrics import format_ratings, tally_ratings
 from omni_clst.scoring.scores import format_table, score
+from omni_clst.scoring.sides import load_rows
 from omni_clst.settings import load_config
-
-
-def load_rows(config: ScoreConfig) -> BenchmarkRows:
-    """What was answered: the benchmark or the sample file of the settings."""
-    if config.samples is not None:
-        return load_sample_benchmark(config.samples, tuple(config.group_by))
-    assert config.benchmark is not None and config.meta is not None  # by a rule of the settings
-    return load_benchmark(config.benchmark, config.meta)
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +36,8 @@ def main(argv: list[str]) -> None:
         print(json.dumps(tally.to_json(), ensure_ascii=False) if config.json else format_ratings(rows, tally))
         return
     assert config.predictions is not None  # by a rule of the settings
-    scores = score(rows, read_predictions(config.predictions, rows.benchmark), config.allow_missing)
+    predictions = read_predictions(config.predictions, rows.benchmark, rows.samples)
+    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)))
     if config.output:
         write_json(Path(config.output), scores.to_json())
     if config.verdicts:

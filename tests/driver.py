@@ -38,14 +38,14 @@ def call_then(function, count: int, before: bool):
     return wrapped
 
 
-def spelling(sample, text: str) -> float:
+def spelling(sample, completion) -> float:
     """A reward that random text earns now and then, so that rewards differ within groups."""
-    return sum(text.encode()) % 5 / 4
+    return sum(completion.text.encode()) % 5 / 4
 
 
-def seldom(sample, text: str) -> float:
+def seldom(sample, completion) -> float:
     """A reward that often is 0 for all completions of a group, which is then uninformative."""
-    return float(sum(text.encode()) % 4 == 0)
+    return float(sum(completion.text.encode()) % 4 == 0)
 
 
 def reward_spelling() -> None:

@@ -182,7 +182,7 @@ CASES = [
     Case("bad row in the valid file", "sft",
          all_of(lambda w: shutil.copy(w / "train.jsonl", w / "valid.jsonl"), change_row("valid.jsonl", 0, answer=None)),
          {"valid_file": "{w}/valid.jsonl"},
-         "{w}/valid.jsonl:1: answer None is not one of ['hiss', 'drum', 'click', 'beep']"),
+         "{w}/valid.jsonl:1: has no answer (one of ['hiss', 'drum', 'click', 'beep'])"),
     Case("special token in a question", "sft", change_row("train.jsonl", 0, question="is it <|AUDIO|> ?"), {},
          unusable("train.jsonl:1: sample 'row0': the text holds the special token '<|AUDIO|>'")),
     Case("special token in a thought", "sft", change_row("train.jsonl", 0, think="it is <|AUDIO|>"), {},

@@ -79,7 +79,7 @@ def levels_in(samples: list[AudioQASample]) -> dict[str, int]:
     ],
 )
 def test_level_follows_which_models_are_right(base, sft, right_from, level, reason):
-    assert level_of(base, sft, right_from) == level, reason
+    assert level_of(make_sample(0), base, sft, right_from) == level, reason
 
 
 def test_grading_notes_both_pass_rates_and_keeps_the_rest():

@@ -8,6 +8,7 @@ import pytest
 import ablation
 import answer
 import ask
+import compare
 import curriculum
 import demo
 import grpo
@@ -24,7 +25,7 @@ from omni_clst.grpo.settings import CORRECTION
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.preparation.config import PrepareAllConfig, PrepareConfig
 from omni_clst.report.config import ReportConfig
-from omni_clst.scoring.config import ScoreConfig
+from omni_clst.scoring.config import CompareConfig, ScoreConfig
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.config import PlanConfig, SFTConfig
 from omni_clst.training.trainer_settings import PASSED_ON, PASSED_TO_TRL
@@ -44,6 +45,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (plan.main, ["--help"], PlanConfig),
     (report.main, ["--help"], ReportConfig),
     (score.main, ["--help"], ScoreConfig),
+    (compare.main, ["--help"], CompareConfig),
 ]
 
 
@@ -102,7 +104,7 @@ def test_launchers_leave_a_key_to_its_stage_and_refuse_one_of_a_third(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "report", "demo", "plan"]
+    "entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "compare", "report", "demo", "plan"]
 )
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"

@@ -402,3 +402,15 @@ def test_real_clips_with_all_their_hazards_are_decoded_and_answered(world, real_
     assert [row["id"] for row in found] == [question["id"] for question in questions]
     assert len(found) == 38
     assert all(row["tokens"] > 0 and "error" not in row for row in found)
+
+
+def test_scores_say_how_the_answers_were_made(world, undisturbed, thoughtless):
+    scores = json.loads((undisturbed / "scores.json").read_text())
+    settings = json.loads((undisturbed / "settings.json").read_text())
+    origin = scores["origin"]
+    assert origin["weights"] == settings["weights"]
+    assert origin["prompt"] == settings["prompt"] | {"sha256": make_prompt("demo_direct", "").sha256}
+    assert origin["decoding"] == {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 8, "seed": 0}
+    assert [origin[key] for key in ("thought", "audio", "engine", "dtype")] == ["free", "real", "hf", "torch.float32"]
+    assert (scores["meta"], scores["cut_off"]) == (str(world / "data" / "MMAU" / "mmau-test-mini.json"), QUESTIONS)
+    assert json.loads((thoughtless / "scores.json").read_text())["origin"]["thought"] == "empty"

@@ -68,7 +68,7 @@ def test_open_questions_are_asked_by_themselves_and_are_in_no_figure(rows):
     assert scores.tallies.keys() == {"strict", "extracted"}
     strict = scores.tallies["strict"]
     assert (strict.correct, strict.total) == (ROWS - OPEN, ROWS - OPEN)
-    assert sum(cell["total"] for cell in strict.by["category"].values()) == ROWS - OPEN
+    assert sum(cell.total for cell in strict.by["category"].values()) == ROWS - OPEN
     assert not strict.by["category"].keys() & {"open", "instruction following"}
     assert scores.to_json()["not_scored"] == OPEN
     assert f"{OPEN} more rows are not scored" in format_table(scores)

@@ -143,4 +143,4 @@ def test_every_row_is_in_the_denominator_and_the_scripts_figure_beside_it(place)
     table = format_table(scores)
     assert "of a denominator of: 10" in table
     assert "outputs without a letter, which are wrong by the official rule: 3" in table
-    assert sum(cell["total"] for cell in scores.tallies["official"].by["task_name"].values()) == 12
+    assert sum(cell.total for cell in scores.tallies["official"].by["task_name"].values()) == 12

@@ -120,7 +120,7 @@ def test_question_counts_in_each_of_its_kinds_and_once_in_all(place):
     scores = score(rows, Predictions(outputs, {"model_output": 12}, 0))
     strict = scores.tallies["strict"]
     assert (strict.correct, strict.total) == (11, 12)
-    kinds = {name: cell["total"] for name, cell in strict.by["music_knowledge"].items()}
+    kinds = {name: cell.total for name, cell in strict.by["music_knowledge"].items()}
     assert kinds == {"melody": 8, "harmony": 4}  # 4 questions of both, 4 of none
-    assert {name: cell["total"] for name, cell in strict.by["dataset"].items()} == {"musiccaps": 4, "sdd": 8}
+    assert {name: cell.total for name, cell in strict.by["dataset"].items()} == {"musiccaps": 4, "sdd": 8}
     assert "answered %: 91.67" in format_table(scores)

@@ -12,9 +12,10 @@ import report
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark
 from omni_clst.demo.dataset import WorldConfig, write_world
 from omni_clst.errors import InputError
+from omni_clst.report import pictures
 from omni_clst.report.course_picture import make_figure
 from omni_clst.report.pictures import make_groups, plot_scores
-from omni_clst.report.scores import accuracy, collect, compare, pool
+from omni_clst.report.scores import accuracy, by_clip, collect, compare, pool
 from omni_clst.report.style import MODEL_COLOURS, model_colour
 from omni_clst.report.tables import depth_table, results_table, summary_lines
 from omni_clst.scoring.predictions import Predictions
@@ -45,6 +46,11 @@ def write_result(model, answers, groups=SHALLOW, benchmark="mmau-mini", first=0,
     return folder
 
 
+def thrice(figure: str) -> str:
+    """The cells of the three rules."""
+    return " | ".join([figure] * 3)
+
+
 def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, capsys):
     write_result(tmp_path / "base", "rrrrwwwwww", asks=False)
     write_result(tmp_path / "sft" / "merged", "RRRRrrrrrw")
@@ -53,16 +59,16 @@ def test_report_has_a_row_for_every_scored_benchmark_and_condition(tmp_path, cap
     write_result(tmp_path / "sft" / "merged", "rwwwwwwwww", audio="other", thought="empty")
     results = collect(tmp_path)
     assert results_table(results).splitlines()[2:] == [
-        "| base | mmau-mini | the clip | not asked for | 10 | 40.0 | 40.0 | 40.0 | 0 | 4.0 |",
-        "| sft/merged | mmau-mini | the clip | free | 10 | 90.0 | 90.0 | 90.0 | 40 | 4.0 |",
-        "| sft/merged | mmau-mini | silence | free | 10 | 20.0 | 20.0 | 20.0 | 50 | 4.0 |",
-        "| sft/merged | mmau-mini | the clip | forced empty | 10 | 80.0 | 80.0 | 80.0 | 0 | 4.0 |",
-        "| sft/merged | mmau-mini | another clip | forced empty | 10 | 10.0 | 10.0 | 10.0 | 0 | 4.0 |",
+        f"| base | mmau-mini | the clip | not asked for | 10 | {thrice('40.0 [16.8, 68.7]')} | 0 | 4.0 |",
+        f"| sft/merged | mmau-mini | the clip | free | 10 | {thrice('90.0 [59.6, 98.2]')} | 40 | 4.0 |",
+        f"| sft/merged | mmau-mini | silence | free | 10 | {thrice('20.0 [5.7, 51.0]')} | 50 | 4.0 |",
+        f"| sft/merged | mmau-mini | the clip | forced empty | 10 | {thrice('80.0 [49.0, 94.3]')} | 0 | 4.0 |",
+        f"| sft/merged | mmau-mini | another clip | forced empty | 10 | {thrice('10.0 [1.8, 40.4]')} | 0 | 4.0 |",
     ]
     assert summary_lines(pool(results)) == [
-        "sft/merged: 90.0 % of 10 questions, +50.0 points over base (40.0 %)",
+        "sft/merged: 90.0 % of 10 questions, +50.0 points [+9.3, +74.0] over base (40.0 %)",
         "sft/merged, 10 shallow questions: 90.0 % with thoughts allowed, "
-        "80.0 % with the thought forced empty (-10.0 points)",
+        "80.0 % with the thought forced empty (-10.0 points [-30.9, +14.3])",
     ]
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
@@ -99,8 +105,8 @@ def test_depth_table_pools_the_benchmarks(tmp_path):
     )
     assert rows == [
         # shallow 4 of 6 right, 1 thought; deep 3 of 6 right, 3 thoughts
-        "| sft | the clip | free | 6/6 | 66.7 | 17 | 50.0 | 50 |",
-        "| sft | the clip | forced empty | 0/4 | - | - | 0.0 | 0 |",
+        "| sft | the clip | free | 6/6 | 66.7 [30.0, 90.3] | 17 | 50.0 [18.8, 81.2] | 50 |",
+        "| sft | the clip | forced empty | 0/4 | - | - | 0.0 [0.0, 49.0] | 0 |",
     ]
 
 
@@ -128,6 +134,15 @@ def test_models_measured_under_one_condition_are_not_compared(tmp_path):
     assert compare(pooled, "thought") == compare(pooled, "audio") == {}
 
 
+def test_forced_empty_thought_of_a_model_that_was_only_asked_for_the_bare_answer_is_a_row_alone(tmp_path, capsys):
+    write_result(tmp_path / "base", "rw", asks=False)
+    write_result(tmp_path / "base", "ww", thought="empty")
+    report.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| base | mmau-mini | the clip | forced empty | 2 | 0.0 [" in printed
+    assert "with thoughts allowed" not in printed
+
+
 def test_audio_is_compared_for_models_asked_for_the_bare_answer_too(tmp_path):
     write_result(tmp_path / "base", "rw", asks=False)
     write_result(tmp_path / "base", "ww", asks=False, audio="silence")
@@ -143,6 +158,20 @@ def test_question_of_a_whole_and_a_limited_run_counts_once_and_both_are_rows(tmp
     assert [len(answers) for answers in pool(results).values()] == [4]
 
 
+def test_interval_counts_questions_about_one_clip_together(tmp_path):
+    folder = write_result(tmp_path / "sft", "rrrrwwww")
+    alone = results_table(collect(tmp_path))
+    verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    lines = [json.dumps(verdict | {"clip": f"clip{number // 4}"}) + "\n" for number, verdict in enumerate(verdicts)]
+    (folder / "verdicts.jsonl").write_text("".join(lines))
+    together = results_table(collect(tmp_path))
+    assert "| 50.0 [21.5, 78.5] |" in alone
+    assert "| 50.0 [0.2, 99.8] |" in together  # two clips, one right and one wrong, say next to nothing
+    assert {clip for clip, _ in by_clip(collect(tmp_path)[0].answers).by_clip.items()} == {
+        ("mmau-mini", "clip0"), ("mmau-mini", "clip1"),
+    }  # fmt: skip
+
+
 def test_same_id_in_two_benchmarks_is_two_questions(tmp_path):
     write_result(tmp_path / "sft", "rr")
     write_result(tmp_path / "sft", "ww", benchmark="mmar")
@@ -155,10 +184,8 @@ def test_question_without_a_readable_clip_is_wrong_and_without_thought(tmp_path)
         predictions.write('{"id": "gone", "model_output": "", "model_output_raw": "", "error": "no clip"}\n')
         verdicts.write('{"id": "gone", "official": 0, "strict": 0, "extracted": 0}\n')
     (result,) = collect(tmp_path)
-    assert (
-        results_table([result]).splitlines()[2]
-        == "| sft | mmau-mini | the clip | free | 2 | 50.0 | 50.0 | 50.0 | 0 | 2.0 |"
-    )
+    expected = f"| sft | mmau-mini | the clip | free | 2 | {thrice('50.0 [9.5, 90.5]')} | 0 | 2.0 |"
+    assert results_table([result]).splitlines()[2] == expected
     plot_scores([result], tmp_path / "x.png")
 
 
@@ -200,6 +227,23 @@ def test_picture_takes_any_number_of_models(tmp_path, count):
     width, height = Image.open(tmp_path / "picture.png").size
     assert 500 < width < 3300
     assert 500 < height < 1200
+
+
+@pytest.mark.parametrize("length", [4, 30, 90])
+@pytest.mark.parametrize("models", [2, 3, 7])
+@pytest.mark.parametrize("is_measured_without_thought", [False, True])
+def test_titles_and_names_of_models_are_inside_the_picture(tmp_path, length, models, is_measured_without_thought):
+    for number in range(models):
+        write_result(tmp_path / f"{number}".ljust(length, "m"), "rR", asks=number > 0)
+        if is_measured_without_thought and number:
+            write_result(tmp_path / f"{number}".ljust(length, "m"), "rw", thought="empty")
+    figure = pictures.make_figure(collect(tmp_path))
+    figure.draw_without_rendering()
+    parts = [axis._left_title for axis in figure.axes] + figure.legends
+    assert len(parts) >= 3
+    for box in (part.get_window_extent() for part in parts):
+        assert box.x0 >= -1 and box.y0 >= -1  # pixels
+        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
 
 def test_models_have_colours_of_their_own():

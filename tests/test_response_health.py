@@ -5,7 +5,7 @@ from test_infer import arguments
 from tiny_world import make_base, write_mmau
 
 import infer
-from omni_clst.data.response_health import ENOUGH, SHARES, ResponseHealth
+from omni_clst.data.response_health import ENOUGH, SHARES, ResponseHealth, sign_of
 from omni_clst.data.samples import AudioQASample
 
 SAMPLE = AudioQASample("a", "a.wav", "which ?", ("dog", "cat"), "dog")
@@ -16,7 +16,7 @@ def health_of(bad: tuple[str, bool], share: float, asks_for_tags: bool = True) -
     health = ResponseHealth("max_new_tokens")
     count = round(share * 100)
     for text, finished in [bad] * count + [(RIGHT if asks_for_tags else "dog", True)] * (100 - count):
-        health.add(SAMPLE, text, finished, asks_for_tags)
+        health.add(sign_of(SAMPLE, text, finished, asks_for_tags))
     return health
 
 
@@ -42,7 +42,7 @@ def test_sign_is_said_from_its_share_on_and_once(bad, asks_for_tags, message):
 def test_a_few_completions_say_nothing():
     health = ResponseHealth("max_new_tokens")
     for _ in range(ENOUGH - 1):
-        health.add(SAMPLE, "", True, True)
+        health.add(sign_of(SAMPLE, "", True, True))
     assert health.new_warnings() == []
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from omni_clst.data.samples import AudioQASample
-from omni_clst.method.rewards import REWARDS, score_completion
+from omni_clst.method.own_rules import names_in_logs
+from omni_clst.method.rewards import REWARDS, make_rewards, parse_completion, score_completion
 
 SAMPLE = AudioQASample("a", "/a.wav", "What barks?", ("A dog", "a cat", "a cow"), "A dog")
 OPEN = AudioQASample("b", "/b.wav", "What barks?", (), "A dog", prompt="What barks? Say it.")
@@ -44,19 +45,50 @@ TABLE = [
 ]
 
 
+def earned_by(text: str, name: str, sample: AudioQASample = SAMPLE, max_thought_words: int = 100) -> float:
+    return make_rewards([name], max_thought_words)[name](sample, parse_completion(text, 5, True))
+
+
 @pytest.mark.parametrize(("name", "text", "earned", "reason"), TABLE, ids=[row[3] for row in TABLE])
 def test_reward(name, text, earned, reason):
-    assert REWARDS[name](SAMPLE, text) == pytest.approx(earned), reason
+    assert earned_by(text, name) == pytest.approx(earned), reason
 
 
 def test_every_reward_is_in_the_table():
     assert {row[0] for row in TABLE} == set(REWARDS)
 
 
+@pytest.mark.parametrize(("words", "earned"), [(20, 1.0), (30, 0.5), (40, 0.0)])
+def test_limit_of_the_thought_is_a_setting(words, earned):
+    assert earned_by(f"<think>{'a ' * words}</think>", "length", max_thought_words=20) == earned
+
+
 def test_sample_without_choices_is_compared_with_its_answer():
-    assert REWARDS["accuracy"](OPEN, RIGHT) == 1.0
-    assert REWARDS["accuracy"](OPEN, "<think>\n\n</think><answer>a cat</answer>") == 0.0
+    assert earned_by(RIGHT, "accuracy", OPEN) == 1.0
+    assert earned_by("<think>\n\n</think><answer>a cat</answer>", "accuracy", OPEN) == 0.0
 
 
 def test_rewards_are_unweighted_and_in_the_order_of_the_settings():
-    assert list(score_completion(SAMPLE, RIGHT, ["format", "accuracy"]).items()) == [("format", 1.0), ("accuracy", 1.0)]
+    rewards = make_rewards(["format", "accuracy"], 100)
+    scores = score_completion(SAMPLE, parse_completion(RIGHT, 5, True), rewards)
+    assert list(scores.items()) == [("format", 1.0), ("accuracy", 1.0)]
+
+
+def test_reward_sees_the_completion_and_what_was_parsed():
+    completion = parse_completion("<think>it barks</think><answer>A dog", 9, False)
+    assert (completion.tokens, completion.finished, completion.well_formed) == (9, False, False)
+    assert (completion.think, completion.answer) == ("it barks", "A dog")
+
+
+@pytest.mark.parametrize(
+    ("names", "logged", "reason"),
+    [
+        (["/a/my.py:short", "format"], ["short", "format"], "the function's name alone"),
+        (["/a/my.py:accuracy"], ["my.accuracy"], "accuracy is the project's own, named or not"),
+        (["/a/my.py:f", "/a/other.py:f"], ["my.f", "other.f"], "two files"),
+        (["/a/my.py:f", "/b/my.py:f"], ["a.my.f", "b.my.f"], "two folders"),
+        (["/my.py:f", "/b/my.py:f"], ["my.f", "b.my.f"], "a path that ends another one is used whole"),
+    ],
+)
+def test_names_in_logs_are_short_and_unlike(names, logged, reason):
+    assert names_in_logs(names, REWARDS) == logged, reason

@@ -198,10 +198,10 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 BAD_ROWS = [
     ({"answer": "Dog"}, "answer 'Dog' is not one of ['cat', 'cow']"),
     ({"answer": "CAT"}, "answer 'CAT' is not one of ['cat', 'cow']"),
-    ({"answer": None}, "answer None is not one of ['cat', 'cow']"),
+    ({"answer": None}, "has no answer (one of ['cat', 'cow'])"),
     ({"answer": 0}, "answer 0 is not a text"),
     ({"choices": ["cat"]}, "choices ['cat'] are fewer than two"),
-    ({"choices": []}, "choices [] are fewer than two"),
+    ({"choices": []}, "has no choices (a list of two or more texts)"),
     ({"choices": ["cat", "cow", "cat"]}, "choices ['cat', 'cow', 'cat'] hold one twice"),
     ({"choices": ["cat", " "]}, "choices ['cat', ' '] hold an empty one"),
     ({"choices": "cat, cow"}, "choices 'cat, cow' is not a list of texts"),
@@ -309,8 +309,8 @@ BENCHMARK_ROW = {"id": "a", "audio_id": "a.wav", "question": "what?", "choices":
 HOLES = [
     ("question", "question '' is not a text"),
     ("audio_id", "audio_path '' is not a text"),
-    ("choices", "choices [] are fewer than two"),
-    ("answer", "answer None is not one of ['cat', 'cow']"),
+    ("choices", "has no choices (a list of two or more texts)"),
+    ("answer", "has no answer (one of ['cat', 'cow'])"),
 ]
 
 

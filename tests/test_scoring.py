@@ -231,29 +231,37 @@ def test_unknown_ids_are_an_error(rows):
         score(rows, predicted("q000", "q001", "q002", "q003", "zzz"))
 
 
+def all_of(count: int) -> dict:
+    """A cell with only right answers; Wilson's lower limit is then n / (n + z^2)."""
+    low = pytest.approx(100 * count / (count + 1.959964**2), abs=1e-4)
+    return {"correct": count, "total": count, "accuracy": 100.0, "interval": [low, pytest.approx(100.0)]}
+
+
 def test_scores_have_the_agreed_shape(rows):
     result = score(rows, predicted("q000", "q001", "q002", "q003")).to_json()
     assert result == {
         "benchmark": "mmau-mini",
+        "meta": rows.meta_path,
         "meta_sha256": rows.meta_sha256,
         "release": "unknown release",
         "total": 4,
         "answered": 4,
         "missing": 0,
         "parse_failed": 0,
+        "cut_off": None,
+        "think_rate": None,
+        "mean_tokens": None,
         "output_keys": {"model_output": 4},
+        "origin": {},
         "official": result["strict"],
         "extracted": result["strict"],
         "strict": {
             "accuracy": 100.0,
+            "interval": all_of(4)["interval"],
             "by": {
-                "task": {
-                    "music": {"correct": 1, "total": 1},
-                    "sound": {"correct": 2, "total": 2},
-                    "speech": {"correct": 1, "total": 1},
-                },
-                "difficulty": {"easy": {"correct": 4, "total": 4}},
-                "sub-category": {"first": {"correct": 4, "total": 4}},
+                "task": {"music": all_of(1), "sound": all_of(2), "speech": all_of(1)},
+                "difficulty": {"easy": all_of(4)},
+                "sub-category": {"first": all_of(4)},
             },
         },
     }  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny_world import make_base, write_train_file
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -192,12 +193,14 @@ def test_setting_of_how_to_compute_changes_no_loss_and_reaches_the_trainer(world
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_setting_that_would_do_nothing_is_refused_with_its_reason(world, name):
+def test_setting_that_would_do_nothing_is_refused_with_its_reason(world, tmp_path, name):
     harmless, reason = REFUSED[name]
     kind = trainer_keys()[name].type
     value = next(v for v in (True, False, 3, "x", {"a": 1}) if fits(v, kind) and v not in harmless)
+    file = tmp_path / "c.yaml"  # on the command line --project is another setting
+    file.write_text(yaml.safe_dump({name: str(value)}), encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        load_config(SFTConfig, arguments(world, "x", **{name: value}), trainer_keys)
+        load_config(SFTConfig, ["--config", str(file), *arguments(world, "x")], trainer_keys)
     shown = name if name in SECRET else f"{name} {LibrarySetting(kind).read(str(value))!r}"
     assert str(caught.value) == f"{shown} is not supported: {reason}"
 

@@ -105,6 +105,28 @@ class Location:
 
 
 @dataclass(frozen=True)
+class FunctionInFile(Location):
+    """Marks a text as `FILE.py:FUNCTION`, whose file is a path; any other text is a name."""
+
+    suffix: str = ".py"
+
+    def resolve(self, value: str, base: Path) -> str:
+        file, function = self.split(value)
+        return ":".join([super().resolve(file, base), *([function] if function else [])])
+
+    @classmethod
+    def split(cls, value: str) -> tuple[str, str]:
+        """File and function; a name alone has no function."""
+        file, _, function = value.rpartition(":")
+        return (file, function) if file.endswith(cls.suffix) else (value, "")
+
+    @classmethod
+    def is_file(cls, value: str) -> bool:
+        """True if the text names a file, with or without a function."""
+        return cls.split(value)[0].endswith(cls.suffix)
+
+
+@dataclass(frozen=True)
 class OneOf:
     """Marks a text as one of a registry's names; for names that are fixed in the code use `Literal`."""
 
@@ -157,7 +179,11 @@ class FieldType:
 
     @property
     def location(self) -> Location | None:
-        return next((mark for mark in self.marks if isinstance(mark, Location)), None)
+        """Of a path, or of the names in a mapping."""
+        marks = self.marks
+        if self.plain is dict:
+            _, marks = next(_options(typing.get_args(self.kind)[0], ()))
+        return next((mark for mark in marks if isinstance(mark, Location)), None)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -23,7 +23,12 @@ def sha256_of_file(path: Path | str) -> str:
 
 def sha256_of_text(text: str) -> str:
     """Hex SHA-256 of a text's UTF-8 bytes."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256_of_bytes(text.encode("utf-8"))
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def require_writable(folder: Path | str) -> Path:

@@ -74,13 +74,13 @@ def describe_environment() -> dict:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "commit": _commit(),
+        "commit": find_commit(),
         "processes": process_count(),
         "devices": devices or [f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads"],
     }
 
 
-def _commit() -> str | None:
+def find_commit() -> str | None:
     """The repository's commit, with a `+` if files differ from it; None outside a checkout."""
     if shutil.which("git") is None:
         return None

@@ -171,9 +171,11 @@ def _why_unknown(config_class: type[Settings], key: str, library: Mapping[str, L
 
 
 def _resolved(config_class: type[Settings], key: str, value: object, base: Path) -> object:
-    """A value converted to its field's type, and a path made absolute."""
+    """A value converted to its field's type, and a path made absolute, also where it is a name in a mapping."""
     kind = FieldType.of(config_class.model_fields[key])
     value = kind.read(value)
+    if kind.location is not None and isinstance(value, dict):
+        return {kind.location.resolve(name, base): item for name, item in value.items()}
     if kind.location is None or not isinstance(value, str):
         return value
     path = kind.location.resolve(value, base)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..data.encoder import Example
-from ..data.response_health import ResponseHealth
+from ..data.response_health import ResponseHealth, sign_of
 from ..data.samples import AudioQASample
 from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker, read_prompt
 from ..model.engine import Completion, HFEngine
@@ -122,7 +122,7 @@ class AnsweringRun:
     def _watch(self, health: ResponseHealth, answers: list[tuple[AudioQASample, list[Completion]]]) -> None:
         for sample, completions in answers:
             for completion in map(self.with_opening, completions):
-                health.add(sample, completion.text, completion.finished, self.encoder.prompt.asks_for_tags)
+                health.add(sign_of(sample, completion.text, completion.finished, self.encoder.prompt.asks_for_tags))
         for line in health.new_warnings():
             say(line)
 

@@ -22,6 +22,7 @@ class BenchmarkRows:
     original_rows: tuple[dict, ...]
     meta_sha256: str
     oddities: tuple[tuple[str, str], ...]
+    meta_path: str  # absolute
 
     @property
     def scored(self) -> tuple[AudioQASample, ...]:
@@ -76,7 +77,8 @@ def load_benchmark(name: str, meta_path: Path | str) -> BenchmarkRows:
     for group in benchmark.groups[:1]:
         if not any(group in row for row in rows):
             raise InputError(f"{meta_path}: no row has a {group}: is it the metadata of {name}?")
-    return BenchmarkRows(benchmark, tuple(samples), tuple(rows), sha256_of_file(meta_path), tuple(oddities))
+    place, digest = str(Path(meta_path).absolute()), sha256_of_file(meta_path)
+    return BenchmarkRows(benchmark, tuple(samples), tuple(rows), digest, tuple(oddities), place)
 
 
 def require_new_id(row: dict, place: str, seen: dict[str, str]) -> None:

@@ -28,37 +28,42 @@ REMEDIES = {
 }
 
 
+def sign_of(sample: AudioQASample, text: str, finished: bool, asks_for_tags: bool) -> str | None:
+    """What is wrong with a completion's form, as a key of `SHARES`; None for one that answers with a choice."""
+    if not text.strip():
+        return "are empty"
+    if not finished:
+        return "are cut off"
+    if asks_for_tags and parse_response(text).answer is None:
+        return "have no answer in their tags"
+    answer = answer_of(text, asks_for_tags)
+    return "answer with none of the choices" if sample.choices and strict_choice(answer, sample.choices) is None else None
+
+
 @dataclass
 class ResponseHealth:
-    """Counts signs over completions; `limit` is the setting for the number of new tokens."""
+    """Counts signs over completions; `limit` is the setting for the number of new tokens, `window` the number of
+    completions after which counting starts anew."""
 
     limit: str
-    counts: Counter[str] = field(default_factory=Counter)
-    total: int = 0
+    window: int | None = None
+    counts: Counter[str | None] = field(default_factory=Counter)
     said: set[str] = field(default_factory=set)
 
-    def add(self, sample: AudioQASample, text: str, finished: bool, asks_for_tags: bool) -> None:
+    def add(self, sign: str | None) -> None:
         """Count one completion."""
-        self.total += 1
-        answer = answer_of(text, asks_for_tags)
-        if not text.strip():
-            self.counts["are empty"] += 1
-        elif not finished:
-            self.counts["are cut off"] += 1
-        elif asks_for_tags and parse_response(text).answer is None:
-            self.counts["have no answer in their tags"] += 1
-        elif sample.choices and strict_choice(answer, sample.choices) is None:
-            self.counts["answer with none of the choices"] += 1
+        if self.window is not None and self.counts.total() >= self.window:
+            self.counts.clear()
+        self.counts[sign] += 1
 
     def new_warnings(self) -> list[str]:
         """What is to be said now and was not said before."""
-        if self.total < ENOUGH:
+        total = self.counts.total()
+        if total < ENOUGH:
             return []
-        signs = [
-            sign for sign, share in SHARES.items() if self.counts[sign] >= share * self.total and sign not in self.said
-        ]
+        signs = [sign for sign, share in SHARES.items() if self.counts[sign] >= share * total and sign not in self.said]
         self.said.update(signs)
         return [
-            f"warning: {self.counts[sign]} of {self.total} completions {sign}: {REMEDIES[sign].format(limit=self.limit)}"
+            f"warning: {self.counts[sign]} of {total} completions {sign}: {REMEDIES[sign].format(limit=self.limit)}"
             for sign in signs
         ]

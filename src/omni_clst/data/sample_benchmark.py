@@ -41,7 +41,8 @@ def load_sample_benchmark(
         output_keys=OUTPUT_KEYS,
         releases={digest: path.name},
     )
-    return BenchmarkRows(benchmark, tuple(samples), tuple(sample.to_row() for sample in samples), digest, ())
+    rows = tuple(sample.to_row() for sample in samples)
+    return BenchmarkRows(benchmark, tuple(samples), rows, digest, (), str(path.absolute()))
 
 
 def _require_groups(samples: list[AudioQASample], group_by: tuple[str, ...], path: Path) -> None:

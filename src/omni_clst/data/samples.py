@@ -157,12 +157,16 @@ def check_trainable(sample: AudioQASample) -> None:
         raise InputError(f"it is about {len(sample.clips)} clips, training takes one: leave it out")
     choices = list(sample.choices)
     if choices or sample.prompt is None:
+        if not choices:
+            raise InputError("has no choices (a list of two or more texts)")
         if len(choices) < 2:
             raise InputError(f"choices {choices} are fewer than two")
         if any(not choice.strip() for choice in choices):
             raise InputError(f"choices {choices} hold an empty one")
         if len(set(choices)) < len(choices):
             raise InputError(f"choices {choices} hold one twice")
+        if sample.answer is None:
+            raise InputError(f"has no answer (one of {choices})")
         if sample.answer not in choices:
             raise InputError(f"answer {sample.answer!r} is not one of {choices}")
     elif not (sample.answer or "").strip():

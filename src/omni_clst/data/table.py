@@ -2,6 +2,13 @@
 
 from collections.abc import Sequence
 
+from .intervals import Interval
+
+
+def with_interval(value: float, interval: Interval, digits: int = 1) -> str:
+    """A figure with its 95 % interval: `56.70 [53.6, 59.7]`."""
+    return f"{value:.{digits}f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
 
 def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
     """A table as text: a line for the header and one for each row, without a line break at the end.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from ..data.response import parse_response
+from ..data.response_health import sign_of
 from ..data.samples import AudioQASample
 from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_jsonl
-from ..method.rewards import accuracy
-from ..processes import process_rank
+from ..method.rewards import ParsedCompletion, accuracy
+from ..processes import process_rank, say
+from .alarms import CompletionAlarms
 from .rollout import Group
 
 MEL_FRAMES_PER_SECOND = 100
@@ -25,6 +26,8 @@ class CompletionsLog:
         self.path = Path(run_dir) / "completions.jsonl"
         self.since = time.perf_counter()
         self.tokens = self.audio_seconds = 0.0
+        self.alarms = CompletionAlarms()
+        self.said_outside: set[str] = set()  # rewards whose values outside [0, 1] were said
         if process_rank() == 0 and self.path.exists():  # steps after the resumed checkpoint are repeated
             remove_incomplete_line(self.path)
             write_jsonl(self.path, [row for _, row in read_jsonl(self.path) if row["step"] <= resumed_step])
@@ -33,13 +36,14 @@ class CompletionsLog:
         """One row per completion of this process; `step` is the first optimiser step that trains on it."""
         numbered = [(group, number) for group in groups for number in range(len(group.completions))]
         return [
-            completion_row(group.place.sample, group.completions[number].text)
+            completion_row(group.place.sample, group.parsed[number])
             | {
                 "step": step,
                 "position": group.place.position,
                 "drawn_again": group.drawn_again,
-                "tokens": group.completions[number].tokens,
-                "finished": group.completions[number].finished,
+                "tokens": group.parsed[number].tokens,
+                "finished": group.parsed[number].finished,
+                "problem": sign_of(group.place.sample, group.parsed[number].text, group.parsed[number].finished, True),
                 "rewards": group.rewards[number],
                 "advantage": round(advantage, 6),
                 "prompt_tokens": len(group.place.example.input_ids),
@@ -50,11 +54,22 @@ class CompletionsLog:
 
     def append(self, rows: list[dict]) -> None:
         """Write the rows of all processes, in the order of the curriculum, and count them."""
+        self._say_values_outside(rows)
+        for line in self.alarms.see(rows):
+            say(line)
         rows = sorted(rows, key=lambda row: row["position"])
         self.tokens += sum(row["tokens"] for row in rows)
         self.audio_seconds += sum(row["audio_seconds"] for row in rows)
         if process_rank() == 0:
             append_jsonl(self.path, rows)
+
+    def _say_values_outside(self, rows: list[dict]) -> None:
+        """Say once for each reward that a value is outside [0, 1], where weights no longer compare rewards."""
+        for row in rows:
+            for name, value in row["rewards"].items():
+                if not 0 <= value <= 1 and name not in self.said_outside:
+                    self.said_outside.add(name)
+                    say(f"warning: the reward {name} is {value:g} for the sample {row['id']!r}, outside [0, 1]; it is used")
 
     def throughput(self) -> dict[str, float]:
         """Generated tokens and seconds of audio per second since the last call; peak memory."""
@@ -77,16 +92,15 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def completion_row(sample: AudioQASample, text: str) -> dict:
+def completion_row(sample: AudioQASample, completion: ParsedCompletion) -> dict:
     """A completion with its correctness by the strict rule, independent of the run's rewards."""
-    think = parse_response(text).think
     return {
         "id": sample.id,
         "level": sample.level,
-        "completion": text,
-        "correct": int(accuracy(sample, text)),
-        "think": bool(think),
-        "think_words": len((think or "").split()),
+        "completion": completion.text,
+        "correct": int(accuracy(sample, completion)),
+        "think": bool(completion.think),
+        "think_words": len((completion.think or "").split()),
     }
 
 

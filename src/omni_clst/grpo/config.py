@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import AnyFloat, Lines, MayChange, OneOf, rule
+from ..fields import AnyFloat, FunctionInFile, Lines, MayChange, OneOf, rule
 from ..method.order import ORDERS
-from ..method.rewards import REWARDS
+from ..method.own_rules import problems_of_rule
+from ..method.rewards import PARAMETERS, REWARDS
 from ..model.config import EngineName, MemoryShare
 from ..training.config import (
     Accumulation,
@@ -38,9 +39,11 @@ class CLSTConfig(TuningConfig):
         "file", description="file is the curriculum's order; the others are for comparison"
     )
     overlap: float = Field(0.2, ge=0, description="of order overlapping: 0 is the file's order, 1 is nearly shuffled")
-    rewards: dict[str, AnyFloat] = Field(
-        {"accuracy": 2.0, "format": 1.0}, description=f"names with weights, of {', '.join(REWARDS)}"
+    rewards: dict[Annotated[str, FunctionInFile()], AnyFloat] = Field(
+        {"accuracy": 2.0, "format": 1.0},
+        description=f"names with weights, of {', '.join(REWARDS)}, or FILE.py:FUNCTION, a reward of your own",
     )
+    max_thought_words: int = Field(100, gt=0, description="of the reward length: more words earn less, twice as many none")
     over_limit: Literal["drop", "crop"] = Field(
         "drop", description="drop or crop clips over max_audio_seconds; prompts over max_prompt_length are dropped"
     )
@@ -154,8 +157,10 @@ class CLSTConfig(TuningConfig):
         for name, weight in self.rewards.items():
             if not math.isfinite(weight):
                 yield f"rewards {name} {weight} is not a finite number"
-            if name not in REWARDS:
-                yield f"rewards {name!r} is not one of {', '.join(REWARDS)}"
+            if FunctionInFile.is_file(name):
+                yield from problems_of_rule("rewards", name, PARAMETERS)
+            elif name not in REWARDS:
+                yield f"rewards {name!r} is not one of {', '.join(REWARDS)}, or FILE.py:FUNCTION"
         if not any(self.rewards.values()):
             yield f"rewards {self.rewards}: at least one weight must not be 0"
 

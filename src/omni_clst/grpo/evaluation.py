@@ -5,6 +5,7 @@ from ..answering.batches import encoded_batches, plan_batches
 from ..data.audio import ClipError
 from ..data.clip_check import explaining_broken_clips
 from ..data.samples import AudioQASample
+from ..method.rewards import parse_completion
 from ..model.engine import Engine, HFEngine
 from ..processes import process_count, process_rank
 from .completions_log import completion_row
@@ -32,5 +33,6 @@ def answer_greedily(
         places = list(map(PlacedSample, range(len(examples)), batch.samples, examples))
         with naming_samples("evaluation", places):
             answers = engine.generate(examples, [0] * len(examples))
-        rows += [completion_row(sample, answer.text) for sample, [answer] in zip(batch.samples, answers, strict=True)]
+        for sample, [answer] in zip(batch.samples, answers, strict=True):
+            rows.append(completion_row(sample, parse_completion(answer.text, answer.tokens, answer.finished)))
     return rows

@@ -8,7 +8,7 @@ train on the same samples.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..method.rewards import score_completion
+from ..method.rewards import ParsedCompletion, Reward, parse_completion, score_completion
 from ..model.engine import Completion
 from ..model.sampling import derive_seed
 from .curriculum_feed import CurriculumFeed, PlacedSample
@@ -37,6 +37,7 @@ class Group:
 
     place: PlacedSample
     completions: list[Completion]
+    parsed: list[ParsedCompletion]
     rewards: list[dict[str, float]]
     drawn_again: int
 
@@ -61,6 +62,7 @@ class Rollouts:
     feed: CurriculumFeed
     slots: Slots
     rank: int
+    rewards: dict[str, Reward]
     weights: dict[str, float]
     complete: Callable[[list[PlacedSample], list[int]], tuple[list[PlacedSample], list[list[Completion]]]]
     share: Callable[[dict], dict]
@@ -101,7 +103,9 @@ class Rollouts:
         seeds = [derive_seed(self.seed, place.position) for place in places]
         # also without samples: under ZeRO-3 all processes take part in gathering the weights
         places, completions = self.complete(places, seeds)
-        return [
-            Group(place, texts, [score_completion(place.sample, c.text, list(self.weights)) for c in texts], round_)
-            for place, texts in zip(places, completions, strict=True)
-        ]
+        return [self._scored(place, group, round_) for place, group in zip(places, completions, strict=True)]
+
+    def _scored(self, place: PlacedSample, completions: list[Completion], round_: int) -> Group:
+        parsed = [parse_completion(c.text, c.tokens, c.finished) for c in completions]
+        rewards = [score_completion(place.sample, completion, self.rewards) for completion in parsed]
+        return Group(place, completions, parsed, rewards, round_)

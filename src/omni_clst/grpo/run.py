@@ -11,6 +11,7 @@ from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
+from ..method.rewards import files_of_rewards, make_rewards
 from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
 from ..model.vllm_engine import choose_engine
 from ..processes import say
@@ -66,6 +67,7 @@ class GRPORun(TrainingRun):
     config: CLSTConfig
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
+        self.rewards = make_rewards(config.rewards, config.max_thought_words)
         self.engine_name = choose_engine("vllm" if config.vllm_server else config.engine, device)
         super().__init__(config, checkpoint, device)
 
@@ -77,6 +79,10 @@ class GRPORun(TrainingRun):
         """Raise `InputError` where a server is to generate and cannot."""
         if self.config.vllm_server:
             reach_server(self.config, self.checkpoint.full_model, self.compute_dtype)
+
+    @property
+    def content(self) -> dict[str, str]:
+        return super().content | {f"sha256 of {file}": sha256 for file, sha256 in files_of_rewards(self.rewards).items()}
 
     def load_samples(self) -> None:
         config = self.config
@@ -199,6 +205,7 @@ class GRPORun(TrainingRun):
                 config.dataloader_num_workers,
                 fork_fresh=self.engine_name == "vllm",  # its threads do not survive a fork
             ),
+            self.rewards,
             CompletionsLog(config.run_dir, step_of(resumed)),
             self.valid,
             self.compute_dtype if self.engine_name == "vllm" else None,

@@ -15,6 +15,7 @@ from trl import GRPOConfig
 from ..data.encoder import OmniEncoder
 from ..data.samples import AudioQASample
 from ..files import read_json, write_json
+from ..method.rewards import Reward
 from ..model.checkpoints import load_model_config, save_omni
 from ..model.engine import Completion, Engine, HFEngine, placeholder_ids
 from ..model.sampling import Sampling
@@ -50,6 +51,7 @@ class AudioGRPOTrainer(TRLBridge):
         policy: Policy,
         encoder: OmniEncoder,
         feed: CurriculumFeed,
+        rewards: dict[str, Reward],
         completions_log: CompletionsLog,
         valid: list[AudioQASample],
         vllm_dtype: torch.dtype | None = None,
@@ -58,7 +60,7 @@ class AudioGRPOTrainer(TRLBridge):
             arguments,
             policy,
             encoder,
-            list(config.rewards),
+            list(rewards),
             len(feed.sequence.samples),
             len(valid),
             config.save_total_limit,
@@ -85,7 +87,8 @@ class AudioGRPOTrainer(TRLBridge):
             feed=feed,
             slots=slots,
             rank=arguments.process_index,
-            weights=config.rewards,
+            rewards=rewards,
+            weights=dict(zip(rewards, config.rewards.values(), strict=True)),
             complete=self._complete,
             share=union_of_processes,
             redraws=config.max_redraws if config.dynamic_sampling else 0,

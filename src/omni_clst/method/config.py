@@ -1,12 +1,24 @@
 """Settings of thought dropout and of the curriculum."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import AnyFloat, AudioRoot, ExistingFile, FilePath, Lines, Seed, Settings, missing_file, rule
-from .levels import problems_of_mix
+from ..fields import (
+    AnyFloat,
+    AudioRoot,
+    ExistingFile,
+    FilePath,
+    FunctionInFile,
+    Lines,
+    Seed,
+    Settings,
+    missing_file,
+    rule,
+)
+from .levels import PARAMETERS, problems_of_mix
+from .own_rules import problems_of_rule
 
 
 class ContributionConfig(Settings):
@@ -76,6 +88,9 @@ class CurriculumConfig(ContributionConfig):
     right_from: float = Field(
         0.5, gt=0, le=1, description="a model is right at this pass rate or above; higher makes more samples hard"
     )
+    level_rule: Annotated[str, FunctionInFile()] | None = Field(
+        None, description="FILE.py:FUNCTION, a rule of your own for the level of a sample; none: the published rule"
+    )
     min_sft_pass_rate: float = Field(
         0.0,
         description="with several answers a sample, 0.1 leaves out those never right: their groups have no difference",
@@ -129,6 +144,13 @@ class CurriculumConfig(ContributionConfig):
     @rule
     def _levels_have_shares(self) -> Lines:
         yield from problems_of_mix(self.mix)
+
+    @rule
+    def _level_rule_is_a_function(self) -> Lines:
+        if self.level_rule is not None and not FunctionInFile.is_file(self.level_rule):
+            yield f"level_rule {self.level_rule!r} is not FILE.py:FUNCTION"
+        elif self.level_rule is not None:
+            yield from problems_of_rule("level_rule", self.level_rule, PARAMETERS)
 
     @rule
     def _pass_rates_are_a_window(self) -> Lines:

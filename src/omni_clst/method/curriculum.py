@@ -1,8 +1,8 @@
 """Make the error-aware curriculum (arXiv 2509.12275, section 3.3): samples are ordered by which models fail on them.
 
-`make_curriculum` calls one pure function per step: the level of a sample (`levels.level_of`), which samples are left out
-(`why_left_out`), how many of each level are drawn (`share_out`), and their order in the file (`put_in_order`). The order in
-which a training run visits the file is set in `order.py`.
+`make_curriculum` calls one pure function per step: the level of a sample (`levels.level_of`, or the user's rule), which
+samples are left out (`why_left_out`), how many of each level are drawn (`share_out`), and their order in the file
+(`put_in_order`). The order in which a training run visits the file is set in `order.py`.
 """
 
 import math
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from .config import CurriculumConfig
-from .levels import grade, problems_of_mix
+from .levels import LevelRule, grade, make_level_rule, problems_of_mix
 from .silence import is_solvable_without_audio, reason_of_silence
 
 FILL_ORDER = (*EASY_TO_HARD[1:], EASY_TO_HARD[0])  # the levels that take the places which another level cannot fill
@@ -28,6 +28,7 @@ class Curriculum:
     held_out: list[AudioQASample]  # for evaluation, easy to hard
     available: list[AudioQASample]  # to draw from: not left out, and not about the clip of a held-out sample
     chosen: list[AudioQASample]
+    level_rule: LevelRule
 
 
 def make_curriculum(
@@ -37,7 +38,8 @@ def make_curriculum(
     config: CurriculumConfig,
 ) -> Curriculum:
     """Grade, leave out, hold out, draw and order; the result depends on the seed, not on the order of `samples`."""
-    graded = grade(samples, base_pass_rates, sft_pass_rates, config.right_from)
+    rule = make_level_rule(config.level_rule)
+    graded = grade(samples, base_pass_rates, sft_pass_rates, config.right_from, rule)
     limits = (config.min_sft_pass_rate, config.max_sft_pass_rate, config.max_silence_pass_rate)
     reasons = {sample.id: why_left_out(sample, *limits) for sample in graded}
     usable = [sample for sample in graded if reasons[sample.id] is None]
@@ -49,6 +51,7 @@ def make_curriculum(
         put_in_order(held_out, config.seed),
         available,
         put_in_order(chosen, config.seed),
+        rule,
     )
 
 

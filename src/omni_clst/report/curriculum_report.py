@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..data.table import make_table
 from ..method.curriculum import Curriculum, quotas
+from ..method.levels import OwnLevelRule
 
 if TYPE_CHECKING:
     from ..method.config import CurriculumConfig
@@ -54,8 +55,11 @@ def _levels_table(curriculum: Curriculum) -> str:
 
 
 def _notes(curriculum: Curriculum, config: "CurriculumConfig") -> str:
-    """Reasons for leaving samples out, places filled by other levels, a file smaller than `size`, held-out samples."""
-    notes = [f"left out: {count} ({reason})" for reason, count in sorted(Counter(curriculum.left_out.values()).items())]
+    """The user's level rule, reasons for leaving samples out, places filled by other levels, a file smaller than `size`,
+    held-out samples."""
+    rule = curriculum.level_rule
+    notes = [f"level rule: {rule.rule} (SHA-256 {rule.rule.sha256})"] if isinstance(rule, OwnLevelRule) else []
+    notes += [f"left out: {count} ({reason})" for reason, count in sorted(Counter(curriculum.left_out.values()).items())]
     chosen = Counter(sample.level for sample in curriculum.chosen)
     over = {level: chosen[level] - places for level, places in quotas(config.mix, config.size).items()}
     lacking = ", ".join(f"{-count} {level}" for level, count in over.items() if count < 0)

@@ -1,5 +1,6 @@
 """Plot scores: accuracy and think rate by kind of question, and accuracy without thoughts or with other audio."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from .tables import AUDIO_SOURCES, THOUGHT
 
 ROTATE_LABELS_ABOVE = 14  # groups of bars
 LABEL_BARS_UP_TO = 4  # models: with more of them the bars are too narrow for numbers
+LEGEND_COLUMNS = 5  # at most
+NARROWEST = 5.5  # inches: the title fits
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,13 @@ class BarGroup:
     is_sum: bool = False  # over several kinds: placed after them, at a distance
 
 
-@in_our_style
 def plot_scores(results: list[Result], path: Path) -> None:
+    """Save `make_figure` of the results as a PNG."""
+    save(make_figure(results), path)
+
+
+@in_our_style
+def make_figure(results: list[Result]) -> Figure:
     """Accuracy above, think rate below: a group of bars per kind of question, a bar per model.
 
     Beside them, where measured: accuracy with the thought forced empty, and with other audio.
@@ -37,6 +45,7 @@ def plot_scores(results: list[Result], path: Path) -> None:
     models = list(dict.fromkeys(condition.model for condition in pooled))
     is_crowded = len(groups) > ROTATE_LABELS_ABOVE
     width = min(max(0.25 * len(groups) * len(answers), 0.85 * len(groups)) + 1.0, 22.0)
+    width = max(width, NARROWEST)
     height = 6.4 + 1.8 * is_crowded
     figure = Figure(figsize=(width + 3.4 * bool(sides), height))
     grid = figure.add_gridspec(2, 2 if sides else 1, width_ratios=[width, 3.0] if sides else None)
@@ -61,8 +70,22 @@ def plot_scores(results: list[Result], path: Path) -> None:
     without_thought = {condition.model for condition in pooled if condition.thought == "unasked"}
     names = {model: f"{model} (asked for the bare answer)" if model in without_thought else model for model in models}
     patches = [Patch(color=model_colour(models, model), label=names[model]) for model in models]
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(models), 5))
-    save(figure, path)
+    _add_legend(figure, patches)
+    return figure
+
+
+def _add_legend(figure: Figure, patches: list[Patch]) -> None:
+    """Below the panels, in as many columns as fit; the picture grows by further rows, and for a name wider than itself."""
+    for columns in range(min(len(patches), LEGEND_COLUMNS), 0, -1):
+        legend = figure.legend(handles=patches, loc="outside lower center", ncols=columns)
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width:
+            break
+        if columns > 1:
+            legend.remove()
+    rows = math.ceil(len(patches) / columns)
+    inches = box.width / figure.dpi, figure.get_figheight() + box.height / figure.dpi * (rows - 1) / rows
+    figure.set_size_inches(max(figure.get_figwidth(), inches[0]), inches[1])
 
 
 def _comparable(results: list[Result]) -> dict[str, list[Answer]]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.intervals import ClipSums
 from ..errors import InputError
 from ..files import read_json, read_jsonl
 
 DEPTHS = ("shallow", "deep")
+RULES = ("official", "strict", "extracted")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Answer:
     tokens: int
     kind: str | None
     depth: str | None
+    clip: str
 
     @property
     def is_correct(self) -> bool:
@@ -43,6 +46,7 @@ class Result:
 
     condition: Condition
     benchmark: str
+    folder: Path  # that of scores.json
     answers: tuple[Answer, ...]
 
 
@@ -71,6 +75,7 @@ def _read_result(folder: Path, file: Path) -> Result:
     return Result(
         Condition(name, settings["audio"], thought),
         f"{benchmark}, first {limit}" if limit else benchmark,
+        file.parent,
         tuple(answers),
     )
 
@@ -80,17 +85,33 @@ def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
     return Answer(
         benchmark=benchmark,
         id=verdict["id"],
-        verdicts={rule: bool(value) for rule, value in verdict.items() if rule != "id"},
+        verdicts={rule: bool(verdict[rule]) for rule in RULES if rule in verdict},
         has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
         kind=groups.get("sub-category"),
         depth=groups.get("depth"),
+        clip=verdict.get("clip", verdict["id"]),
     )
 
 
 def accuracy(answers: Iterable[Answer]) -> float | None:
     """Percent right by the official rule, or by the strict one where there is no official; None for no answers."""
     return percent([answer.is_correct for answer in answers])
+
+
+def by_clip(answers: Iterable[Answer], rule: str | None = None) -> ClipSums:
+    """Right answers by clip, by one rule or by that of `accuracy`: what the accuracy's interval is computed from."""
+    is_right = [(answer, answer.verdicts[rule] if rule else answer.is_correct) for answer in answers]
+    return ClipSums(((answer.benchmark, answer.clip), right) for answer, right in is_right)
+
+
+def paired(before: list[Answer], after: list[Answer]) -> ClipSums | None:
+    """Differences in right answers, question by question; None unless both answered the same questions."""
+    was_right = {(answer.benchmark, answer.id): answer.is_correct for answer in before}
+    if was_right.keys() != {(answer.benchmark, answer.id) for answer in after}:
+        return None
+    changes = [(answer, answer.is_correct - was_right[answer.benchmark, answer.id]) for answer in after]
+    return ClipSums(((answer.benchmark, answer.clip), change) for answer, change in changes)
 
 
 def think_rate(answers: Iterable[Answer]) -> float | None:
@@ -125,9 +146,13 @@ def is_standard(condition: Condition) -> bool:
 def compare(pooled: dict[Condition, list[Answer]], field: str) -> dict[str, dict[str, list[Answer]]]:
     """Answers to the same questions when one field of the standard condition varies: model -> value -> answers.
 
-    `field` is audio or thought; models with only one value are left out.
+    `field` is audio or thought; models with only one value are left out, and of thought those never free to think.
     """
-    standard = {condition.model: condition for condition in pooled if is_standard(condition)}
+    standard = {
+        condition.model: condition
+        for condition in pooled
+        if is_standard(condition) and (field != "thought" or condition.thought == "free")
+    }
     varied: dict[str, dict[str, list[Answer]]] = {model: {} for model in standard}
     for condition, answers in pooled.items():
         value = getattr(condition, field)

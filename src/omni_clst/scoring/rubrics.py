@@ -3,16 +3,15 @@
 A row of the metadata carries a rubric of some points, five as published; a judge gives each 0 or 1. The judge is not ours.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..data.benchmark_rows import BenchmarkRows, row_id
 from ..data.benchmarks.benchmark import as_list
 from ..data.samples import read_rows
-from ..data.table import make_table
+from ..data.table import make_table, with_interval
 from ..errors import InputError
 from ..files import write_jsonl
-from .scores import Tally
+from .tally import Tally
 
 RATINGS = "ratings"  # the key of a row's list of 0 and 1
 
@@ -59,7 +58,7 @@ def tally_ratings(rows: BenchmarkRows, path: Path | str, allow_missing: bool = F
     tally = Tally()
     for sample in rows.samples:
         for rating in ratings.get(sample.id, [0] * points.get(sample.id, 0)):
-            tally.add(bool(rating), rows.names_in_groups(sample))
+            tally.add(bool(rating), rows.names_in_groups(sample), sample.audio_path or sample.id)
     if not tally.total:
         raise InputError(f"{path}: the metadata of {rows.benchmark.name} has no rubrics")
     return tally
@@ -67,13 +66,9 @@ def tally_ratings(rows: BenchmarkRows, path: Path | str, allow_missing: bool = F
 
 def format_ratings(rows: BenchmarkRows, tally: Tally) -> str:
     """The mean rubric score, in total and by group."""
-    cells = [["all", str(tally.total), f"{tally.accuracy:.2f}"], *_group_cells(rows.groups, tally)]
-    return f"{rows.benchmark.name} ({rows.release}): the judge's ratings\n" + make_table(["", "points", "rubric %"], cells)
-
-
-def _group_cells(groups: Iterable[str], tally: Tally) -> list[list[str]]:
-    return [
-        [f"{group}: {name}", str(cell["total"]), f"{100 * cell['correct'] / cell['total']:.2f}"]
-        for group in groups
-        for name, cell in sorted(tally.by.get(group, {}).items())
+    named = [(f"{group}: {name}", cell) for group in rows.groups for name, cell in sorted(tally.by.get(group, {}).items())]
+    cells = [
+        [name, str(cell.total), with_interval(cell.accuracy, cell.interval, 2)] for name, cell in [("all", tally), *named]
     ]
+    table = make_table(["", "points", "rubric % [95 %]"], cells)
+    return f"{rows.benchmark.name} ({rows.release}): the judge's ratings\n{table}"

@@ -25,6 +25,7 @@ from ..settings import REPOSITORY
 from ..training.memory import Memory, rollout_bytes
 from ..training.model_size import measure_model
 from ..training.plan import print_memory
+from .origin import read_origin
 from .predictions import read_predictions
 from .rubrics import write_rubrics_input
 from .scores import format_table, score
@@ -122,6 +123,7 @@ def answer_and_score(
         without = questions.unreadable | folder.failed()
         if without:
             _log_failures("could not be asked", without)
+        write_jsonl(folder.folder / "questions.jsonl", (question_row(sample, rows) for sample in questions.samples))
         others = {key: _unreadable_row(key, reason) for key, reason in without.items()}
         _report(rows, folder.join_parts("predictions.jsonl", questions.samples, others))
     wait_for_all()
@@ -131,13 +133,25 @@ def _log_failures(problem: str, reasons: dict[str, str]) -> None:
     say(f"  {len(reasons)} rows {problem} and count as wrong: {'; '.join(list(reasons.values())[:3])}")
 
 
+def question_row(sample: AudioQASample, rows: BenchmarkRows) -> dict:
+    """What the report shows of a question beside its answers."""
+    return {
+        "id": sample.id,
+        "question": sample.question,
+        "choices": list(sample.choices),
+        "answer": sample.answer,
+        "clips": list(sample.clips),
+        "groups": rows.groups_of(sample),
+    }
+
+
 def _unreadable_row(sample_id: str, reason: str) -> dict:
     return {"id": sample_id, "model_output": "", "model_output_raw": "", "parse_failed": True, "error": reason}
 
 
 def _report(rows: BenchmarkRows, predictions: Path) -> None:
     """Score the predictions and print the table; for a benchmark without answers write a submission file."""
-    answers = read_predictions(predictions, rows.benchmark)
+    answers = read_predictions(predictions, rows.benchmark, rows.samples)
     answered = [{**row, "model_output": answers.outputs.get(str(row["id"]), "")} for row in rows.original_rows]
     if not rows.benchmark.has_answers:
         write_json(predictions.with_name("submission.json"), answered)
@@ -149,7 +163,7 @@ def _report(rows: BenchmarkRows, predictions: Path) -> None:
         say(f"{len(open_rows)} open questions, not scored: {predictions.with_name('open_questions.jsonl')}")
     if path := write_rubrics_input(rows, predictions):
         say(f"for a judge of thoughts: {path}")
-    scores = score(rows, answers)
+    scores = score(rows, answers, origin=read_origin(predictions))
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)
     print(format_table(scores), flush=True)

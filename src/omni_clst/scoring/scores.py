@@ -8,38 +8,13 @@ from ..data.benchmark_rows import BenchmarkRows
 from ..data.benchmarks.benchmark import Benchmark
 from ..data.extraction import extracted_correct
 from ..data.matching import strict_correct
-from ..data.table import make_table
+from ..data.table import make_table, with_interval
 from ..errors import InputError
 from .predictions import Predictions
+from .tally import Tally
 
 Rule = Callable[[str | None, str | None, Iterable[str]], bool]  # (prediction, answer, choices)
 MAX_NAME_LENGTH = 47  # of a group in the table
-
-
-@dataclass
-class Tally:
-    """Numbers of right and of all answers, in total and by group and name."""
-
-    correct: int = 0
-    total: int = 0
-    by: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-
-    def add(self, is_correct: bool, groups: dict[str, tuple[str, ...]]) -> None:
-        self.correct += is_correct
-        self.total += 1
-        for group, name in ((group, name) for group, names in groups.items() for name in names):
-            cell = self.by.setdefault(group, {}).setdefault(name, {"correct": 0, "total": 0})
-            cell["correct"] += is_correct
-            cell["total"] += 1
-
-    @property
-    def accuracy(self) -> float:
-        """In percent."""
-        return 100.0 * self.correct / self.total
-
-    def to_json(self) -> dict:
-        by = {group: dict(sorted(names.items())) for group, names in self.by.items()}
-        return {"accuracy": self.accuracy, "by": by}
 
 
 @dataclass
@@ -51,17 +26,23 @@ class Scores:
     missing: list[str]
     tallies: dict[str, Tally]
     verdicts: list[dict]
+    origin: dict = field(default_factory=dict)  # how the answers were made (`origin.py`)
 
     def to_json(self) -> dict:
         return {
             "benchmark": self.rows.benchmark.name,
+            "meta": self.rows.meta_path,
             "meta_sha256": self.rows.meta_sha256,
             "release": self.rows.release,
             "total": len(self.rows.scored),
             "answered": len(self.rows.scored) - len(self.missing),
             "missing": len(self.missing),
             "parse_failed": self.predictions.parse_failed,
+            "cut_off": self.predictions.cut_off,
+            "think_rate": self.predictions.think_rate,
+            "mean_tokens": self.predictions.mean_tokens,
             "output_keys": self.predictions.keys,
+            "origin": self.origin,
             **{rule: tally.to_json() for rule, tally in self.tallies.items()},
             **({"figures": self.figures} if self.figures else {}),
             **({"not_scored": self.not_scored} if self.not_scored else {}),
@@ -86,7 +67,7 @@ def rules_of(benchmark: Benchmark) -> dict[str, Rule]:
     return official | {"strict": strict_correct, "extracted": extracted_correct}
 
 
-def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False) -> Scores:
+def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False, origin: dict | None = None) -> Scores:
     """Score predictions against every row of a benchmark; with `allow_missing` a row without one counts as wrong.
 
     Raises `InputError` for predictions of unknown ids and, without `allow_missing`, for missing ones. Rows without a
@@ -95,26 +76,27 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
     outputs = predictions.outputs
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
     if unknown:
-        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {_first(unknown)}")
+        raise InputError(f"{len(unknown)} predictions have ids that the benchmark does not have: {first_ids(unknown)}")
     missing = [sample.id for sample in rows.scored if sample.id not in outputs]
     if missing and not allow_missing:
         raise InputError(
-            f"{len(missing)} of {len(rows.scored)} rows have no prediction: {_first(missing)}; "
+            f"{len(missing)} of {len(rows.scored)} rows have no prediction: {first_ids(missing)}; "
             "--allow_missing counts them as wrong"
         )
     rules, verdicts = rules_of(rows.benchmark), []
     tallies = {name: Tally() for name in rules}
     for sample in rows.scored:
         output = outputs.get(sample.id)
-        groups = rows.names_in_groups(sample)
+        clip, groups = sample.audio_path or sample.id, rows.names_in_groups(sample)
         verdict = {name: rule(output, sample.answer, sample.choices) for name, rule in rules.items()}
         for name, is_correct in verdict.items():
-            tallies[name].add(is_correct, groups)
-        verdicts.append({"id": sample.id} | {name: int(is_correct) for name, is_correct in verdict.items()})
-    return Scores(rows, predictions, missing, tallies, verdicts)
+            tallies[name].add(is_correct, groups, clip)
+        verdicts.append({"id": sample.id, "clip": clip} | {name: int(is_correct) for name, is_correct in verdict.items()})
+    return Scores(rows, predictions, missing, tallies, verdicts, origin or {})
 
 
-def _first(ids: list[str], count: int = 3) -> str:
+def first_ids(ids: list[str], count: int = 3) -> str:
+    """The first ids, as `a, b, c, ...`."""
     return ", ".join(ids[:count]) + (", ..." if len(ids) > count else "")
 
 
@@ -128,13 +110,13 @@ def format_table(scores: Scores) -> str:
         f"answers read from {predictions.keys_in_words}"
     )
     tallies = scores.tallies.values()
-    cells = [["all", str(len(rows.scored)), *(f"{tally.accuracy:.2f}" for tally in tallies)]]
+    cells = [["all", str(len(rows.scored)), *(with_interval(tally.accuracy, tally.interval, 2) for tally in tallies)]]
     for group in rows.groups:
         for name, cell in sorted(scores.tallies["strict"].by.get(group, {}).items()):
-            counts = [tally.by[group][name] for tally in tallies]
-            accuracies = [f"{100 * count['correct'] / count['total']:.2f}" for count in counts]
-            cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell["total"]), *accuracies])
-    lines = [title, make_table(["", "questions", *(f"{rule} %" for rule in scores.tallies)], cells)]
+            by_rule = [tally.by[group][name] for tally in tallies]
+            accuracies = [with_interval(one.accuracy, one.interval, 2) for one in by_rule]
+            cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell.total), *accuracies])
+    lines = [title, make_table(["", "questions", *(f"{rule} % [95 %]" for rule in scores.tallies)], cells)]
     if scores.not_scored:
         lines.append(f"{scores.not_scored} more rows are not scored: they are open questions, which need a judge")
     lines += [f"{name}: {value:.2f}".removesuffix(".00") for name, value in scores.figures.items()]
@@ -142,7 +124,7 @@ def format_table(scores: Scores) -> str:
         lines.append(f"{predictions.repeated} predictions are repeated with the same answer and count once")
     differing = [verdict["id"] for verdict in scores.verdicts if len({verdict[rule] for rule in scores.tallies}) > 1]
     if differing:
-        lines.append(f"the rules disagree on {len(differing)} rows: {_first(differing)}")
+        lines.append(f"the rules disagree on {len(differing)} rows: {first_ids(differing)}")
     if rows.release != "unknown release":
         lines += [f"published: {model} {value:.1f} ({release or rows.benchmark.name})"
                   for release, model, value in rows.benchmark.references]  # fmt: skip
