@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         return
     assert config.predictions is not None  # by a rule of the settings
     predictions = read_predictions(config.predictions, rows.benchmark, rows.samples)
-    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)))
+    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)), config.embedder)
     if config.output:
         write_json(Path(config.output), scores.to_json())
     if config.verdicts:

@@ -11,6 +11,7 @@ from tiny_world import make_base
 
 import infer
 import prepare
+import score as score_entry
 from omni_clst.data.audio import load_audio
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, with_clips
 from omni_clst.data.encoder import OmniEncoder
@@ -131,3 +132,53 @@ def test_missing_clip_of_several_is_an_error_by_name(world, tmp_path):
 def test_training_refuses_a_sample_with_several_clips(rows):
     with pytest.raises(InputError, match="it is about 2 clips, training takes one: leave it out"):
         check_trainable(rows.samples[0])
+
+
+EMBEDDER = """
+import numpy as np
+
+def letters(texts):
+    return np.array([[text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz "] for text in texts])
+
+def broken(texts):
+    return letters(texts)[:-1]
+
+def two(texts, more):
+    return letters(texts)
+"""
+
+
+def scored_by(world, tmp_path, function: str, outputs: dict[str, str]) -> dict:
+    (tmp_path / "embed.py").write_text(EMBEDDER)
+    (tmp_path / "p.json").write_text(json.dumps([{"id": key, "model_output": text} for key, text in outputs.items()]))
+    meta = find_benchmark(world / "data", "mmau-pro")[0]
+    words = ["--meta", meta, "--predictions", tmp_path / "p.json", "--embedder", f"{tmp_path}/embed.py:{function}"]
+    score_entry.main(["--benchmark", "mmau-pro", *map(str, words), "--output", str(tmp_path / "scores.json")])
+    return json.loads((tmp_path / "scores.json").read_text())
+
+
+def test_nearest_choice_by_the_users_embedder_and_its_name(world, rows, tmp_path, capsys):
+    """Letters in another order are as near as the choice itself; an empty answer is wrong."""
+    outputs = {sample.id: (sample.answer or "")[::-1] for sample in rows.samples}
+    outputs[rows.scored[0].id] = ""
+    answered = [sample for sample in rows.scored[1:] if sample.answer in sample.choices]
+    found = scored_by(world, tmp_path, "letters", outputs)
+    assert sum(found["nearest"]["by"]["category"][name]["correct"] for name in found["nearest"]["by"]["category"]) == len(
+        answered
+    )
+    assert found["strict"]["accuracy"] == 0.0
+    assert found["embedder"] == f"{tmp_path}/embed.py:letters"
+    assert f"nearest: the choice that {tmp_path}/embed.py:letters finds nearest to the answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("broken", r"embed.py:broken: expected finite vectors \(\d+, dimensions\), got shape"),
+        ("two", r"embedder .*embed.py:two\(texts, more\) is called with \(texts\)"),
+        ("leters", r"has no function 'leters' \(did you mean 'letters'\?\)"),
+    ],
+)
+def test_embedder_that_cannot_be_used_is_named(world, rows, tmp_path, function, message):
+    with pytest.raises(InputError, match=message):
+        scored_by(world, tmp_path, function, {sample.id: "drum" for sample in rows.samples})

@@ -3,6 +3,7 @@ extracted one, which also finds the one choice that a longer text names."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ..data.benchmark_rows import BenchmarkRows
 from ..data.benchmarks.benchmark import Benchmark
@@ -10,6 +11,7 @@ from ..data.extraction import extracted_correct
 from ..data.matching import strict_correct
 from ..data.table import make_table, with_interval
 from ..errors import InputError
+from .nearest import nearest_rule
 from .predictions import Predictions
 from .tally import Tally
 
@@ -27,6 +29,7 @@ class Scores:
     tallies: dict[str, Tally]
     verdicts: list[dict]
     origin: dict = field(default_factory=dict)  # how the answers were made (`origin.py`)
+    embedder: str | None = None  # of the rule of the nearest choice
 
     def to_json(self) -> dict:
         return {
@@ -45,6 +48,7 @@ class Scores:
             "origin": self.origin,
             **{rule: tally.to_json() for rule, tally in self.tallies.items()},
             **({"figures": self.figures} if self.figures else {}),
+            **({"embedder": self.embedder} if self.embedder else {}),
             **({"not_scored": self.not_scored} if self.not_scored else {}),
         }
 
@@ -67,8 +71,16 @@ def rules_of(benchmark: Benchmark) -> dict[str, Rule]:
     return official | {"strict": strict_correct, "extracted": extracted_correct}
 
 
-def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = False, origin: dict | None = None) -> Scores:
+def score(
+    rows: BenchmarkRows,
+    predictions: Predictions,
+    allow_missing: bool = False,
+    origin: dict | None = None,
+    embedder: str | None = None,
+) -> Scores:
     """Score predictions against every row of a benchmark; with `allow_missing` a row without one counts as wrong.
+
+    With `embedder` (see `nearest.py`) also by the rule of the nearest choice.
 
     Raises `InputError` for predictions of unknown ids and, without `allow_missing`, for missing ones. Rows without a
     group's value are counted under "unknown".
@@ -84,6 +96,9 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
             "--allow_missing counts them as wrong"
         )
     rules, verdicts = rules_of(rows.benchmark), []
+    if embedder is not None:
+        texts = chain(outputs.values(), *(sample.choices for sample in rows.scored))
+        rules |= {"nearest": nearest_rule(embedder, texts)}
     tallies = {name: Tally() for name in rules}
     for sample in rows.scored:
         output = outputs.get(sample.id)
@@ -92,7 +107,7 @@ def score(rows: BenchmarkRows, predictions: Predictions, allow_missing: bool = F
         for name, is_correct in verdict.items():
             tallies[name].add(is_correct, groups, clip)
         verdicts.append({"id": sample.id, "clip": clip} | {name: int(is_correct) for name, is_correct in verdict.items()})
-    return Scores(rows, predictions, missing, tallies, verdicts, origin or {})
+    return Scores(rows, predictions, missing, tallies, verdicts, origin or {}, embedder)
 
 
 def first_ids(ids: list[str], count: int = 3) -> str:
@@ -117,6 +132,8 @@ def format_table(scores: Scores) -> str:
             accuracies = [with_interval(one.accuracy, one.interval, 2) for one in by_rule]
             cells.append([f"{group}: {name}"[:MAX_NAME_LENGTH], str(cell.total), *accuracies])
     lines = [title, make_table(["", "questions", *(f"{rule} % [95 %]" for rule in scores.tallies)], cells)]
+    if scores.embedder:
+        lines.append(f"nearest: the choice that {scores.embedder} finds nearest to the answer")
     if scores.not_scored:
         lines.append(f"{scores.not_scored} more rows are not scored: they are open questions, which need a judge")
     lines += [f"{name}: {value:.2f}".removesuffix(".00") for name, value in scores.figures.items()]
