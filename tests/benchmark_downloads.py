@@ -103,7 +103,8 @@ CATEGORIES = (
 
 
 def mmau_pro_rows(count: int, several: int, without_choices: int) -> list[dict]:
-    """Rows of MMAU-Pro's test.parquet, ordered by category; `several` have 2 to 5 clips."""
+    """Rows of MMAU-Pro's test.parquet, ordered by category; `several` have 2 to 5 clips, of which
+    only the first is another row's first, too."""
     rows = []
     for number in range(count):
         is_open = number >= count - without_choices
@@ -112,7 +113,7 @@ def mmau_pro_rows(count: int, several: int, without_choices: int) -> list[dict]:
         rows.append(
             {
                 "id": f"{number:08d}-0000-4000-8000-000000000000",
-                "audio_path": [f"data/{(number + step) % 40:08d}.wav" for step in range(clips)],
+                "audio_path": [f"data/{number % 40 + 100 * step:08d}.wav" for step in range(clips)],
                 "question": f"what sound comes {'last' if number % 2 else 'first'} ?",
                 "answer": "" if category == "instruction following" else WORDS[number % 4],
                 "choices": [] if is_open else WORDS[: 2 + number % 3] if number % 4 < 2 else WORDS,

@@ -10,7 +10,9 @@ import infer
 import prepare
 from omni_clst.data.audio import load_audio
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.data.layouts import read_samples
+from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
 
 ROWS = 12
@@ -71,3 +73,13 @@ def test_all_benchmarks_that_are_there_are_answered_and_those_without_answers_by
     answers = [row["model_output"] for _, row in read_jsonl(world / "out" / "adqa-eval" / "predictions.jsonl")]
     assert [row["model_output"] for row in submitted] == answers
     assert {key for row in submitted for key in row} == adqa_row(0).keys() - {"answer"} | {"model_output"}
+
+
+def test_nothing_there_names_every_benchmark(world, capsys):
+    with pytest.raises(InputError) as caught:
+        infer.main([str(world / "base"), "--data_root", str(world / "base"), "--device", "cpu"])
+    assert all(f"{name}: no " in str(caught.value) for name in BENCHMARKS if BENCHMARKS[name].has_answers)
+    with pytest.raises(SystemExit) as ended:
+        infer.main([str(world / "base"), "--data_root", str(world / "base"), "--check_only"])
+    assert ended.value.code == infer.NOTHING_THERE
+    assert "through prepare_data.sh muchomusic)" in capsys.readouterr().out

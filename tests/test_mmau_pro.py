@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from benchmark_downloads import mmau_pro_rows, write_mmau_pro
+from benchmark_downloads import adqa_row, mmau_pro_rows, write_jsonl_download, write_mmau_pro
 from tiny_world import make_base
 
 import infer
@@ -127,6 +127,34 @@ def test_missing_clip_of_several_is_an_error_by_name(world, tmp_path):
     (tmp_path / "data" / "MMAU-Pro" / "audio" / "00000004.wav").unlink()
     with pytest.raises(InputError, match="rows cannot be used .*00000004.wav"):
         infer.main([str(world / "base"), "--data_root", str(tmp_path / "data"), "--device", "cpu", "--dry_run", "false"])
+
+
+def test_training_sample_about_any_clip_of_a_question_is_dropped(world, tmp_path):
+    """The second clip of a question is as much in the benchmark as its first."""
+    rows = [adqa_row(number, id=f"t{number}", question=f"which of {number} ?") for number in range(2)]
+    path = write_jsonl_download(tmp_path / "AudioMCQ", "data.jsonl", rows)
+    (path.parent / rows[0]["audio_path"]).write_bytes((world / "download" / "data" / "00000101.wav").read_bytes())
+    words = ["--input", path, "--output", tmp_path / "out", "--against", world / "data", "--num_workers", "1"]
+    prepare.main(["audiomcq", *map(str, words)])
+    dropped = [row for _, row in read_jsonl(tmp_path / "out" / "dropped.jsonl")]
+    assert [row["rule"] for row in dropped] == ["clip is in a benchmark"]
+    assert "is mmau-pro 00000001-" in dropped[0]["value"]
+
+
+@pytest.mark.slow
+def test_set_of_the_published_size_is_converted_whole_and_its_beginning_answered(world, tmp_path):
+    """5,305 rows, 456 of them about several clips and 215 open; the file is ordered, so the first ones have several."""
+    download = write_mmau_pro(tmp_path / "download", mmau_pro_rows(5305, 456, 215))
+    folder = tmp_path / "data" / "MMAU-Pro"
+    prepare.main(["mmau-pro", "--input", str(download), "--output", str(folder), "--num_workers", "1"])
+    loaded = load_benchmark("mmau-pro", folder / "mmau-pro.jsonl")
+    odd = Counter(what for _, what in loaded.oddities)
+    assert (len(loaded.samples), len(loaded.scored)) == (5305, 5305 - 215)
+    assert (odd["several clips"], odd["0 choices"]) == (456, 215)
+    words = ["--data_root", tmp_path / "data", "--output", tmp_path / "out", "--max_new_tokens", 2, "--limit", 500]
+    infer.main([str(world / "base"), *map(str, words), "--device", "cpu", "--num_workers", "1"])
+    scores = json.loads((tmp_path / "out" / "mmau-pro.first500" / "scores.json").read_text())
+    assert (scores["total"], scores["missing"]) == (500, 0)
 
 
 def test_training_refuses_a_sample_with_several_clips(rows):

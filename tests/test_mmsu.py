@@ -11,6 +11,7 @@ import prepare
 from omni_clst.data.audio import load_audio
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.benchmarks.mmsu import figures, letter_is_right, read_letter
+from omni_clst.errors import InputError
 from omni_clst.scoring.predictions import Predictions
 from omni_clst.scoring.scores import format_table, score
 
@@ -40,6 +41,25 @@ def test_parquet_becomes_the_files_that_inference_finds(place):
         assert len(load_audio(clip)) == pytest.approx(0.8 * 16_000, abs=1200)
         assert clip.suffix == ".flac"
     assert len({resolve_audio(sample, audio) for sample in rows.samples}) == 12
+
+
+def test_second_start_writes_the_same_and_decodes_no_clip_again(place):
+    meta, audio = place
+    before = meta.read_bytes(), {path.name: path.stat().st_mtime_ns for path in audio.iterdir()}
+    folder = meta.parent.parent.parent
+    prepare.main(["mmsu", "--input", str(folder / "download"), "--output", str(meta.parent), "--num_workers", "1"])
+    assert (meta.read_bytes(), {path.name: path.stat().st_mtime_ns for path in audio.iterdir()}) == before
+
+
+def test_download_in_the_output_folder_is_refused(place):
+    with pytest.raises(InputError, match="is the input's folder: give another one"):
+        prepare.main(["mmsu", "--input", str(place[0]), "--output", str(place[0].parent)])
+
+
+def test_output_folder_of_another_name_has_the_audit_alone(place, tmp_path):
+    prepare.main(["mmsu", "--input", str(place[0]), "--output", str(tmp_path / "audit"), "--num_workers", "1"])
+    assert (tmp_path / "audit" / "report" / "audit.html").exists()
+    assert not list(tmp_path.rglob("mmsu.jsonl"))
 
 
 def test_row_keeps_its_columns_and_no_bytes(place):
