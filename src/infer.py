@@ -1,4 +1,4 @@
-"""Answer MMAU-mini and MMAR with a checkpoint and score the answers.
+"""Answer benchmarks with a checkpoint and score the answers: all that are there, or those that are named.
 
 Reads a merged model, a full Omni folder, a Hub id or an adapter folder, and the benchmarks under `data_root`; writes
 predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A second start resumes.
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
         for _, questions in benchmarks[:1]:
             say("\n".join(map(run.encoder.describe_prompt, questions.readable[:1])))
         return
+    run.expect([questions for _, questions in benchmarks])
     join_processes()
     folders = open_folders(run, config, benchmarks)
     for (rows, questions), folder in zip(benchmarks, folders, strict=True):
@@ -59,11 +60,13 @@ def list_checkpoints(config: InferConfig) -> None:
 
 def say_what_is_there(config: InferConfig) -> None:
     """Print what would be answered; without anything the process ends with status 3."""
-    there = [name for name in config.benchmarks if find_benchmark(config.data_root, name)]
+    there = [name for name in config.benchmark_names if find_benchmark(config.data_root, name)]
     if config.samples or there:
         print(f"inference after training: {config.samples or ', '.join(there)}", flush=True)
         return
-    missing = "; ".join(BENCHMARKS[name].missing_line(config.data_root) for name in config.benchmarks)
+    missing = f"none of {', '.join(config.benchmark_names)} is under {config.data_root}, see data/README.md"
+    if len(config.benchmark_names) == 1:
+        missing = BENCHMARKS[config.benchmark_names[0]].missing_line(config.data_root)
     print(f"note: no inference after training: {missing}; `-- --samples FILE` scores a file of samples", flush=True)
     raise SystemExit(NOTHING_THERE)
 

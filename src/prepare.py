@@ -1,10 +1,10 @@
 """Convert downloaded data sets to checked samples, and report the problems of their rows and clips.
 
-Reads a table of your own (samples), or a data set in one of the layouts avqa, audsem, audiomcq, published, mmau-mini,
-mmau-test and mmar, from files or the Hub; writes samples.jsonl (valid.jsonl and held_out.jsonl if requested),
-dropped.jsonl, audit.jsonl and report/audit.html to --output. Without the name of a source: all sets under --data_root
-(default: data), and the training sets joined in source.jsonl. A second start decodes no clip again. The exit status is 1
-where no row stays.
+Reads a table of your own (samples), or a data set in one of the layouts avqa, audsem, audiomcq, published, or that of a
+benchmark (mmau-mini, mmar, mmsu, ...), from files or the Hub; writes samples.jsonl (valid.jsonl and held_out.jsonl if
+requested), dropped.jsonl, audit.jsonl and report/audit.html to --output. A benchmark's --output data/MMSU also gets its
+metadata file and clips, as infer.py finds them. Without the name of a source: all sets under --data_root (default: data),
+and the training sets joined in source.jsonl. A second start decodes no clip again. The exit status is 1 where no row stays.
 
     python src/prepare.py avqa --input data/AVQA/train_qa.json --clips data/AVQA/audio --output data/prepared/avqa
 """
@@ -28,8 +28,11 @@ def main(argv: list[str]) -> None:
         prepare_usual(load_config(PrepareAllConfig, argv, about=f"{__doc__}\n{MORE_HELP}"))
         return
     config = load_config(PrepareConfig, argv, about=__doc__, first_word="source")
-    summary = Preparation(config).run()
+    preparation = Preparation(config)
+    summary = preparation.run()
     print(audit_table(summary))
+    if preparation.laid_out:
+        print(f"for infer.py: {preparation.laid_out}")
     print(f"samples and report: {config.output}", flush=True)
     if not summary.kept:
         print(f"error: {config.output}: no row stays of {summary.rows_in}; dropped.jsonl in it says why", file=sys.stderr)

@@ -16,6 +16,7 @@ from omni_clst.files import require_writable, write_json, write_jsonl
 from omni_clst.scoring.config import ScoreConfig
 from omni_clst.scoring.origin import read_origin
 from omni_clst.scoring.predictions import read_predictions
+from omni_clst.scoring.rubrics import format_ratings, tally_ratings
 from omni_clst.scoring.scores import format_table, score
 from omni_clst.scoring.sides import load_rows
 from omni_clst.settings import load_config
@@ -28,8 +29,15 @@ def main(argv: list[str]) -> None:
             require_writable(Path(path).parent)
 
     rows = load_rows(config)
+    if config.rubrics:
+        tally = tally_ratings(rows, config.rubrics, config.allow_missing)
+        if config.output:
+            write_json(Path(config.output), tally.to_json())
+        print(json.dumps(tally.to_json(), ensure_ascii=False) if config.json else format_ratings(rows, tally))
+        return
+    assert config.predictions is not None  # by a rule of the settings
     predictions = read_predictions(config.predictions, rows.benchmark, rows.samples)
-    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)))
+    scores = score(rows, predictions, config.allow_missing, read_origin(Path(config.predictions)), config.embedder)
     if config.output:
         write_json(Path(config.output), scores.to_json())
     if config.verdicts:

@@ -214,7 +214,8 @@ CASES = [
     Case("no such YAML", "infer", None, {"config": "{w}/c.yaml"}, "{w}/c.yaml: No such file or directory"),
     Case("value out of range", "infer", None, {"batch_tokens": 0}, "batch_tokens 0 is not positive"),
     Case("unknown benchmark", "infer", None, {"benchmarks": "mmlu"},
-         "benchmarks 'mmlu' is not one of mmar, mmau-mini, mmau-test"),
+         "benchmarks 'mmlu' is not one of all, adqa-dev, adqa-eval, mmar, mmau-mini, mmau-test, mmau-pro, mmsu, "
+         "muchomusic"),
     Case("settings that contradict", "sft", None, {"train_towers": "true"},
          "train_towers needs tuning full: LoRA freezes the towers"),
     Case("prompt without places", "sft", None, {"prompt": "listen"},

@@ -210,12 +210,14 @@ def test_missing_clips_are_left_to_the_reader(tmp_path):
 
 def test_benchmark_that_is_not_there_is_none_and_says_what_to_put_where(tmp_path):
     (tmp_path / "MMAU" / "test-mini-audios").mkdir(parents=True)
-    assert [find_benchmark(tmp_path, name) for name in BENCHMARKS] == [None, None, None]
+    assert {find_benchmark(tmp_path, name) for name in BENCHMARKS} == {None}
     assert find_benchmark(tmp_path / "gone", "mmar") is None
-    assert [benchmark.missing_line(tmp_path) for benchmark in BENCHMARKS.values()] == [
+    assert [BENCHMARKS[name].missing_line(tmp_path) for name in ("mmar", "mmau-mini", "mmau-test", "mmsu")] == [
         f"mmar: no {tmp_path}/MMAR/MMAR-meta.jsonl (from https://huggingface.co/datasets/BoJack/MMAR)",
         f"mmau-mini: no {tmp_path}/MMAU/mmau-test-mini.json (from https://github.com/Sakshi113/MMAU)",
         f"mmau-test: no {tmp_path}/MMAU/mmau-test.json (from https://github.com/Sakshi113/MMAU)",
+        f"mmsu: no {tmp_path}/MMSU/mmsu.jsonl (from https://huggingface.co/datasets/ddwang2000/MMSU, through "
+        "prepare_data.sh mmsu)",
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from omni_clst.answering.config import AnswerConfig, InferConfig
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.demo.config import AblationConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
@@ -91,7 +92,7 @@ BAD = [
     (["--model", "a/b", "--device", "tpu"], "device 'tpu' is not one of auto, cuda, cpu"),
     (["--model", "a/b", "--dtype", "int8"], "dtype 'int8' is not one of auto, float32, bfloat16, float16"),
     (["--model", "a/b", "--audio", "loud"], "audio 'loud' is not one of real, silence, other"),
-    (["--model", "a/b", "--benchmarks", "mmlu"], "benchmarks 'mmlu' is not one of mmar, mmau-mini, mmau-test"),
+    (["--model", "a/b", "--benchmarks", "mmlu"], f"benchmarks 'mmlu' is not one of all, {', '.join(BENCHMARKS)}"),
     (["--model", "a/b", "--temperature", "-1"], "temperature -1.0 is not at least 0"),
     (["--model", "a/b", "--temperature", "nan"], "temperature nan is not at least 0"),
     (["--model", "a/b", "--top_p", "1.5"], "top_p 1.5 is not between 0 and 1"),

@@ -473,7 +473,7 @@ def test_usual_sets_are_joined_and_what_two_of_them_have_is_taken_once(tmp_path,
 
 
 def test_data_folder_without_any_set_says_what_goes_there(tmp_path):
-    with pytest.raises(InputError, match="has none of samples/, AVQA/, AudSem/, AudioMCQ/, MMAR/, MMAU/"):
+    with pytest.raises(InputError, match="has none of samples/, AVQA/, AudSem/, AudioMCQ/, ADQA/, "):
         prepare.main(["--data_root", str(tmp_path)])
 
 

@@ -96,6 +96,49 @@ def test_inputs_equal_the_stock_processor(encoder, tmp_path, padding_side):
     check_against_stock(encoder, samples, padding_side)
 
 
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_several_clips_a_question_equal_the_stock_processor(encoder, tmp_path, padding_side):
+    """One audio part per clip in front of the text, as the stock chat template writes them; features in that order."""
+    lengths = [[16000], [640, 33623, MIN_SAMPLES], [20000, 5000]]
+    samples = []
+    for number, of_sample in enumerate(lengths):
+        first, *more = (str(write_clip(tmp_path / f"{number}-{n}.wav", n, seed=n)) for n in of_sample)
+        samples.append(sample_of(first, more_clips=tuple(more), question="what ?" * (number + 1)))
+    conversations = []
+    for sample in samples:
+        parts = [{"type": "audio", "audio": clip} for clip in sample.clips]
+        turns = conversation_of(sample, encoder.prompt.user_text(sample))
+        turns[-1]["content"] = [*parts, {"type": "text", "text": encoder.prompt.user_text(sample)}]
+        conversations.append(turns)
+    waveforms = [load_audio(clip) for sample in samples for clip in sample.clips]
+    stock = stock_batch(encoder.processor, conversations, waveforms, padding_side)
+    examples = [pickle.loads(pickle.dumps(encoder.encode(sample))) for sample in samples]  # as a data worker sends them
+    ours = collate(examples, encoder.tokenizer.pad_token_id, padding_side)
+    assert ours["input_ids"].tolist() == stock["input_ids"].tolist()
+    frames = ours["feature_attention_mask"].sum(dim=1).tolist()
+    assert frames == stock["feature_attention_mask"].sum(dim=1).tolist()
+    assert frames == [mel_frame_count(length) for of_sample in lengths for length in of_sample]
+    for index, count in enumerate(frames):
+        expected = stock["input_features"][index, :, :count]
+        torch.testing.assert_close(ours["input_features"][index, :, :count], expected, rtol=0, atol=1e-5)
+    assert [encoder.length(sample) for sample in samples] == [len(example.input_ids) for example in examples]
+    assert [len(example.waveforms) for example in examples] == [0, 0, 0]
+
+
+def test_prompt_that_the_model_has_no_positions_for_is_an_error(processor, tmp_path):
+    """The audio tokens of all clips count; nothing is cut."""
+    clips = [str(write_clip(tmp_path / f"{number}.wav", 32000, seed=number)) for number in range(3)]
+    sample = sample_of(clips[0], more_clips=tuple(clips[1:]))
+    whole = OmniEncoder(processor, make_prompt("demo_direct", ""), 300.0).length(sample)
+    assert OmniEncoder(processor, make_prompt("demo_direct", ""), 300.0, max_tokens=whole).length(sample) == whole
+    with pytest.raises(InputError) as caught:
+        OmniEncoder(processor, make_prompt("demo_direct", ""), 300.0, max_tokens=whole - 1).length(sample)
+    assert str(caught.value) == (
+        f"sample 'a': a prompt of {whole} tokens, 150 of them audio, is longer than the {whole - 1} that the model has "
+        "positions for: lower max_audio_seconds"
+    )
+
+
 def test_inputs_of_real_clips_equal_the_stock_processor(encoder, real_data):
     subset = real_data / "mmau_mini_subset"
     rows = json.loads((subset / "mmau-test-mini.json").read_text(encoding="utf-8"))

@@ -66,6 +66,13 @@ def test_greedy_answers_to_clips_of_any_length_are_those_of_transformers(checks)
 
 @needs_vllm
 @pytest.mark.slow
+def test_greedy_answers_to_questions_about_several_clips_are_those_of_transformers(checks):
+    assert checks["several clips"]
+    assert checks["too many clips"] == ("sample '4 clips': 4 clips, where vLLM was started for 3 a prompt: use --engine hf")
+
+
+@needs_vllm
+@pytest.mark.slow
 def test_clip_that_vllm_reads_as_another_number_of_tokens_is_an_error_that_names_the_sample(checks):
     assert checks["mismatch"].startswith("sample 'clip 48123': vLLM reads 106 prompt tokens where ours are 118")
     assert "are more than the 2048 of vLLM: lower max_audio_seconds" in checks["too long"]

@@ -50,6 +50,12 @@ def make_examples(encoder: OmniEncoder) -> list[Example]:
     ]
 
 
+def of_clips(encoder: OmniEncoder, *lengths: int) -> Example:
+    """A question about several clips."""
+    sample = AudioQASample(f"{len(lengths)} clips", "", "which ?", ("a", "b"), "a")
+    return encoder.encode_waveforms(sample, list(map(clip, lengths)))
+
+
 def scored(model, example: Example, completions: list[Completion], sampling: Sampling, suppressed: tuple) -> list[float]:
     """Differences of the log-probabilities that one prompt's completions were drawn with from the policy's."""
     longest = max(completion.tokens for completion in completions)
@@ -92,7 +98,7 @@ def main(base: str, output: str) -> None:
     encoder = OmniEncoder(load_processor(checkpoint), prompt, 300.0, keep_waveform=True)
     model = load_thinker(checkpoint, torch.float32, "cpu")
     examples = make_examples(encoder)
-    settings = VLLMSettings("float32", max_model_len=2048, suppressed=encoder.placeholder_ids)
+    settings = VLLMSettings("float32", max_model_len=2048, suppressed=encoder.placeholder_ids, clips_per_prompt=3)
     expected = greedy(model, encoder, examples)
     engine = VLLMEngine(base, encoder, Sampling(12), settings, torch.device("cpu"))
     seeds = list(range(len(examples)))
@@ -110,6 +116,9 @@ def main(base: str, output: str) -> None:
     found["no clip"] = [engine.generate([text], [0])[0][0].token_ids == greedy(model, encoder, [text])[0]]
     long = encoder.encode_waveform(AudioQASample("long", "", "which ? " * 900, ("a", "b"), "a"), clip(16000))
     found["too long"] = refusal(lambda: engine.generate([long], [0]))
+    several = [of_clips(encoder, 16000), of_clips(encoder, 16001, 8000), of_clips(encoder, 640, 48123, 15999)]
+    found["several clips"] = [c.token_ids for [c] in engine.generate(several, [0] * 3)] == greedy(model, encoder, several)
+    found["too many clips"] = refusal(lambda: engine.generate([of_clips(encoder, 8000, 8001, 8002, 8003)], [0]))
     found["after refusals"] = answers() == expected
 
     found["log-probs"], found["repeats"] = {}, {}

@@ -28,5 +28,6 @@ class AudioSource:
         """The sample's prompt with the audio of this source."""
         if self.audio == "real":
             return encoder.encode(sample)
-        waveform = encoder.load(self.other_clip.get(sample.id, sample))
-        return encoder.encode_waveform(sample, waveform * (0.0 if self.audio == "silence" else 1.0))
+        loudness = 0.0 if self.audio == "silence" else 1.0
+        waveforms = encoder.load_clips(self.other_clip.get(sample.id, sample))
+        return encoder.encode_waveforms(sample, [waveform * loudness for waveform in waveforms])

@@ -9,6 +9,8 @@ from ..data.benchmarks.registry import BENCHMARKS
 from ..fields import AudioRoot, ExistingFile, FilePath, GroupBy, Lines, MayChange, OneOf, Seed, rule
 from ..model.config import EngineName, MemoryShare, ModelConfig
 
+ALL = "all"  # benchmarks that have answers
+
 
 class AnsweringConfig(ModelConfig):
     """How a model answers: prompt, audio source, decoding."""
@@ -66,10 +68,10 @@ class AskConfig(AnsweringConfig):
 class InferConfig(AnsweringConfig):
     """The benchmarks to answer and score."""
 
-    benchmarks: list[Annotated[str, OneOf(BENCHMARKS)]] = Field(
-        ["mmau-mini", "mmar"], description="mmau-test has no answers and writes a submission file"
+    benchmarks: list[Annotated[str, OneOf((ALL, *BENCHMARKS))]] = Field(
+        [ALL], description="all: those with answers that are under data_root; one without writes a submission file"
     )
-    data_root: FilePath = Field("data", description="folder with MMAU/ and MMAR/ as data/README.md describes them")
+    data_root: FilePath = Field("data", description="folder with MMAU/, MMAR/, ... as data/README.md describes them")
     samples: ExistingFile | None = Field(
         None, description="instead of benchmarks: a file of samples of your own, scored by the strict and extracted rules"
     )
@@ -85,6 +87,13 @@ class InferConfig(AnsweringConfig):
         False, description="true validates the settings, says which benchmarks are there, and ends: status 3 without any"
     )
     limit: int | None = Field(None, gt=0, description="only the first rows, for a test; the folder's name then says so")
+
+    @property
+    def benchmark_names(self) -> list[str]:
+        """The benchmarks to look for."""
+        if ALL in self.benchmarks:
+            return [name for name, benchmark in BENCHMARKS.items() if benchmark.has_answers]
+        return self.benchmarks
 
     @rule
     def _names_a_benchmark(self) -> Lines:

@@ -15,7 +15,7 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform:
 
     Raises `InputError` for a model of another type, and for a forced thought with a prompt that asks for none.
     """
-    load_model_config(checkpoint.full_model)
+    positions = load_model_config(checkpoint.full_model).thinker_config.text_config.max_position_embeddings
     prompt = prompt_for_answering(config, checkpoint)
     if config.thought != "free" and not prompt.asks_for_tags:
         raise InputError(
@@ -23,5 +23,6 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform:
             "force; --prompt selective asks for one"
         )
     say_prompt(prompt, checkpoint)
-    processor = load_processor(checkpoint)
-    return OmniEncoder(processor, prompt, config.max_audio_seconds, OPENINGS[config.thought], keep_waveform)
+    processor, opening = load_processor(checkpoint), OPENINGS[config.thought]
+    max_tokens = positions - config.max_new_tokens
+    return OmniEncoder(processor, prompt, config.max_audio_seconds, opening, keep_waveform, max_tokens)

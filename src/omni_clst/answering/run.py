@@ -45,7 +45,12 @@ class AnsweringRun:
             require_split(config, checkpoint)
         self.encoder = make_encoder(config, checkpoint, keep_waveform=self.engine_name == "vllm")
         temperature = 0.0 if config.is_greedy else config.temperature
+        self.clips_per_prompt = 1
         self.sampling = Sampling(config.max_new_tokens, temperature, config.top_p, config.top_k, seed=config.seed)
+
+    def expect(self, sets: list[Questions]) -> None:
+        """Name all sets before the first is answered: vLLM is started once, for the most clips of any question."""
+        self.clips_per_prompt = max((len(sample.clips) for one in sets for sample in one.samples), default=1)
 
     @property
     def is_trained_here(self) -> bool:
@@ -79,7 +84,8 @@ class AnsweringRun:
         dtype = choose_dtype(config.dtype, self.device)
         say(f"{config.model}: prompt {self.encoder.prompt.name}, {dtype}, {self.device}, engine {self.engine_name}")
         if self.engine_name == "vllm":
-            return start_vllm(config, self.checkpoint, self.encoder, self.sampling, dtype, self.device)
+            clips = self.clips_per_prompt
+            return start_vllm(config, self.checkpoint, self.encoder, self.sampling, dtype, self.device, clips)
         model = load_thinker(self.checkpoint, dtype, self.device, config.attn_implementation)
         return HFEngine(model, self.encoder, self.sampling)
 

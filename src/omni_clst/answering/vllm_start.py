@@ -33,6 +33,7 @@ def start_vllm(
     sampling: Sampling,
     dtype: torch.dtype,
     device: torch.device,
+    clips_per_prompt: int,
 ) -> VLLMEngine:
     """vLLM with the checkpoint's weights; an adapter is merged into its base on the way."""
     settings = VLLMSettings(
@@ -40,6 +41,7 @@ def start_vllm(
         gpu_memory_utilization=config.gpu_memory_utilization,
         tensor_parallel_size=config.tensor_parallel_size,
         suppressed=encoder.suppressed_ids,
+        clips_per_prompt=clips_per_prompt,
     )
     engine = VLLMEngine(checkpoint.full_model, encoder, sampling, settings, device)
     if checkpoint.is_adapter:  # vLLM's own adapters leave the audio tower out

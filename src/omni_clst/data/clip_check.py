@@ -28,12 +28,15 @@ def measure_lengths(
     are broken after an intact header. Raises `InputError` with `place`, the first such rows and `remedy`, unless
     `allow_unreadable`.
     """
-    broken = {} if decode_up_to is None else _undecodable({sample.audio_path for sample in samples}, decode_up_to)
+    broken = (
+        {} if decode_up_to is None else _undecodable({clip for sample in samples for clip in sample.clips}, decode_up_to)
+    )
 
     def measure(sample: AudioQASample) -> int | str:
         try:
-            if sample.audio_path in broken:
-                raise InputError(broken[sample.audio_path])
+            for clip in sample.clips:
+                if clip in broken:
+                    raise InputError(broken[clip])
             return length_of(sample)
         except InputError as error:
             return f"{os.path.basename(sample.place)}: {error}" if sample.place else str(error)

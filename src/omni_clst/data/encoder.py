@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,8 +27,9 @@ class Example:
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
     alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
-    (audio tokens, hidden) is the clip's encoding, where the audio tower has computed it; `waveform` (samples,) at 16 kHz is
-    kept for engines that compute mel features themselves.
+    (audio tokens, hidden) is the clips' encoding, where the audio tower has computed it; `waveform` (samples,) at 16 kHz is
+    kept for engines that compute mel features themselves. A question about several clips has the others' features and
+    waveforms in `more_features` and `more_waveforms`.
     """
 
     input_ids: list[int]
@@ -36,23 +38,51 @@ class Example:
     audio_embeddings: torch.Tensor | None = None
     waveform: np.ndarray | None = None
     sample_id: str = "text"
+    more_features: tuple[torch.Tensor, ...] = ()
+    more_waveforms: tuple[np.ndarray, ...] = ()
+
+    @property
+    def features(self) -> tuple[torch.Tensor, ...]:
+        """The mel features of all clips, in their order in the prompt."""
+        return () if self.input_features is None else (self.input_features, *self.more_features)
+
+    @property
+    def waveforms(self) -> tuple[np.ndarray, ...]:
+        """The waveforms of all clips, where they are kept."""
+        return () if self.waveform is None else (self.waveform, *self.more_waveforms)
+
+    @property
+    def audio_tokens(self) -> int:
+        """Audio tokens of all clips."""
+        return sum(audio_token_count(features.shape[1]) for features in self.features)
 
     def __reduce__(self):
         """Pickle the features as plain bytes: sent as tensors by a data worker, torch would open a file for each clip of
         a batch, and a process may have 1,024 open files."""
-        features = None if self.input_features is None else self.input_features.numpy()
-        return _unpickle_example, (self.input_ids, self.labels, features, self.waveform, self.sample_id)
+        features = [features.numpy() for features in self.features]
+        return _unpickle_example, (self.input_ids, self.labels, features, self.waveforms, self.sample_id)
 
 
 def _unpickle_example(
     input_ids: list[int],
     labels: list[int] | None,
-    features: np.ndarray | None,
-    waveform: np.ndarray | None,
+    features: list[np.ndarray],
+    waveforms: tuple[np.ndarray, ...],
     sample_id: str,
 ) -> Example:
-    tensor = None if features is None else torch.from_numpy(features)
-    return Example(input_ids, labels, tensor, waveform=waveform, sample_id=sample_id)
+    example = Example(input_ids, labels, None, sample_id=sample_id)
+    return _with_clips(example, list(map(torch.from_numpy, features)), waveforms)
+
+
+def _with_clips(example: Example, features: Sequence[torch.Tensor], waveforms: Sequence[np.ndarray] = ()) -> Example:
+    """The example with the features of its clips, and with their waveforms where these are kept."""
+    return replace(
+        example,
+        input_features=features[0] if features else None,
+        more_features=tuple(features[1:]),
+        waveform=waveforms[0] if waveforms else None,
+        more_waveforms=tuple(waveforms[1:]),
+    )
 
 
 class OmniEncoder:
@@ -60,10 +90,20 @@ class OmniEncoder:
 
     `opening` begins the assistant's turn: a prompt without a response ends with it, and the model continues from there.
     After `FULL_THOUGHT_OPENING` the tokens of an empty thought are suppressed.
-    `keep_waveform` leaves the decoded clip in every example.
+    `keep_waveform` leaves the decoded clip in every example. `max_tokens` are as many as a prompt may have, where the model
+    sets a limit.
     """
 
-    def __init__(self, processor, prompt: Prompt, max_audio_seconds: float, opening: str = "", keep_waveform: bool = False):
+    def __init__(
+        self,
+        processor,
+        prompt: Prompt,
+        max_audio_seconds: float,
+        opening: str = "",
+        keep_waveform: bool = False,
+        max_tokens: int | None = None,
+    ):
+        self.max_tokens = max_tokens
         self.processor = processor
         self.prompt = prompt
         self.max_audio_seconds = max_audio_seconds
@@ -112,29 +152,32 @@ class OmniEncoder:
         """Token ids of the opening; empty without one."""
         return self.token_ids(self.opening) if self.opening else []
 
-    def prompt_text(self, sample: AudioQASample, audio_tokens: int) -> str:
-        """The whole prompt up to the assistant's turn, with one audio placeholder per audio token."""
+    def prompt_text(self, sample: AudioQASample, *audio_tokens: int) -> str:
+        """The whole prompt up to the assistant's turn, with one audio placeholder per audio token of every clip."""
         return self.chat_text(self.prompt.user_text(sample), audio_tokens, sample.id)
 
+    def audio_tokens(self, sample: AudioQASample) -> list[int]:
+        """The audio tokens of every clip, from the files' headers."""
+        return [probe_audio(clip).audio_tokens(self.max_audio_seconds) for clip in sample.clips]
+
     def describe_prompt(self, sample: AudioQASample) -> str:
-        """The sample's prompt as the model reads it, with one placeholder for all audio tokens, under its token count."""
-        audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
-        text = self.prompt_text(sample, 1) + self.opening
-        count = f"{self.length(sample)} tokens, {audio_tokens} of them for the clip"
+        """The sample's prompt as the model reads it, with one placeholder for a clip's tokens, under its token count."""
+        text = self.prompt_text(sample, *(1 for _ in sample.clips)) + self.opening
+        clips = "clips" if sample.more_clips else "clip"
+        count = f"{self.length(sample)} tokens, {sum(self.audio_tokens(sample))} of them for the {clips}"
         return f"the prompt of sample {sample.id!r} ({count}):\n" + "\n".join(f"  | {line}" for line in text.split("\n"))
 
-    def chat_text(self, user_text: str, audio_tokens: int, sample_id: str = "text") -> str:
-        """The chat template around a user's text; `audio_tokens` 0 leaves the audio part out."""
+    def chat_text(self, user_text: str, audio_tokens: Sequence[int], sample_id: str = "text") -> str:
+        """The chat template around a user's text, after one audio part per clip of so many audio tokens."""
         self._require_plain(user_text, sample_id)
-        content = [{"type": "text", "text": user_text}]
-        if audio_tokens:
-            content.insert(0, {"type": "audio", "audio": ""})
+        content = [{"type": "audio", "audio": ""} for _ in audio_tokens] + [{"type": "text", "text": user_text}]
         # The released template adds a system turn of its own where none is given, so one is always given to it.
         system = [{"role": "system", "content": [{"type": "text", "text": self.prompt.system}]}]
         conversation = (system if self.prompt.system else []) + [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        audio_token = self.processor.audio_token
-        return text.replace(audio_token, audio_token * audio_tokens, 1) if audio_tokens else text
+        parts = text.split(self.processor.audio_token)  # neither text nor system prompt has one
+        placeholders = [self.processor.audio_token * tokens for tokens in audio_tokens]
+        return "".join(part + tokens for part, tokens in zip(parts, [*placeholders, ""], strict=True))
 
     def _require_plain(self, text: str, sample_id: str) -> None:
         """Raise `InputError` for a text of a sample that would be read as a special token (a turn's end, a clip)."""
@@ -162,41 +205,65 @@ class OmniEncoder:
         """The sample's clip: float32, shape (samples,), mono at 16 kHz, cropped at `max_audio_seconds`."""
         return load_audio(sample.audio_path, max_audio_seconds=self.max_audio_seconds)
 
+    def load_clips(self, sample: AudioQASample) -> list[np.ndarray]:
+        """All clips of a sample, as `load` gives the first."""
+        return [load_audio(clip, max_audio_seconds=self.max_audio_seconds) for clip in sample.clips]
+
     def encode(self, sample: AudioQASample, response: str | None = None) -> Example:
         """Inputs of a prompt, or of a prompt and a response whose tokens and end token carry the labels."""
-        return self.encode_waveform(sample, self.load(sample), response)
+        return self.encode_waveforms(sample, self.load_clips(sample), response)
 
     def encode_waveform(self, sample: AudioQASample, waveform: np.ndarray, response: str | None = None) -> Example:
         """As `encode`, for a given waveform: float32, shape (samples,), 16 kHz."""
-        features, _ = log_mel(self.processor.feature_extractor, [waveform])
-        example = self.encode_chat(self.prompt.user_text(sample), response, torch.as_tensor(features[0]), sample.id)
-        return replace(example, waveform=waveform) if self.keep_waveform else example
+        return self.encode_waveforms(sample, [waveform], response)
+
+    def encode_waveforms(
+        self, sample: AudioQASample, waveforms: Sequence[np.ndarray], response: str | None = None
+    ) -> Example:
+        """As `encode`, for given waveforms of its clips."""
+        extractor = self.processor.feature_extractor
+        features = [torch.as_tensor(log_mel(extractor, [waveform])[0][0]) for waveform in waveforms]
+        example = self._encode_chat(self.prompt.user_text(sample), response, features, sample.id)
+        return _with_clips(example, features, waveforms if self.keep_waveform else ())
 
     def encode_chat(
         self, user_text: str, response: str | None, features: torch.Tensor | None, sample_id: str = "text"
     ) -> Example:
         """Inputs of one chat turn over mel features (mel_bins, frames), or over none for a chat without audio."""
-        audio_tokens = 0 if features is None else audio_token_count(features.shape[1])
-        prompt_ids = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id))
+        return self._encode_chat(user_text, response, [] if features is None else [features], sample_id)
+
+    def _encode_chat(
+        self, user_text: str, response: str | None, features: Sequence[torch.Tensor], sample_id: str
+    ) -> Example:
+        audio_tokens = [audio_token_count(of_clip.shape[1]) for of_clip in features]
+        ids, labels = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id)), None
         if response is None:
-            return Example(prompt_ids + self.opening_ids, None, features, sample_id=sample_id)
-        self._require_plain(response, sample_id)
-        response_ids = self.token_ids(response) + [self.end_of_turn_id]
-        labels = [IGNORED_LABEL] * len(prompt_ids) + response_ids
-        return Example(prompt_ids + response_ids, labels, features, sample_id=sample_id)
+            ids += self.opening_ids
+        else:
+            self._require_plain(response, sample_id)
+            response_ids = self.token_ids(response) + [self.end_of_turn_id]
+            ids, labels = ids + response_ids, [IGNORED_LABEL] * len(ids) + response_ids
+        return _with_clips(Example(ids, labels, None, sample_id=sample_id), features)
 
     def length(self, sample: AudioQASample, response: str | None = None) -> int:
-        """Number of tokens of the encoded sample, from the file's header without decoding it."""
+        """Number of tokens of the encoded sample, from the files' headers without decoding them; raises `InputError` for
+        more than `max_tokens`."""
         self._require_plain(response or "", sample.id)
-        audio_tokens = probe_audio(sample.audio_path).audio_tokens(self.max_audio_seconds)
-        text = self.prompt_text(sample, 1) + (response or "")
+        audio_tokens = self.audio_tokens(sample)
+        text = self.prompt_text(sample, *(1 for _ in audio_tokens)) + (response or "")
         more = len(self.opening_ids) if response is None else 1  # the end token
-        return len(self.token_ids(text)) - 1 + audio_tokens + more
+        length = len(self.token_ids(text)) + sum(tokens - 1 for tokens in audio_tokens) + more
+        if self.max_tokens is not None and length > self.max_tokens:
+            raise InputError(
+                f"sample {sample.id!r}: a prompt of {length} tokens, {sum(audio_tokens)} of them audio, is longer than the "
+                f"{self.max_tokens} that the model has positions for: lower max_audio_seconds"
+            )
+        return length
 
 
 def describe_clips(samples: list[AudioQASample], max_audio_seconds: float) -> str:
     """How many clips are cropped or truncated by their headers, as `; 2 clips cropped at 60 s, 1 clips truncated`."""
-    infos = [probe_audio(path) for path in sorted({sample.audio_path for sample in samples})]
+    infos = [probe_audio(path) for path in sorted({clip for sample in samples for clip in sample.clips})]
     cropped = sum(info.seconds > max_audio_seconds for info in infos)
     truncated = sum(info.promised_frames > info.frames for info in infos)
     words = [f"{cropped} clips cropped at {max_audio_seconds:g} s"] if cropped else []
@@ -227,7 +294,7 @@ def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> di
     if with_audio and all(example.audio_embeddings is not None for example in with_audio):
         batch["audio_embeddings"] = torch.cat([example.audio_embeddings for example in with_audio])
         return batch
-    clips = [example.input_features for example in with_audio]
+    clips = [features for example in with_audio for features in example.features]
     if clips:
         frames = max(clip.shape[1] for clip in clips)
         batch["input_features"] = torch.stack(

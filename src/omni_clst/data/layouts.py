@@ -158,6 +158,6 @@ LAYOUTS: list[tuple[frozenset[str] | set[str], Callable[[dict], AudioQASample]]]
     ({"audio_path", "question", "choices", "think"}, sample_from_row),  # as write_samples writes it, and further keys
     ({"messages", "audios"}, _from_published_sft),
     ({"question_text", "multi_choice", "audio_path"}, _from_published_clst),
-    *((benchmark.row_keys, benchmark.to_sample) for benchmark in BENCHMARKS.values()),
+    *((benchmark.row_keys, benchmark.to_sample) for benchmark in BENCHMARKS.values() if benchmark.row_keys),
     ({"audio_path", "question", "choices"}, sample_from_row),
 ]

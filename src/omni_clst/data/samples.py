@@ -6,7 +6,7 @@ Files of samples are read by `layouts.read_samples`, which also takes foreign la
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -19,7 +19,7 @@ LEVELS = (*EASY_TO_HARD, "unknown")
 
 @dataclass(frozen=True)
 class AudioQASample:
-    """One multiple-choice question about one clip.
+    """One multiple-choice question about one clip; a benchmark's may be about several, `more_clips` after the first.
 
     `answer` is the text of one choice (never a letter or an index), or None where it is unknown; `think` is the
     reference thought, `""` where it was dropped and None where there never was one. `prompt` is the user's text, verbatim
@@ -37,10 +37,16 @@ class AudioQASample:
     level: str = "unknown"
     prompt: str | None = None
     extra: dict = field(default_factory=dict)
+    more_clips: tuple[str, ...] = ()
     place: str = field(default="", compare=False)
 
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The paths of all clips, in their order in the prompt."""
+        return (self.audio_path, *self.more_clips)
+
     def to_row(self) -> dict:
-        """The sample's row in a JSON Lines file: its fields, then those in `extra`; level and prompt only where set."""
+        """The sample's row in a JSON Lines file: its fields, then those in `extra`; some only where set."""
         row = {
             "id": self.id,
             "audio_path": self.audio_path,
@@ -54,6 +60,8 @@ class AudioQASample:
             row["level"] = self.level
         if self.prompt is not None:
             row["prompt"] = self.prompt
+        if self.more_clips:
+            row["more_clips"] = list(self.more_clips)
         return row | {key: value for key, value in self.extra.items() if key not in row}
 
 
@@ -77,6 +85,9 @@ def sample_from_row(row: dict) -> AudioQASample:
     choices = row.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise InputError(f"choices {choices!r} is not a list of texts")
+    more_clips = row.get("more_clips") or []
+    if not isinstance(more_clips, list) or not all(isinstance(clip, str) for clip in more_clips):
+        raise InputError(f"more_clips {more_clips!r} is not a list of texts")
     for key in ("id", "answer", "think", "prompt", "source", "level"):
         if row.get(key) is not None and not isinstance(row[key], str):
             raise InputError(f"{key} {row[key]!r} is not a text")
@@ -93,6 +104,7 @@ def sample_from_row(row: dict) -> AudioQASample:
         level=row.get("level") or "unknown",
         prompt=row.get("prompt"),
         extra={key: value for key, value in row.items() if key not in known},
+        more_clips=tuple(more_clips),
     )
 
 
@@ -141,6 +153,8 @@ def check_trainable(sample: AudioQASample) -> None:
     for name, text in (("audio_path", sample.audio_path), ("question", sample.question)):
         if not text.strip():
             raise InputError(f"{name} {text!r} is not a text")
+    if sample.more_clips:
+        raise InputError(f"it is about {len(sample.clips)} clips, training takes one: leave it out")
     choices = list(sample.choices)
     if choices or sample.prompt is None:
         if not choices:
@@ -167,8 +181,12 @@ def write_samples(path: Path | str, samples: Iterable[AudioQASample], audio_root
 
     Paths below `audio_root` are written relative to it, so that they stay valid when the folder is moved.
     """
-    rows = (sample.to_row() for sample in samples)
-    write_jsonl(path, (row | {"audio_path": _below(row["audio_path"], audio_root)} for row in rows))
+    write_jsonl(path, (_below_root(sample, audio_root).to_row() for sample in samples))
+
+
+def _below_root(sample: AudioQASample, audio_root: Path | str | None) -> AudioQASample:
+    more_clips = tuple(_below(clip, audio_root) for clip in sample.more_clips)
+    return replace(sample, audio_path=_below(sample.audio_path, audio_root), more_clips=more_clips)
 
 
 def _below(audio_path: str, audio_root: Path | str | None) -> str:

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import torch
 
-from ..data.audio import audio_token_count
 from ..data.encoder import Example, OmniEncoder, collate
 from .decoding import generate_completions
 from .sampling import Sampling, TokenChooser, derive_seed
@@ -98,7 +97,7 @@ class HFEngine:
         batch = collate(not_encoded, self.encoder.tokenizer.pad_token_id, "left")
         features = batch["input_features"].to(self.thinker.device, self.thinker.dtype)
         encodings = self.thinker.encode_clips(features, batch["feature_attention_mask"].to(self.thinker.device))
-        sizes = [audio_token_count(example.input_features.shape[1]) for example in not_encoded]
+        sizes = [example.audio_tokens for example in not_encoded]
         encoding_of = {id(example): e for example, e in zip(not_encoded, encodings.split(sizes), strict=True)}
         return [replace(e, audio_embeddings=encoding_of[id(e)]) if id(e) in encoding_of else e for e in examples]
 

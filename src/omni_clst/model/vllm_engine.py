@@ -42,6 +42,7 @@ class VLLMSettings:
     tensor_parallel_size: int = 1
     sleeps: bool = False
     suppressed: tuple[int, ...] = ()  # tokens that are never drawn
+    clips_per_prompt: int = 1  # at most
 
 
 def installed_version() -> str | None:
@@ -133,6 +134,11 @@ class VLLMEngine:
                 f"{self.sampling.max_new_tokens} new ones are more than the {longest} of vLLM: lower max_audio_seconds, or "
                 "use --engine hf"
             )
+        if len(example.waveforms) > self.settings.clips_per_prompt:
+            raise InputError(
+                f"sample {example.sample_id!r}: {len(example.waveforms)} clips, where vLLM was started for "
+                f"{self.settings.clips_per_prompt} a prompt: use --engine hf"
+            )
         prompt = self._llm._preprocess_cmpl_one(self._prompt(example))
         self._engine.add_request(name, prompt, self._parameters(seed, n))
 
@@ -164,18 +170,18 @@ class VLLMEngine:
             self._llm.wake_up()
 
     def _prompt(self, example: Example) -> dict:
-        """As vLLM takes it: token ids with one placeholder for the clip, and the decoded clip."""
+        """As vLLM takes it: token ids with one placeholder for each clip, and the decoded clips."""
         audio_token = self.encoder.audio_token_id
-        count = example.input_ids.count(audio_token)
-        if not count:
+        if audio_token not in example.input_ids:
             return {"prompt_token_ids": list(example.input_ids)}
-        first = example.input_ids.index(audio_token)
-        ids = [*example.input_ids[: first + 1], *example.input_ids[first + count :]]
+        before = [None, *example.input_ids]
+        ids = [token for token, last in zip(example.input_ids, before, strict=False) if (token, last) != (audio_token,) * 2]
         # the stock extractor would cut a clip at its chunk_length, and pad each to it
-        padded = padded_length(self.encoder.processor.feature_extractor, len(example.waveform))
+        longest = max(map(len, example.waveforms))
+        padded = padded_length(self.encoder.processor.feature_extractor, longest)
         return {
             "prompt_token_ids": ids,
-            "multi_modal_data": {"audio": [(example.waveform, SAMPLING_RATE)]},
+            "multi_modal_data": {"audio": [(waveform, SAMPLING_RATE) for waveform in example.waveforms]},
             "mm_processor_kwargs": {"truncation": False, "max_length": padded},
         }
 
@@ -241,7 +247,7 @@ def _start(source: str, settings: VLLMSettings, device: torch.device):
         source,
         dtype=settings.dtype,
         max_model_len=settings.max_model_len,
-        limit_mm_per_prompt={"audio": 1, "image": 0, "video": 0},
+        limit_mm_per_prompt={"audio": settings.clips_per_prompt, "image": 0, "video": 0},
         logprobs_mode="processed_logprobs",
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,

@@ -56,13 +56,21 @@ class PrepareConfig(CheckConfig):
     output: FilePath = Field(description="the folder for samples, dropped rows and the audit")
     audio_root: FilePath = Field("data", description="clips below it are written relative to it")
     against: FilePath | None = Field(
-        "data", description="folder with MMAU/ and MMAR/: samples that are in them are dropped; none: no comparison"
+        "data", description="folder with the benchmarks: samples that are in them are dropped; none: no comparison"
     )
 
     @rule
     def _has_one_input(self) -> Lines:
         if (self.input is None) == (self.hub is None):
             yield "one of input and hub has to be given"
+
+    @rule
+    def _output_is_another_folder(self) -> Lines:
+        """Else the metadata file that was read would be written over."""
+        given = Path(self.input or "")
+        folder = given.parent if given.is_file() else given
+        if self.source in BENCHMARKS and self.input is not None and folder.resolve() == Path(self.output).resolve():
+            yield f"output {self.output} is the input's folder: give another one"
 
     @rule
     def _input_is_there(self) -> Lines:

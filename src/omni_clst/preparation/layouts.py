@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..data.benchmarks.benchmark import Benchmark
 from ..data.layouts import choices_in_text, convert_row
 from ..data.samples import AudioQASample, as_text
 from ..errors import InputError
@@ -49,10 +50,11 @@ def convert(source: str, row: dict, read: Callable[[dict], Draft] | None = None)
     return Candidate(sample, draft.clip_names, tuple(draft.notes))
 
 
-def convert_benchmark(row: dict, oddities: list[str]) -> Candidate:
+def convert_benchmark(benchmark: Benchmark, row: dict, oddities: list[str]) -> Candidate:
     """Convert a benchmark's row to a candidate; nothing is dropped or changed, every oddity is noted as a flagging rule."""
-    sample = convert_row(row)
-    return Candidate(sample, (sample.audio_path,), tuple((rule, str(list(sample.choices))[:80]) for rule in oddities))
+    sample = benchmark.to_sample(row)
+    notes = tuple((rule, str(list(sample.choices))[:80]) for rule in oddities)
+    return Candidate(sample, benchmark.clip_names(sample.audio_path), notes)
 
 
 def _read_avqa(row: dict) -> Draft:

@@ -34,11 +34,12 @@ def read_benchmarks(data_root: str | None) -> BenchmarkContent:
         finder = ClipFinder([place[1]])
         for sample in load_benchmark(name, place[0]).samples:
             questions.setdefault(question_key(sample.question, sample.choices), f"{name} {sample.id}")
-            path, _ = finder.find([Path(sample.audio_path).name])
-            if path is not None:
-                clips.setdefault(path, f"{name} {sample.id}")
-            else:
-                without_clip += 1
+            for clip in sample.clips:
+                path, _ = finder.find([Path(clip).name])
+                if path is not None:
+                    clips.setdefault(path, f"{name} {sample.id}")
+                else:
+                    without_clip += 1
     if missing:
         say(f"no comparison with {', '.join(missing)}: not under {data_root}")
     if without_clip:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from ..data.benchmark_rows import find_benchmark, load_benchmark
+from ..data.benchmark_rows import find_benchmark, find_oddities, load_benchmark, require_new_id, row_id
+from ..data.benchmarks.benchmark import Benchmark
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, sample_from_row
 from ..errors import InputError
@@ -29,7 +30,8 @@ class RowSpool:
 
     def __init__(self, config: PrepareConfig, work: Path, flac_folder: Path, num_workers: int):
         self.config, self.work, self.flac_folder, self.num_workers = config, work, flac_folder, num_workers
-        self.is_benchmark = config.source in BENCHMARKS
+        self.benchmark = BENCHMARKS.get(config.source)
+        self.is_benchmark = self.benchmark is not None
         self.path = work / "rows.jsonl"
         self.columns: Columns | None = None  # of the user's own table, once its first rows are read
         self._oddities: dict[str, list[str]] = defaultdict(list)
@@ -67,12 +69,15 @@ class RowSpool:
 
     def _rows(self) -> Iterator[RawRow]:
         config = self.config
+        if self.benchmark is not None:
+            return self._benchmark_rows(self.benchmark)
+        return self._with_columns(self._raw_rows()) if config.source == OWN and config.hub is None else self._raw_rows()
+
+    def _raw_rows(self) -> Iterator[RawRow]:
+        config = self.config
         if config.hub is not None:
             return read_hub_rows(config.hub, config.hub_config, config.hub_split)
-        if self.is_benchmark:
-            return self._benchmark_rows()
-        rows = read_raw_rows(config.input, self.skipped.append, Path(config.output), self._has_question)
-        return self._with_columns(rows) if config.source == OWN else rows
+        return read_raw_rows(config.input, self.skipped.append, Path(config.output), self._has_question)
 
     def _has_question(self, keys: Iterable[str]) -> bool:
         """True for the keys of a row with a question; a table of the user's own may have any."""
@@ -87,38 +92,56 @@ class RowSpool:
         say(f"columns: {self.columns.describe()}" + ("" if self.config.columns else " (guessed; --columns sets them)"))
         return chain(first, rows)
 
-    def _benchmark_rows(self) -> Iterator[RawRow]:
-        """A benchmark's rows, from its metadata file or from its folder as in data/README.md."""
-        path = Path(self.config.input)
-        if path.is_dir():
-            place = find_benchmark(path, self.config.source)
-            if place is None:
-                raise InputError(BENCHMARKS[self.config.source].missing_line(path))
-            path = place[0]
-        loaded = load_benchmark(self.config.source, path)
+    def _benchmark_rows(self, benchmark: Benchmark) -> Iterator[RawRow]:
+        """A benchmark's rows, from its metadata file, its folder as in data/README.md, or as they are downloaded."""
+        path = None if self.config.input is None else Path(self.config.input)
+        if path is not None and path.is_dir():
+            place = find_benchmark(path, benchmark.name)
+            path = None if place is None else place[0]
+        if path is None or path.suffix not in (".json", ".jsonl"):
+            return self._downloaded_rows(benchmark)
+        loaded = load_benchmark(benchmark.name, path)
         for sample_id, oddity in loaded.oddities:
             self._oddities[sample_id].append(oddity)
         return (RawRow(f"{path}: {row['id']}", row) for row in loaded.original_rows)
 
+    def _downloaded_rows(self, benchmark: Benchmark) -> Iterator[RawRow]:
+        """Rows of a benchmark's parquet, CSV or tar files, one by one; an embedded clip without a name goes by the id."""
+        seen: dict[str, str] = {}
+        for raw in self._raw_rows():
+            row = benchmark.to_row(raw.row)
+            require_new_id(row, raw.place, seen)
+            if raw.audio is not None and not row.get("audio_path"):
+                row["audio_path"] = str(row["id"])
+            sample = benchmark.to_sample(row)
+            self._oddities[sample.id] += find_oddities(sample, row, benchmark)
+            yield RawRow(raw.place, row, raw.audio)
+
     def _spool_row(self, raw: RawRow, embedded: dict | None) -> dict:
         place = raw.place.removeprefix(f"{self.config.audio_root}/")  # shorter, and the same after a move
         try:
-            if self.is_benchmark:
-                candidate = convert_benchmark(raw.row, self._oddities[raw.row["id"]])
+            if self.benchmark is not None:
+                candidate = convert_benchmark(self.benchmark, raw.row, self._oddities[row_id(raw.row, place)])
             else:
                 candidate = convert(self.config.source, raw.row, self.columns and self.columns.draft)
             clip, original_format, problem = self._clip_of(candidate, embedded)
             if problem and not self.is_benchmark:
                 raise Dropped(*problem)
+            more = [self._finder.find(self._names(clip)) for clip in candidate.sample.more_clips]
         except Dropped as dropped:
             return {"place": place, "rule": dropped.rule, "value": dropped.value}
         except InputError as error:
             raise InputError(f"{raw.place}: {error}") from None
         notes = [*candidate.notes, *([problem] if problem else [])]
+        notes += [("no clip", reason) for path, reason in more if path is None]
         sample = candidate.sample.to_row()
         if clip and not candidate.clip_names:  # embedded without a name: use its copy's, the hash of its content
             sample["audio_path"] = Path(clip).name
-        return {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": original_format}
+        spooled = {"place": place, "sample": sample, "notes": notes, "clip": clip, "was": original_format}
+        return spooled | ({"row": raw.row, "more": [path for path, _ in more]} if self.is_benchmark else {})
+
+    def _names(self, clip: str) -> tuple[str, ...]:
+        return (clip,) if self.benchmark is None else self.benchmark.clip_names(clip)
 
     def _clip_of(
         self, candidate: Candidate, embedded: dict | None
@@ -137,9 +160,10 @@ def spooled_sample(row: dict, is_benchmark: bool) -> AudioQASample:
     fields = row["sample"]
     if not is_benchmark:
         return sample_from_row(fields)
-    known = ("id", "audio_path", "question", "choices", "answer", "think", "source")
-    values = {name: tuple(fields[name]) if name == "choices" else fields[name] for name in known}
-    return AudioQASample(**values, extra={name: value for name, value in fields.items() if name not in known})
+    known = ("id", "audio_path", "question", "choices", "answer", "think", "source", "prompt", "more_clips")
+    values = {name: fields[name] for name in known if name in fields}
+    lists = {name: tuple(values[name]) for name in ("choices", "more_clips") if name in values}
+    return AudioQASample(**values | lists, extra={name: value for name, value in fields.items() if name not in known})
 
 
 def _batches(rows: Iterator[RawRow], size: int) -> Iterator[list[RawRow]]:

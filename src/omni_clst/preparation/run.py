@@ -14,6 +14,7 @@ from pathlib import Path
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
+from .benchmark_layout import lay_out
 from .clips import ClipAudit, Inspection
 from .columns import OWN
 from .comparisons import Comparisons
@@ -52,13 +53,14 @@ class Preparation:
         rows_in = self.spool.fill()
         self._inspect_clips()
         rows_out = self._write_splits()
+        self.laid_out = lay_out(self) if self.is_benchmark else None
         summary = summarise(self, rows_in, rows_out)
         write_report(self, summary)
         return summary
 
     def _inspect_clips(self) -> None:
         """Inspect all clips, the benchmarks' too, and find which of them share sound."""
-        clips = sorted({row["clip"] for _, row in read_jsonl(self.spool.path) if row.get("clip")})
+        clips = sorted({clip for _, row in read_jsonl(self.spool.path) for clip in clips_of(row)})
         self.benchmarks = BenchmarkContent() if self.is_benchmark else read_benchmarks(self.config.against)
         audit = ClipAudit(self.work, self.flac_folder, self.num_workers)
         inspections = audit.inspect([*clips, *self.benchmarks.clips])
@@ -112,7 +114,7 @@ class Preparation:
             ids.add(sample.id)
             clip = self.shared.together.get(row["clip"], sample.audio_path)
             links.append((clip, *self.links_of(question)))
-            self._count_tokens(sample, self.inspections.get(row["clip"]))
+            self._count_tokens(sample, [self.inspections[clip] for clip in clips_of(row)])
             yield sample.to_row()
 
     def links_of(self, question: str) -> list[bytes]:
@@ -124,7 +126,9 @@ class Preparation:
         clip, notes = row["clip"], [tuple(note) for note in row["notes"]]
         if clip is None:  # a benchmark's row without one
             return sample, notes
-        self.uses[clip] += 1
+        self.uses.update(clips_of(row))
+        for other in clips_of(row)[1:]:
+            notes += problems_of_clip(self.inspections[other], self.config)
         for problem in (*problems_of_clip(self.inspections[clip], self.config), *self._overlaps(sample, clip)):
             is_overlap = problem[0].endswith("in a benchmark")
             if not (self.is_benchmark or (self.config.keep_overlap and is_overlap)):
@@ -134,8 +138,13 @@ class Preparation:
         first = clip if self.is_benchmark else self.shared.first_name[clip]
         if first != clip:
             notes.append(("the same clip under two names", f"{self._name(clip)} is {self._name(first)}"))
-        flac = self.inspections[first].flac
-        return replace(sample, audio_path=str(self.flac_folder / flac) if flac else first), notes
+        more_clips = tuple(map(self._copy_of, row.get("more", ())))
+        return replace(sample, audio_path=self._copy_of(first), more_clips=more_clips), notes
+
+    def _copy_of(self, clip: str | None) -> str:
+        """The file that a clip is read from; none for a missing one."""
+        flac = None if clip is None else self.inspections[clip].flac
+        return str(self.flac_folder / flac) if flac else clip or ""
 
     def _overlaps(self, sample: AudioQASample, clip: str) -> Iterator[tuple[str, str]]:
         if clip in self.shared.in_benchmark:
@@ -154,11 +163,17 @@ class Preparation:
     def _name(self, clip: str) -> str:
         return relative_path(clip, self.config.audio_root)
 
-    def _count_tokens(self, sample: AudioQASample, inspection: Inspection | None) -> None:
+    def _count_tokens(self, sample: AudioQASample, clips: list[Inspection]) -> None:
         """Record the length of the sample's prompt in tokens, if a model was given."""
-        if self.encoder is not None and inspection is not None:
-            text = self.encoder.prompt_text(sample, 1)
-            self.prompt_tokens.append(len(self.encoder.token_ids(text)) - 1 + inspection.audio_tokens)
+        if self.encoder is not None and clips:
+            text = self.encoder.prompt_text(sample, *(1 for _ in clips))
+            tokens = sum(clip.audio_tokens - 1 for clip in clips)
+            self.prompt_tokens.append(len(self.encoder.token_ids(text)) + tokens)
+
+
+def clips_of(row: dict) -> list[str]:
+    """The clips of a spooled row that are there."""
+    return [clip for clip in (row.get("clip"), *row.get("more", ())) if clip]
 
 
 def problems_of_clip(clip: Inspection, config: PrepareConfig) -> list[tuple[str, str]]:

@@ -114,7 +114,7 @@ class Comparison:
     def left_out(self) -> int:
         """Questions that not all sides have."""
         sides = (*self.first.sides, *self.second.sides)
-        return len({sample.id for side in sides for sample in side.rows.samples}) - len(self.ids)
+        return len({sample.id for side in sides for sample in side.rows.scored}) - len(self.ids)
 
     def flipped(self, way: int) -> list[str]:
         """The ids of the questions that the second model gained (1) or lost (-1), with every seed."""
@@ -162,16 +162,17 @@ def compare(
     rule = rule or ("official" if all("official" in side.scores.tallies for side in sides) else "strict")
     if any(rule not in side.scores.tallies for side in sides):
         raise InputError(f"rule {rule}: {rows.benchmark.name} has no official rule; give --rule strict or extracted")
-    shared = set.intersection(*({sample.id for sample in side.rows.samples} for side in sides))
-    samples = [sample for sample in rows.samples if sample.id in shared]
+    shared = set.intersection(*({sample.id for sample in side.rows.scored} for side in sides))
+    samples = [sample for sample in rows.scored if sample.id in shared]
     if not samples:
         raise InputError(f"{sides[0].name} and {sides[-1].name}: no question with the same id")
     ids = [sample.id for sample in samples]
     verdicts = [[side.verdicts(rule, ids) for side in model.sides] for model in (first, second)]
     groups: dict[str, dict[str, list[int]]] = {}
     for index, sample in enumerate(samples):
-        for group, name in rows.groups_of(sample).items():
-            groups.setdefault(group, {}).setdefault(name or "unknown", []).append(index)
+        for group, names in rows.names_in_groups(sample).items():
+            for name in names:
+                groups.setdefault(group, {}).setdefault(name, []).append(index)
     pairs = Pairs([sample.audio_path or sample.id for sample in samples], *verdicts)
     return Comparison(first, second, rule, ids, pairs, groups, list(_differences(sides)), gain)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..data.benchmarks.registry import BENCHMARKS
-from ..fields import ExistingFile, FilePath, GroupBy, Lines, OneOf, Settings, rule
+from ..fields import ExistingFile, FilePath, FunctionInFile, GroupBy, Lines, OneOf, Settings, rule
+from ..method.own_rules import problems_of_rule
 
 SCORED = sorted(name for name, benchmark in BENCHMARKS.items() if benchmark.has_answers)
 
@@ -41,9 +42,25 @@ with warnings.catch_warnings():
 class ScoreConfig(AnsweredConfig):
     """The predictions to score, and where the scores go."""
 
-    predictions: ExistingFile = Field(description="a JSON array or JSON Lines, one row per answer")
+    predictions: ExistingFile | None = Field(None, description="a JSON array or JSON Lines, one row per answer")
+    rubrics: ExistingFile | None = Field(
+        None, description='of mmar, instead of predictions: a judge\'s {"id", "ratings": [0, 1, ...]}, one row per answer'
+    )
+    embedder: Annotated[str, FunctionInFile()] | None = Field(
+        None, description="FILE.py:FUNCTION, texts -> vectors: scores also by the choice nearest to the answer (MMAU-Pro)"
+    )
     output: FilePath | None = Field(None, description="write the JSON object here")
     verdicts: FilePath | None = Field(None, description="write one line per row here: id, clip, and 0|1 by every rule")
+
+    @rule
+    def _has_answers_or_ratings(self) -> Lines:
+        if (self.predictions is None) == (self.rubrics is None):
+            yield "one of predictions and rubrics has to be given"
+
+    @rule
+    def _embedder_is_a_function(self) -> Lines:
+        if self.embedder is not None:
+            yield from problems_of_rule("embedder", self.embedder, ("texts",))
 
     @rule
     def _names_what_was_answered(self) -> Lines:

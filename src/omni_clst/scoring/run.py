@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from ..answering.config import InferConfig
+from ..answering.config import ALL, InferConfig
 from ..answering.folder import AnswerFolder
 from ..answering.predictions import prediction_row
 from ..answering.questions import Questions, check_questions
 from ..answering.run import AnsweringRun
-from ..data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, resolve_audio
+from ..data.benchmark_rows import BenchmarkRows, find_benchmark, load_benchmark, with_clips
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.encoder import OmniEncoder, describe_clips
 from ..data.sample_benchmark import load_sample_benchmark
@@ -27,6 +27,7 @@ from ..training.model_size import measure_model
 from ..training.plan import print_memory
 from .origin import read_origin
 from .predictions import read_predictions
+from .rubrics import write_rubrics_input
 from .scores import format_table, score
 
 
@@ -38,19 +39,22 @@ def find_benchmarks(config: InferConfig, encoder: OmniEncoder) -> list[tuple[Ben
     if config.samples:
         return [_check_samples(config, config.samples, encoder)]
     benchmarks, missing = [], []
-    for name in config.benchmarks:
+    for name in config.benchmark_names:
         place = find_benchmark(config.data_root, name)
         if place is None:
-            missing.append(BENCHMARKS[name].missing_line(config.data_root))
+            missing.append(name)
             continue
         meta_path, audio_root = place
         rows = load_benchmark(name, meta_path)
         rows = replace(rows, samples=rows.samples[: config.limit])
-        samples = [replace(sample, audio_path=str(resolve_audio(sample, audio_root))) for sample in rows.samples]
+        samples = [with_clips(sample, audio_root) for sample in rows.samples]
         benchmarks.append((rows, _check(rows, samples, config.data_root, encoder, config)))
+    lines = [BENCHMARKS[name].missing_line(config.data_root) for name in missing]
     if not benchmarks:
-        raise InputError("no benchmark to answer: " + "; ".join(missing))
-    for line in missing:
+        raise InputError("no benchmark to answer: " + "; ".join(lines))
+    if ALL in config.benchmarks:
+        lines = [f"{', '.join(missing)}: not under {config.data_root}"] if missing else []
+    for line in lines:
         say(f"left out: {line}")
     return benchmarks
 
@@ -109,7 +113,10 @@ def answer_and_score(
         _log_failures("cannot be used", questions.unreadable)
 
     def make_row(sample: AudioQASample, completions: list[Completion]) -> dict:
-        return prediction_row(sample, completions[0], run.encoder.prompt) | {"groups": rows.groups_of(sample)}
+        prompt = run.encoder.prompt
+        if not rows.benchmark.is_scored(sample):  # an open question is asked without the form of answers
+            prompt = replace(prompt, asks_for_tags=False)
+        return prediction_row(sample, completions[0], prompt) | {"groups": rows.groups_of(sample)}
 
     run.answer(questions, folder, make_row)
     if process_rank() == 0:
@@ -133,7 +140,7 @@ def question_row(sample: AudioQASample, rows: BenchmarkRows) -> dict:
         "question": sample.question,
         "choices": list(sample.choices),
         "answer": sample.answer,
-        "clips": [sample.audio_path],
+        "clips": list(sample.clips),
         "groups": rows.groups_of(sample),
     }
 
@@ -145,13 +152,17 @@ def _unreadable_row(sample_id: str, reason: str) -> dict:
 def _report(rows: BenchmarkRows, predictions: Path) -> None:
     """Score the predictions and print the table; for a benchmark without answers write a submission file."""
     answers = read_predictions(predictions, rows.benchmark, rows.samples)
+    answered = [{**row, "model_output": answers.outputs.get(str(row["id"]), "")} for row in rows.original_rows]
     if not rows.benchmark.has_answers:
-        write_json(
-            predictions.with_name("submission.json"),
-            [{**row, "model_output": answers.outputs.get(str(row["id"]), "")} for row in rows.original_rows],
-        )
+        write_json(predictions.with_name("submission.json"), answered)
         say(f"submission file: {predictions.with_name('submission.json')}")
         return
+    is_scored = {sample.id for sample in rows.scored}
+    if open_rows := [row for row in answered[: len(rows.samples)] if str(row["id"]) not in is_scored]:
+        write_jsonl(predictions.with_name("open_questions.jsonl"), open_rows)
+        say(f"{len(open_rows)} open questions, not scored: {predictions.with_name('open_questions.jsonl')}")
+    if path := write_rubrics_input(rows, predictions):
+        say(f"for a judge of thoughts: {path}")
     scores = score(rows, answers, origin=read_origin(predictions))
     write_json(predictions.with_name("scores.json"), scores.to_json())
     write_jsonl(predictions.with_name("verdicts.jsonl"), scores.verdicts)

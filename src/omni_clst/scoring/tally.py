@@ -40,9 +40,9 @@ class Tally(Cell):
 
     by: dict[str, dict[str, Cell]] = field(default_factory=dict)
 
-    def add(self, is_correct: bool, groups: dict[str, str], clip: str) -> None:
+    def add(self, is_correct: bool, groups: dict[str, tuple[str, ...]], clip: str) -> None:
         self.answers.add(clip, is_correct)
-        for group, name in groups.items():
+        for group, name in ((group, name) for group, names in groups.items() for name in names):
             self.by.setdefault(group, {}).setdefault(name, Cell()).answers.add(clip, is_correct)
 
     def to_json(self) -> dict:
