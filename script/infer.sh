@@ -2,7 +2,7 @@
 # infer.sh CHECKPOINT [--key value ...]: answers and scores the benchmarks -> CHECKPOINT/infer/<benchmark>/; with
 # infer.sh RUN --checkpoints all every checkpoint of a run, then RUN/report/ with a table and a curve.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-[[ $# -gt 0 && $1 != --* ]] || fail "no checkpoint given: infer.sh CHECKPOINT [--key value ...]"
+asks_for_help "$@" || [[ $# -gt 0 && $1 != -* ]] || fail "no checkpoint given: infer.sh CHECKPOINT [--key value ...]"
 options=(--config "$REPO/configs/infer.yaml" "${@:2}")
 if [[ $(value_of checkpoints "$@") != all ]] || asks_for_help "$@"; then
     launch infer.py "$1" "${options[@]}"

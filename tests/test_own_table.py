@@ -41,6 +41,14 @@ def test_given_columns_go_before_guessed_ones():
     )
 
 
+def test_given_column_is_guessed_for_nothing_else():
+    keys = ["source", "question", "option_a", "option_b", "option_c", "gold"]
+    columns = choose_columns(keys, {"audio": "source", "answer": "option_c"}, None, "t.csv:1")
+    assert columns.of == {
+        "question": "question", "choices": ("option_a", "option_b"), "answer": "option_c", "audio": "source"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("keys", "given", "message"),
     [
@@ -105,6 +113,37 @@ def test_number_as_answer_needs_to_be_said_how_it_is_counted(table):
     assert table(*rows, first_choice="0")[0].answer == "z"
     assert table(*rows, first_choice="1")[0].answer == "y"
     assert table("audio,question,a,b,c,answer", "clip000.wav,who?,1,2,3,2")[0].answer == "2"  # a choice itself
+
+
+@pytest.mark.parametrize(
+    ("answer", "first_choice", "shown"),
+    [
+        ("0", "1", "0, counted from 1, of ['ja', '2,7']"),  # not the first choice, as if it were counted from 0
+        ("3", "1", "3, counted from 1, of ['ja', '2,7']"),
+        ("2", "0", "2, counted from 0, of ['ja', '2,7']"),
+        ("2.7", "0", "'2.7' of ['ja', '2,7']"),  # not the choice at place 2
+        ("2.7", "none", "'2.7' of ['ja', '2,7']"),
+    ],
+)
+def test_number_that_is_the_place_of_no_choice_is_dropped(table, tmp_path, answer, first_choice, shown):
+    rows = (f"clip000.wav;who?;ja;2,7;{answer}", "clip001.wav;who?;ja;2,7;b)")
+    (kept,) = table("audio;question;a;b;answer", *rows, first_choice=first_choice)
+    assert kept.answer == "2,7"
+    (dropped,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text().splitlines())
+    assert (dropped["rule"], dropped["value"]) == ("answer is no choice", shown)
+
+
+def test_table_may_be_separated_by_tabs(table, tmp_path):
+    (tmp_path / "t.tsv").write_text(
+        "audio\tquestion\ta\tb\tanswer\nclip000.wav\twho, then?\t1,5\t2,7\tb\n", encoding="utf-8"
+    )
+    (sample,) = table("", input=tmp_path / "t.tsv")
+    assert (sample.question, sample.choices, sample.answer) == ("who, then?", ("1,5", "2,7"), "2,7")
+
+
+def test_column_that_is_there_twice_is_named(table):
+    with pytest.raises(InputError, match=r"t.csv:1: the column 'choice' is there twice: give each a name of its own"):
+        table("audio,question,choice,choice,answer", "clip000.wav,who?,x,y,x")
 
 
 def test_table_without_any_usable_row_is_status_1(table, capsys):

@@ -123,3 +123,10 @@ def test_inference_after_training_is_in_the_project_too(tmp_path):
     result = launch(tmp_path, *words, "--project", "project", "--", *options)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / "project" / "runs" / "in it" / "infer" / "mmau-mini" / "scores.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "# base: x\n", "base:\nsft_lora:\n  # lora_rank: 4\n"])
+def test_settings_that_are_all_commented_out_change_nothing(project, text):
+    (project / "project.yaml").write_text(text)
+    sft = load(SFTConfig, "sft_lora.yaml", project, keys=trainer_keys)
+    assert (sft.model, sft.lora_rank) == ("Qwen/Qwen2.5-Omni-7B", 8)

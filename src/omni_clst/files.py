@@ -171,8 +171,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(file: str) -> dict:
-    """Read one YAML mapping; raises `InputError` with file and line."""
+def read_yaml(file: str, may_be_empty: bool = False) -> dict:
+    """Read one YAML mapping, {} from an empty file that may be empty; raises `InputError` with file and line."""
     text = read_text(file)
     try:
         value = yaml.load(text, _UniqueKeyLoader)
@@ -180,6 +180,8 @@ def read_yaml(file: str) -> dict:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise InputError(f"{file}:{line}: not YAML ({getattr(error, 'problem', error)})") from None
+    if value is None and may_be_empty:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(f"{file}: expected `key: value` lines")
     return value

@@ -53,8 +53,10 @@ def open_project(folder: str, configs: Path) -> Project:
     if not path.is_dir():
         raise InputError(f"project {folder}: no such folder")
     file = path / FILE
-    settings = read_yaml(str(file)) if file.exists() else {}
+    settings = read_yaml(str(file), may_be_empty=True) if file.exists() else {}
     stages = {config.stem for config in configs.rglob("*.yaml")}
+    empty = {key for key, value in settings.items() if value is None and key in {*stages, BASE}}  # all commented out
+    settings = {key: value for key, value in settings.items() if key not in empty}
     for key, value in settings.items():
         if key in stages and not isinstance(value, dict):
             raise InputError(f"{file}: {key} {value!r} is not settings of that stage (key: value)")

@@ -90,7 +90,7 @@ class Columns:
         return choice_texts("" if value is None else value for value in values)
 
     def _answer(self, row: dict, choices: list[str]) -> object:
-        """The answer as it is, or for a number the choice at that place."""
+        """The answer as it is, or for a number the choice at that place; raises `Dropped` for a place without a choice."""
         value = row.get(self._column("answer"))
         if value is None or value != value or not is_place(value, choices):
             return value
@@ -99,7 +99,9 @@ class Columns:
                 f"answer {value} is the place of a choice, counted from 0 or from 1: --first_choice 0 or 1 says which"
             )
         place = int(float(str(value))) - self.first_choice
-        return choices[place] if 0 <= place < len(choices) else value
+        if not 0 <= place < len(choices):
+            raise Dropped("answer is no choice", f"{value}, counted from {self.first_choice}, of {choices}")
+        return choices[place]
 
     def _thought(self, row: dict) -> str | None:
         value = self._optional(row, "think")
@@ -140,9 +142,11 @@ def choose_columns(keys: Iterable[str], given: dict[str, str | list[str]], first
         for column in [columns] if isinstance(columns, str) else columns:
             if column not in keys:
                 raise InputError(f"{place}: has no column {column!r}; it has {', '.join(keys)}")
+    taken = {column for columns in given.values() for column in ([columns] if isinstance(columns, str) else columns)}
+    others = [key for key in keys if key not in taken]  # a column that is given for one thing is guessed for no other
     of: dict[str, str | tuple[str, ...]] = {}
     for name in NAMES:
-        column = given.get(name) or _guess(name, keys)
+        column = given.get(name) or _guess(name, others)
         if column:
             of[name] = column if isinstance(column, str) else tuple(column)
     missing = [name for name in NEEDED if name not in of]

@@ -1,4 +1,4 @@
-"""Read rows from JSON, JSON Lines, CSV, parquet, webdataset tars (both with embedded audio) and the Hub.
+"""Read rows from JSON, JSON Lines, CSV, TSV, parquet, webdataset tars (both with embedded audio) and the Hub.
 
 Every reader yields `RawRow`s one by one, in the order of the files, so that memory does not grow with the set.
 """
@@ -9,6 +9,7 @@ import itertools
 import json
 import sys
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -146,6 +147,8 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count))  # spreadsheets differ by country
+            if repeated := [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]:
+                raise InputError(f"{path}:1: the column {repeated[0]!r} is there twice: give each a name of its own")
             for row in reader:
                 if None in row or None in row.values():
                     fields = len(reader.fieldnames or ())
@@ -263,4 +266,5 @@ def _of_shard(path: Path, key: tuple[str, str], row: dict | None, audio: bytes |
     return RawRow(f"{path}: {name}", {"file_name": key[1]} | row, audio)
 
 
-READERS = {".json": _read_json, ".jsonl": _read_json, ".csv": _read_csv, ".parquet": _read_parquet, ".tar": _read_tar}
+READERS = {".json": _read_json, ".jsonl": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet,
+           ".tar": _read_tar}  # fmt: skip

@@ -172,9 +172,11 @@ def _numbered_answer(draft: Draft, choices: list[str], number: float) -> _Answer
 
 
 def is_place(value: object, choices: list[str]) -> bool:
-    """True for a number that is no choice, neither by its text nor by its value."""
+    """True for a whole number that is no choice, neither by its text nor by its value."""
     number = _number(value)
-    return number is not None and as_text(value).strip() not in choices and number not in map(_number, choices)
+    if number is None or not number.is_integer():
+        return False
+    return as_text(value).strip() not in choices and number not in map(_number, choices)
 
 
 def _number(value: object) -> float | None:
