@@ -42,10 +42,12 @@ def main(argv: list[str]) -> None:
     if sys.stdin.isatty():
         say(f"a line is {LINE_FORMAT}; end with Ctrl-D")
     for sample in questions_in(sys.stdin, asks_for_choices):
-        if isinstance(sample, InputError):
-            print(f"error: {sample}", file=sys.stderr, flush=True)
-        else:
+        try:
+            if isinstance(sample, InputError):
+                raise sample
             say(f"{sample.question}\n{ask(run, sample).describe(prompt.asks_for_tags)}\n")
+        except InputError as error:  # such as a clip that cannot be decoded: the next line is asked all the same
+            print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

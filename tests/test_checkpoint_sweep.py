@@ -56,6 +56,12 @@ def test_every_complete_checkpoint_is_scored_and_a_second_start_answers_nothing_
     assert report == (world / "run" / "report" / "report.md").read_text()
 
 
+def test_checkpoints_cannot_share_a_folder_of_answers(world):
+    words = ["--checkpoints", "all", "--data_root", str(world / "data"), "--output", str(world / "out")]
+    with pytest.raises(InputError, match="output cannot be given with checkpoints all"):
+        infer.main([str(world / "run"), *words])
+
+
 def test_folder_without_checkpoints_is_one_error(world):
     with pytest.raises(InputError, match="data has no complete checkpoint-"):
         infer.main([str(world / "data"), "--checkpoints", "all"])

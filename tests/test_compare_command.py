@@ -240,6 +240,14 @@ def test_models_of_unequal_numbers_of_seeds_and_other_mistakes_are_one_line(meta
         assert message in str(error.value)
 
 
+def test_scores_of_another_kind_are_named(meta, tmp_path):
+    folder = write_scored(tmp_path / "a" / "infer" / "mmau-mini", meta, range(5))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "scores.json").write_text('{"accuracy": 50.0, "by": {}}')  # of score.sh --rubrics
+    with pytest.raises(InputError, match="b: its scores.json is not one of infer.sh"):
+        compare.main([str(folder or tmp_path / "a"), str(tmp_path / "b")])
+
+
 def test_folder_of_several_models_is_refused(meta, tmp_path):
     for model in ("sft", "clst"):
         write_scored(tmp_path / model / "infer" / "mmau-mini", meta, range(5))

@@ -103,6 +103,15 @@ def test_launchers_leave_a_key_to_its_stage_and_refuse_one_of_a_third(tmp_path):
     assert "mix is a setting of the stage clst, not of this command" in refused("build_sft.sh", "--mix", "hard: 1")
 
 
+def test_launcher_with_a_first_word_has_help_without_it():
+    command = ["bash", str(REPOSITORY / "script" / "infer.sh")]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "--data_root" in shown.stdout
+    refused = subprocess.run([*command, "--limit", "3"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.splitlines()[-1][:26]) == (2, "error: no checkpoint given")
+
+
 @pytest.mark.parametrize(
     "entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "compare", "report", "demo", "plan"]
 )

@@ -15,7 +15,7 @@ from omni_clst.errors import InputError
 from omni_clst.report import pictures
 from omni_clst.report.course_picture import make_figure
 from omni_clst.report.pictures import make_groups, plot_scores
-from omni_clst.report.scores import accuracy, by_clip, collect, compare, pool
+from omni_clst.report.scores import accuracy, by_clip, collect, compare, paired, pool
 from omni_clst.report.style import MODEL_COLOURS, model_colour
 from omni_clst.report.tables import depth_table, results_table, summary_lines
 from omni_clst.scoring.predictions import Predictions
@@ -293,3 +293,14 @@ def test_course_shows_every_level_at_its_steps_and_the_evaluations(tmp_path):
     thoughts = {line.get_label(): line.get_xydata().tolist() for line in thought_panel.get_lines()}
     assert thoughts["easy"] == [[1, 0], [2, 0]]
     assert thoughts["hard"] == [[2, 100]]
+
+
+def test_files_of_one_name_are_different_benchmarks(tmp_path):
+    """Two runs with a held_out.jsonl of their own: no question of one is compared with that of the other."""
+    for model, digest in (("a", "1" * 64), ("b", "2" * 64)):
+        folder = write_result(tmp_path / model, "rw", benchmark="held_out")
+        (folder / "scores.json").write_text(json.dumps({"benchmark": "held_out", "meta_sha256": digest}))
+    results = collect(tmp_path)
+    assert sorted(result.benchmark for result in results) == ["held_out 11111111", "held_out 22222222"]
+    first, second = pool(results).values()
+    assert paired(first, second) is None

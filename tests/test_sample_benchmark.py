@@ -1,6 +1,7 @@
 """A user's own file of samples is answered, scored and reported like a benchmark."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -44,6 +45,13 @@ def test_scores_have_the_two_rules_and_the_groups(answered):
     assert "official" not in scores
     assert set(scores["strict"]["by"]["level"]) == {"easy", "medium", "hard"}
     assert scores["extracted"]["by"]["source"]["test"]["total"] == 9
+
+
+def test_answers_to_clips_of_another_folder_are_not_taken_over(world, answered):
+    """The same questions about clips that go by the same names, such as noisy copies."""
+    shutil.copytree(world / "clips", world / "noisy" / "clips")
+    with pytest.raises(InputError, match=r"train: has answers with other settings \(audio_root: .* -> .*noisy\)"):
+        infer.main(arguments(world, "base/infer", samples=world / "train.jsonl", audio_root=world / "noisy"))
 
 
 def test_score_command_gives_the_same(world, answered):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -224,6 +225,13 @@ def test_missing_predictions_are_an_error_and_else_wrong(rows):
         score(rows, predicted("q000", "q002"))
     scores = score(rows, predicted("q000", "q002"), allow_missing=True)
     assert (scores.tallies["official"].accuracy, scores.missing) == (50.0, ["q001", "q003"])
+
+
+def test_rows_that_are_all_open_questions_have_no_score(rows):
+    """As the first rows of a benchmark with open questions may be under --limit."""
+    all_open = replace(rows, benchmark=replace(rows.benchmark, is_scored=lambda sample: False))
+    with pytest.raises(InputError, match="mmau-mini: all 4 rows are open questions, which are not scored"):
+        score(all_open, predicted("q000", "q001", "q002", "q003"))
 
 
 def test_unknown_ids_are_an_error(rows):

@@ -101,6 +101,11 @@ class InferConfig(AnsweringConfig):
             yield "benchmarks is empty: name at least one"
 
     @rule
+    def _checkpoints_have_folders_of_their_own(self) -> Lines:
+        if self.checkpoints == "all" and self.output is not None:
+            yield "output cannot be given with checkpoints all: each checkpoint's answers go to infer/ in its own folder"
+
+    @rule
     def _name_is_a_folder(self) -> Lines:
         if self.name is not None and not re.fullmatch(r"[\w-][\w.-]*", self.name):
             yield f"name {self.name!r} is not a folder's name"

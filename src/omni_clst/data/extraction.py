@@ -13,7 +13,9 @@ from .matching import LETTER_MARK, fold, letter_index, strict_choice, strict_cor
 _CAPITALS = (
     rf"(?<!\w){LETTER_MARK}(?!\w)",  # B. B) (B) [B]
     r"(?<!\w)[*_`\"'“]+(?P<letter>[A-Z])[*_`\"'”]+(?!\w)",  # **B** "B"
-    r"(?i:\b(?:answer|option|choice)(?:\s+is)?)\s*:?\s*(?P<letter>[A-Z])(?!\w)",  # the answer is B
+    r"(?i:\b(?:answer|option|choice)(?:\s+is)?)\s*:?\s*(?P<letter>[B-Z])(?!\w)",  # the answer is B
+    r"(?i:\b(?:option|choice)(?:\s+is)?)\s*:?\s*(?P<letter>A)(?!\w)",
+    r"(?i:\banswer(?:\s+is)?)\s*:?\s*(?P<letter>A)(?!\w)(?!\s+(?!because\b|since\b|as\b)\w)",  # not: Answer: A dog
 )
 _AT_THE_END = r"(?i:\A|\b(?:answer|option|choice)(?:\s+is)?\s*:?)\s*\(?(?P<letter>[A-Za-z])[.)]*\s*\Z"  # b, answer: b
 

@@ -63,13 +63,26 @@ class Result:
 def collect(folder: Path) -> list[Result]:
     """Every scored benchmark under `folder`, grouped by model; models and their results are ordered from the oldest."""
     files = sorted(folder.glob("**/infer/*/scores.json"), key=lambda path: path.stat().st_mtime)
-    results = [_read_result(folder, file) for file in files]
+    records = {file: read_json(file) for file in files}
+    results = [_read_result(folder, file, name) for file, name in _names_of(records).items()]
     models = list(dict.fromkeys(result.condition.model for result in results))
     return sorted(results, key=lambda result: models.index(result.condition.model))
 
 
-def _read_result(folder: Path, file: Path) -> Result:
-    benchmark, settings = read_json(file)["benchmark"], read_json(file.with_name("settings.json"))
+def _names_of(records: dict[Path, dict]) -> dict[Path, str]:
+    """The benchmark of every scores.json, with its file's hash where several files go by one name, as test.jsonl may."""
+    hashes: dict[str, set[str]] = {}
+    for record in records.values():
+        hashes.setdefault(record["benchmark"], set()).add(record.get("meta_sha256", ""))
+    is_one = {name: len(of_name) == 1 for name, of_name in hashes.items()}
+    return {
+        file: record["benchmark"] + ("" if is_one[record["benchmark"]] else f" {record.get('meta_sha256', '')[:8]}")
+        for file, record in records.items()
+    }
+
+
+def _read_result(folder: Path, file: Path, benchmark: str) -> Result:
+    settings = read_json(file.with_name("settings.json"))
     predictions = {row["id"]: row for _, row in read_jsonl(file.with_name("predictions.jsonl"))}
     verdicts = file.with_name("verdicts.jsonl")
     answers = []

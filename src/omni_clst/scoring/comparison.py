@@ -123,7 +123,7 @@ class Comparison:
     @property
     def wanted_gain(self) -> float:
         """In points: that of the settings, else the difference that was found."""
-        return self.gain if self.gain is not None else 100 * self.pairs.sums.mean
+        return self.gain if self.gain is not None else round(100 * self.pairs.sums.mean, 9)  # no 3e-16
 
     def to_json(self) -> dict:
         total = self.pairs.to_json()

@@ -93,6 +93,8 @@ def folder_name(config: InferConfig, benchmark: str) -> str:
 def open_folders(run: AnsweringRun, config: InferConfig, benchmarks: list[tuple[BenchmarkRows, Questions]]):
     """The checked folders for the answers to the benchmarks, in their order."""
     settings = {"audio": config.audio, "limit": config.limit}
+    if config.samples:  # relative paths of clips may name others below another folder
+        settings["audio_root"] = config.audio_root or str(Path(config.samples).parent)
     return [
         run.open_folder(
             output_folder(config) / folder_name(config, rows.benchmark.name),

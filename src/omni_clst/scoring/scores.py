@@ -82,9 +82,11 @@ def score(
 
     With `embedder` (see `nearest.py`) also by the rule of the nearest choice.
 
-    Raises `InputError` for predictions of unknown ids and, without `allow_missing`, for missing ones. Rows without a
-    group's value are counted under "unknown".
+    Raises `InputError` for predictions of unknown ids, without `allow_missing` for missing ones, and where all questions
+    are open. Rows without a group's value are counted under "unknown".
     """
+    if not rows.scored:
+        raise InputError(f"{rows.benchmark.name}: all {len(rows.samples)} rows are open questions, which are not scored")
     outputs = predictions.outputs
     unknown = sorted(outputs.keys() - {sample.id for sample in rows.samples})
     if unknown:

@@ -81,6 +81,8 @@ def _side_of_file(name: str, path: Path, config: CompareConfig) -> Side:
 def _side_of_folder(name: str, folder: Path, config: CompareConfig) -> Side:
     """The answers in a folder, scored anew, so that both sides are judged by the same code."""
     record = read_object(folder / SCORES)
+    if not {"benchmark", "meta_sha256", "strict"} <= record.keys():
+        raise InputError(f"{folder}: its {SCORES} is not one of infer.sh; give the folder of an answered benchmark")
     rows = _rows_of_record(folder, record, config)
     origin = read_origin(folder / "predictions.jsonl")
     rows = replace(rows, samples=rows.samples[: origin["limit"]])
