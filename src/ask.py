@@ -13,7 +13,7 @@ import sys
 
 from omni_clst.answering.config import AskConfig
 from omni_clst.errors import InputError, run_main
-from omni_clst.settings import load_config
+from omni_clst.settings import asks_for_help, load_config, parse_arguments
 
 
 def main(argv: list[str]) -> None:
@@ -21,6 +21,9 @@ def main(argv: list[str]) -> None:
     words, options = argv[:options_from], argv[options_from:]
     if len(words) == 2:
         raise InputError(f'{words[1]}: a clip without a question: ask.sh CHECKPOINT CLIP "question" [choice ...]')
+    stray = [] if asks_for_help(options) else parse_arguments(options)[1]
+    if stray:
+        raise InputError(f"{stray[0]}: checkpoint, clip, question and choices come first, then --key value")
     config = load_config(AskConfig, words[:1] + options, about=__doc__, first_word="model")
 
     from omni_clst.answering.ask import LINE_FORMAT, ask, make_question, questions_in

@@ -83,6 +83,10 @@ def test_question_without_choices_is_asked_bare_of_a_released_model(world, capsy
     [
         ([], "model is not set"),
         (["base", "x.wav"], "x.wav: a clip without a question"),
+        (
+            ["base", "--seed", "1", "x.wav", "who ?"],
+            "'x.wav' is not a --key: checkpoint, clip, question and choices come first",
+        ),
         (["base", "x.wav", "who ?"], "x.wav: no such clip"),
         (["base", "{clip}", " "], "no question given"),
         (["base", "{clip}", "who ?", "a"], "'a' is one choice: give two or more, or none"),

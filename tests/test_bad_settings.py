@@ -120,7 +120,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("clst", "--epsilon=small", "command line: epsilon 'small' is not a number"),
     ("clst", "--dtype=float16", "dtype float16 is for inference: training has no loss scaler; use bfloat16 or float32"),
     ("clst", "--data_seed=3", "data_seed 3 is not supported: seed decides the order"),
-    ("infer", "--benchmarks=", "benchmarks '' is not one of mmar, mmau-mini, mmau-test"),
+    ("infer", "--benchmarks=", "benchmarks is empty: name at least one"),
     ("infer", "benchmarks: []\n", "benchmarks is empty: name at least one"),
     ("infer", "benchmarks: {mmar: 1}\n", "c.yaml: benchmarks {{'mmar': 1}} is not a list of names"),
     ("infer", "benchmarks: [1]\n", "benchmarks '1' is not one of mmar, mmau-mini, mmau-test"),

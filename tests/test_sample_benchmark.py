@@ -28,7 +28,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answered(world):
     infer.main(arguments(world, "base/infer"))
-    infer.main(arguments(world, "base/infer", samples=world / "train.jsonl", group_by="level,source"))
+    infer.main(arguments(world, "base/infer", samples=world / "train.jsonl", group_by="level, source"))
     return world / "base" / "infer"
 
 
@@ -50,7 +50,8 @@ def test_scores_have_the_two_rules_and_the_groups(answered):
 def test_answers_to_clips_of_another_folder_are_not_taken_over(world, answered):
     """The same questions about clips that go by the same names, such as noisy copies."""
     shutil.copytree(world / "clips", world / "noisy" / "clips")
-    with pytest.raises(InputError, match=r"train: has answers with other settings \(audio_root: .* -> .*noisy\)"):
+    said = r"train: has answers with other settings \(audio_root: .* -> .*noisy\); .*, --name gives these another folder"
+    with pytest.raises(InputError, match=said):
         infer.main(arguments(world, "base/infer", samples=world / "train.jsonl", audio_root=world / "noisy"))
 
 
@@ -68,6 +69,12 @@ def test_report_shows_it_beside_the_official_ones(world, answered, tmp_path):
     lines = {line.split("|")[2].strip(): line.split("|") for line in text.splitlines() if line.startswith("| base |")}
     assert lines["train"][6].strip() == "-"  # no official rule
     assert lines["mmau-mini"][6].strip() != "-"
+
+
+def test_scores_need_no_group(world):
+    infer.main(arguments(world, "base/infer", samples=world / "train.jsonl", group_by="", name="ungrouped"))
+    scores = json.loads((world / "base" / "infer" / "ungrouped" / "scores.json").read_text())
+    assert (scores["total"], scores["strict"]["by"]) == (9, {})
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def _read_str(value: object) -> object:
 
 
 def _read_list(value: object) -> object:
-    items = value.split(",") if isinstance(value, str) else value
+    items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
     return [_read_str(item) for item in items] if isinstance(items, list) else value
 
 

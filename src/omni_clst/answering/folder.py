@@ -35,9 +35,10 @@ class AnswerFolder:
         if file.exists() and self.answered():
             changed = changed_settings(read_json(file), json.loads(json.dumps(self.settings)))
             if changed:
+                other = ", --name gives these another folder" if "audio_root" in self.settings else ""  # of --samples
                 raise InputError(
                     f"{self.folder}: has answers with other settings ({'; '.join(changed)}); "
-                    "--overwrite deletes them and starts anew"
+                    f"--overwrite deletes them and starts anew{other}"
                 )
         write_json(file, self.settings)
 

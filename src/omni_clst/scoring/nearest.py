@@ -4,13 +4,11 @@ Officially that model is NV-Embed-v2 (7B). A prediction without a text is wrong.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import InputError
 from ..method.own_rules import load_rule
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def nearest_rule(setting: str, texts: Iterable[object]) -> Callable[[object, str | None, Iterable[str]], bool]:
@@ -30,10 +28,8 @@ def nearest_rule(setting: str, texts: Iterable[object]) -> Callable[[object, str
     return is_nearest
 
 
-def _directions(setting: str, texts: list[str]) -> "np.ndarray":
+def _directions(setting: str, texts: list[str]) -> np.ndarray:
     """The texts' vectors at length 1, (texts, dimensions)."""
-    import numpy as np  # scores without an embedder need none
-
     function = load_rule(setting, ("texts",)).function
     try:
         vectors = np.asarray(function(texts), np.float64)
