@@ -12,7 +12,8 @@ writes the training file --output, a table and a picture beside it (.txt, .png),
         --answers_dir runs/answers/sft_lora --output data/CLST_15k.jsonl
 
 With --silence_answers_dir (from `answer.py --audio silence`) both mark samples with their pass rate without audio, and
-leave out those above --max_silence_pass_rate.
+leave out those above --max_silence_pass_rate. With --check_only only the settings are checked: the launchers do so before a
+model answers for hours.
 """
 
 from pathlib import Path
@@ -28,14 +29,23 @@ from omni_clst.method.curriculum import make_curriculum
 from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence, reason_of_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 from omni_clst.report.curriculum_report import describe_curriculum
-from omni_clst.settings import asks_for_help, load_config, print_help
+from omni_clst.settings import Config, asks_for_help, load_config, print_help
 
 OTHER_STAGES = {"answer": AnswerConfig}  # answer.py, which shares the YAML
 
 
+def load(config_class: type[Config], argv: list[str], about: str | None) -> tuple[Config, bool]:
+    """The settings, and whether they are only checked: with --check_only, before the model's answers are there."""
+    words = [word for word in argv if word != "--check_only"]
+    is_check = len(words) < len(argv)
+    return load_config(config_class, words, other_stages=OTHER_STAGES, about=about, needs_files=not is_check), is_check
+
+
 def make_sft_data(argv: list[str]) -> None:
     """The `sft` subcommand: guided thought dropout, then a split with no clip in both parts."""
-    config = load_config(ThoughtDropoutConfig, argv, other_stages=OTHER_STAGES, about=make_sft_data.__doc__)
+    config, is_check = load(ThoughtDropoutConfig, argv, make_sft_data.__doc__)
+    if is_check:
+        return
     output = require_writable(Path(config.output))
     all_samples = read_marked_samples(config)
     samples = leave_out_solvable_without_audio(all_samples, config.max_silence_pass_rate)
@@ -51,7 +61,9 @@ def make_sft_data(argv: list[str]) -> None:
 
 def make_clst_data(argv: list[str]) -> None:
     """The `clst` subcommand: grade by both models' answers, draw, order; write a table and a picture of the result."""
-    config = load_config(CurriculumConfig, argv, other_stages=OTHER_STAGES, about=make_clst_data.__doc__)
+    config, is_check = load(CurriculumConfig, argv, make_clst_data.__doc__)
+    if is_check:
+        return
     from omni_clst.report.curriculum_picture import plot_curriculum
 
     output = Path(config.output)

@@ -9,7 +9,7 @@ predictions, per-row verdicts and scores to CHECKPOINT/infer/<benchmark>/. A sec
 from omni_clst.answering.config import InferConfig
 from omni_clst.data.benchmark_rows import find_benchmark
 from omni_clst.data.benchmarks.registry import BENCHMARKS
-from omni_clst.errors import run_main
+from omni_clst.errors import InputError, run_main
 from omni_clst.settings import load_config
 
 NOTHING_THERE = 3  # exit status of --check_only
@@ -20,6 +20,9 @@ def main(argv: list[str]) -> None:
 
     if config.check_only:
         say_what_is_there(config)
+        return
+    if config.checkpoints == "all":
+        list_checkpoints(config)
         return
 
     from omni_clst.answering.run import AnsweringRun
@@ -45,13 +48,25 @@ def main(argv: list[str]) -> None:
         answer_and_score(run, config, rows, questions, folder)
 
 
+def list_checkpoints(config: InferConfig) -> None:
+    """Print the run's complete checkpoints, a line each, which infer.sh answers one after the other."""
+    from omni_clst.model.checkpoints import complete_checkpoints
+
+    checkpoints = complete_checkpoints(config.model)
+    if not checkpoints:
+        raise InputError(f"checkpoints all: {config.model} has no complete checkpoint-*; give the folder of a run")
+    print("\n".join(map(str, checkpoints)), flush=True)
+
+
 def say_what_is_there(config: InferConfig) -> None:
     """Print what would be answered; without anything the process ends with status 3."""
     there = [name for name in config.benchmark_names if find_benchmark(config.data_root, name)]
     if config.samples or there:
         print(f"inference after training: {config.samples or ', '.join(there)}", flush=True)
         return
-    missing = "; ".join(BENCHMARKS[name].missing_line(config.data_root) for name in config.benchmark_names)
+    missing = f"none of {', '.join(config.benchmark_names)} is under {config.data_root}, see data/README.md"
+    if len(config.benchmark_names) == 1:
+        missing = BENCHMARKS[config.benchmark_names[0]].missing_line(config.data_root)
     print(f"note: no inference after training: {missing}; `-- --samples FILE` scores a file of samples", flush=True)
     raise SystemExit(NOTHING_THERE)
 

@@ -709,3 +709,17 @@ def test_what_is_no_mapping_in_a_yaml_is_named(world, value):
     file.write_text(f"mix: {value}\n")
     with pytest.raises(InputError, match=r"c\.yaml: mix .* is not names with numbers"):
         load_config(CurriculumConfig, ["--config", str(file)])
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("build_sft.sh", ["--mode", "guidd"]),
+        ("build_clst.sh", ["--right_from", "2"]),
+    ],
+)
+def test_mistake_in_the_settings_of_the_data_is_found_before_a_model_answers(tmp_path, script, words):
+    command = ["bash", str(REPOSITORY / "script" / script), "--model", "nowhere", *words]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words[0][2:] in result.stderr and "nowhere" not in result.stderr

@@ -1,6 +1,7 @@
 """Inference: the same file whole or killed, on one process or two, from any kind of checkpoint."""
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -210,6 +211,18 @@ def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
     with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the bare answer"):
         infer.main(arguments(world, "refused", thought="empty"))
     assert not (world / "refused").exists()
+
+
+def test_forced_thought_is_never_empty_and_has_a_folder_of_its_own(world):
+    infer.main(arguments(world, "thinking", prompt="demo_selective", thought="full"))
+    forced = rows(world / "thinking" / "mmau-mini.full_thought" / "predictions.jsonl")
+    assert all(re.match(r"<think(?!>\s*\n|></)", row["model_output_raw"]) for row in forced)
+    encoder, _ = (make_encoder(InferConfig(model=str(world / "base"), prompt="demo_selective", thought=thought),
+                               find_checkpoint(str(world / "base"))) for thought in ("full", "free"))  # fmt: skip
+    empty = encoder.token_ids(format_response("", "dog"))
+    full = encoder.token_ids(format_response("dog bell one", "dog"))
+    assert set(empty) & set(encoder.suppressed_ids) and not set(full) & set(encoder.suppressed_ids)
+    assert full[: len(encoder.opening_ids)] == encoder.opening_ids  # the beginning of every thought that is not empty
 
 
 def test_free_and_forced_answers_do_not_mix(world, undisturbed, thoughtless, tmp_path):

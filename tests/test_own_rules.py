@@ -177,7 +177,7 @@ def test_reward_that_is_no_finite_number_is_named_with_its_sample(rewards, retur
 
 
 BAD_FILES = [  # the file's content (None: there is none), the function, the line; {f} is the file
-    (None, "f", "rewards {f}: no such file"),
+    (None, "f", "rewards {f}: does not exist"),
     (REWARDS, "vowel", "rewards {f} has no function 'vowel' (did you mean 'vowels'?)"),
     (REWARDS, "MARK", "rewards {f} has no function 'MARK'"),
     (REWARDS, "text_only", "rewards {f}:text_only(text) is called with (sample, completion)"),
@@ -215,7 +215,7 @@ def test_path_in_a_yaml_counts_from_the_project(world, rewards, line):
     assert load_config(CLSTConfig, argv, grpo_keys).rewards[f"{rewards}:vowels"] == 0.5
     with pytest.raises(InputError) as caught:
         load_config(CLSTConfig, argv[:2], grpo_keys)
-    assert str(caught.value) == f"rewards {REPOSITORY / 'my_rewards.py'}: no such file (from c.yaml)"
+    assert str(caught.value) == f"rewards {REPOSITORY / 'my_rewards.py'}: does not exist (from c.yaml)"
 
 
 def test_every_process_of_a_launch_has_the_reward(world, rewards):
@@ -255,7 +255,7 @@ def test_table_of_the_published_rule_names_no_file(answered):
         ("{f}:by_numbr", "level_rule {f} has no function 'by_numbr' (did you mean 'by_number'?)"),
         ("{f}:of_rates", "level_rule {f}:of_rates(base_pass_rate, sft_pass_rate) is called with "
                          "(sample, base_pass_rate, sft_pass_rate, right_from)"),
-        ("{f}x.py:f", "level_rule {f}x.py: no such file"),
+        ("{f}x.py:f", "level_rule {f}x.py: does not exist"),
         ("by_number", "level_rule 'by_number' is not FILE.py:FUNCTION"),
         ("{f}:misspelt", "{f}:misspelt returned 'medum' for the sample 'q07': a level is one of easy, medium, hard"),
         ("{f}:fails", "{f}:{line}: fails failed for the sample 'q00': KeyError: 'length'"),

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from .errors import InputError
-from .fields import NO_SUCH_FILE, FieldType, Settings
+from .fields import DOES_NOT_EXIST, NO_SUCH_FILE, FieldType, Settings
 from .files import read_yaml
 from .processes import say
 from .project import FILE as PROJECT_FILE
@@ -221,7 +221,7 @@ def _line(config_class: type[Settings], error: dict, given: dict[str, Given]) ->
 def _with_origin(line: str, config_class: type[Settings], given: dict[str, Given]) -> str:
     """A problem of a file that is named in the YAML, not on the command line, with that place and how to unset it."""
     key = line.split(" ", 1)[0]
-    if not line.endswith(NO_SUCH_FILE) or key not in given or given[key].place == COMMAND_LINE:
+    if not line.endswith((NO_SUCH_FILE, DOES_NOT_EXIST)) or key not in given or given[key].place == COMMAND_LINE:
         return line
     is_optional = FieldType.of(config_class.model_fields[key]).is_optional
     return f"{line} (from {given[key].place}{f'; --{key} none unsets it' if is_optional else ''})"

@@ -18,8 +18,9 @@ class AnsweringConfig(ModelConfig):
     audio: Literal["real", "silence", "other"] = Field(
         "real", description="silence, or another sample's clip (other), instead of the clip: the accuracy without audio"
     )
-    thought: Literal["free", "empty"] = Field(
-        "free", description="empty: every completion begins with an empty thought: the accuracy without thinking"
+    thought: Literal["free", "empty", "full"] = Field(
+        "free",
+        description="empty: every completion begins with an empty thought; full: none does: what thinking is worth",
     )
     max_new_tokens: int = Field(256, gt=0, description="of thought and answer; an answer that is cut off is wrong")
     temperature: float = Field(0.0, ge=0, description="0: greedy")
@@ -79,6 +80,9 @@ class InferConfig(AnsweringConfig):
     group_by: GroupBy = ["source"]
     output: FilePath | None = Field(None, description="none: CHECKPOINT/infer")
     dry_run: bool = Field(False, description="true validates everything, prints the plan and loads no weights")
+    checkpoints: Literal["chosen", "all"] = Field(
+        "chosen", description="all, with infer.sh and a run: every checkpoint, then the report with a table and a curve"
+    )
     check_only: bool = Field(
         False, description="true validates the settings, says which benchmarks are there, and ends: status 3 without any"
     )

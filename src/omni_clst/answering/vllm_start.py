@@ -40,7 +40,7 @@ def start_vllm(
         dtype=str(dtype).removeprefix("torch."),
         gpu_memory_utilization=config.gpu_memory_utilization,
         tensor_parallel_size=config.tensor_parallel_size,
-        suppressed=encoder.placeholder_ids,
+        suppressed=encoder.suppressed_ids,
         clips_per_prompt=clips_per_prompt,
     )
     engine = VLLMEngine(checkpoint.full_model, encoder, sampling, settings, device)

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .audio import audio_token_count, load_audio, probe_audio
 from .mel import log_mel
 from .prompts import Prompt
-from .response import ANSWER_TAGS
+from .response import ANSWER_TAGS, FULL_THOUGHT_OPENING
 from .samples import AudioQASample
 
 IGNORED_LABEL = -100
@@ -89,6 +89,7 @@ class OmniEncoder:
     """Converts samples to model inputs with a given processor and prompt; cheap to send to data workers.
 
     `opening` begins the assistant's turn: a prompt without a response ends with it, and the model continues from there.
+    After `FULL_THOUGHT_OPENING` the tokens of an empty thought are suppressed.
     `keep_waveform` leaves the decoded clip in every example. `max_tokens` are as many as a prompt may have, where the model
     sets a limit.
     """
@@ -136,6 +137,15 @@ class OmniEncoder:
         """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
         names = ("audio_token", "image_token", "video_token")
         return tuple(self.tokenizer.convert_tokens_to_ids(getattr(self.processor, name)) for name in names)
+
+    @cached_property
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """The tokens that no completion may have: placeholders, and where a thought is forced those that leave it empty."""
+        if self.opening != FULL_THOUGHT_OPENING:
+            return self.placeholder_ids
+        candidates = [token_id for token, token_id in self.tokenizer.get_vocab().items() if token.startswith(">")]
+        ends = [one for one in candidates if re.match(r">(\s*\n|</)", self.tokenizer.decode([one]))]
+        return (*self.placeholder_ids, *sorted(ends))
 
     @cached_property
     def opening_ids(self) -> list[int]:

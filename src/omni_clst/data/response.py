@@ -12,6 +12,7 @@ ANSWER_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 # The beginning of a response without a thought. It ends before the last character of the answer tag, which a byte-pair
 # tokenizer may join with the answer (">Dog"): up to here the tokens are the same for every answer.
 EMPTY_THOUGHT_OPENING = "<think>\n\n</think><answer"
+FULL_THOUGHT_OPENING = "<think"  # of a response whose thought is not empty; a tokenizer may join the ">" with what follows
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<think>(.*)", re.DOTALL | re.IGNORECASE)

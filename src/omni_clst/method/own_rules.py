@@ -18,7 +18,7 @@ from typing import Any
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..fields import NO_SUCH_FILE, FunctionInFile, Lines
+from ..fields import DOES_NOT_EXIST, FunctionInFile, Lines
 from ..files import sha256_of_bytes
 
 
@@ -48,7 +48,7 @@ def load_rule(setting: str, parameters: tuple[str, ...]) -> OwnRule:
     if not name:
         raise InputError(f"{setting!r} names no function; write {setting}:FUNCTION")
     if not Path(file).is_file():
-        raise InputError(f"{file}: {NO_SUCH_FILE}")
+        raise InputError(f"{file}: {DOES_NOT_EXIST}")
     source = Path(file).read_bytes()
     module = _run_file(file, source)
     function = getattr(module, name, None)

@@ -108,7 +108,7 @@ class HFEngine:
             self.thinker,
             self._embedded(examples),
             len(copies),
-            TokenChooser(self.sampling, placeholder_ids(self.thinker), completion_seeds, self.thinker.device),
+            TokenChooser(self.sampling, list(self.encoder.suppressed_ids), completion_seeds, self.thinker.device),
             self.end_ids,
             self.sampling.max_new_tokens,
             self.anyone_generates,

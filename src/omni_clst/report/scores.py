@@ -10,21 +10,31 @@ from ..errors import InputError
 from ..files import read_json, read_jsonl
 
 DEPTHS = ("shallow", "deep")
+FORCED = ("empty", "full")  # thoughts
 RULES = ("official", "strict", "extracted")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One scored answer; `kind` is the question's sub-category; it and `depth` are None where the benchmark has none."""
+    """One scored answer, with what its question is in every group of the benchmark."""
 
     benchmark: str
     id: str
     verdicts: dict[str, bool]  # by rule: official (not of a sample file), strict, extracted
     has_thought: bool
     tokens: int
-    kind: str | None
-    depth: str | None
+    groups: dict[str, str | None]
     clip: str
+
+    @property
+    def kind(self) -> str | None:
+        """The question's sub-category; None where the benchmark has none."""
+        return self.groups.get("sub-category")
+
+    @property
+    def depth(self) -> str | None:
+        """Shallow or deep; None where the benchmark does not say."""
+        return self.groups.get("depth")
 
     @property
     def is_correct(self) -> bool:
@@ -81,15 +91,13 @@ def _read_result(folder: Path, file: Path) -> Result:
 
 
 def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
-    groups = prediction.get("groups", {})  # none where the clip could not be read
     return Answer(
         benchmark=benchmark,
         id=verdict["id"],
         verdicts={rule: bool(verdict[rule]) for rule in RULES if rule in verdict},
         has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
-        kind=groups.get("sub-category"),
-        depth=groups.get("depth"),
+        groups=prediction.get("groups", {}),  # none where the clip could not be read
         clip=verdict.get("clip", verdict["id"]),
     )
 
@@ -139,8 +147,8 @@ def of_depth(answers: Iterable[Answer], depth: str | None) -> list[Answer]:
 
 
 def is_standard(condition: Condition) -> bool:
-    """True for normal use: the model gets the clip, and the thought is not forced empty."""
-    return condition.audio == "real" and condition.thought != "empty"
+    """True for normal use: the model gets the clip, and its thought is not forced."""
+    return condition.audio == "real" and condition.thought not in FORCED
 
 
 def compare(pooled: dict[Condition, list[Answer]], field: str) -> dict[str, dict[str, list[Answer]]]:

@@ -17,10 +17,11 @@ from .scores import (
     pool,
     think_rate,
 )
+from .thinking import thinking_sections
 
 AUDIO_SOURCES = {"real": "the clip", "silence": "silence", "other": "another clip"}
 INTERVALS = "In brackets: 95 % intervals, which count questions about one clip together (`docs/evaluation.md`)."
-THOUGHT = {"free": "free", "empty": "forced empty", "unasked": "not asked for"}
+THOUGHT = {"free": "free", "empty": "forced empty", "full": "forced", "unasked": "not asked for"}
 
 
 def results_table(results: list[Result]) -> str:
@@ -88,6 +89,8 @@ def summary_lines(pooled: dict[Condition, list[Answer]]) -> list[str]:
         gains = [f"{_gain(before, after)} over {model} ({_accuracy(before):.1f} %)" for model, before in others]
         lines.append(f"{last}: {_accuracy(after):.1f} % of {len(after)} questions, " + ", ".join(gains))
     for model, ways in compare(pooled, "thought").items():
+        if not {"free", "empty"} <= ways.keys():
+            continue
         for depth in [depth for depth in DEPTHS if of_depth(ways["free"], depth)] or [None]:
             free, forced = of_depth(ways["free"], depth), of_depth(ways["empty"], depth)
             if free:
@@ -105,6 +108,7 @@ def results_text(results: list[Result]) -> str:
     parts = [results_table(results), INTERVALS]
     by_depth = depth_table(pooled)
     parts += [f"By depth of the question, all benchmarks together:\n\n{by_depth}"] if by_depth else []
+    parts += thinking_sections(pooled)
     lines = summary_lines(pooled)
     parts += ["\n".join(f"* {line}" for line in lines)] if lines else []
     return "\n\n".join(parts) + "\n"

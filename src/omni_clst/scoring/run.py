@@ -84,9 +84,9 @@ def output_folder(config: InferConfig) -> Path:
 
 
 def folder_name(config: InferConfig, benchmark: str) -> str:
-    """The benchmark's name, followed by settings that differ from the default: audio source, empty thought, limit."""
+    """The benchmark's name, followed by settings that differ from the default: audio source, forced thought, limit."""
     words = [benchmark] + ([config.audio] if config.audio != "real" else [])
-    words += ["empty_thought"] if config.thought == "empty" else []
+    words += [f"{config.thought}_thought"] if config.thought != "free" else []
     return ".".join(words + ([f"first{config.limit}"] if config.limit else []))
 
 
@@ -107,7 +107,7 @@ def answer_and_score(
 ) -> None:
     """Answer unanswered questions; rank 0 writes predictions and scores and prints the table."""
     remarks = describe_clips(questions.readable, config.max_audio_seconds)
-    thought = ", thoughts forced empty" if config.thought == "empty" else ""
+    thought = f", thoughts forced {config.thought}" if config.thought != "free" else ""
     say(f"{questions.name}: {len(questions.samples)} questions, {config.audio} audio{thought}{remarks}")
     if questions.unreadable:
         _log_failures("cannot be used", questions.unreadable)

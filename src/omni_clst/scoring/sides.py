@@ -96,7 +96,8 @@ def _rows_of_record(folder: Path, record: dict, config: CompareConfig) -> Benchm
     meta = given or (None if is_official else config.samples) or record.get("meta")
     if meta is None or not Path(meta).is_file():
         raise InputError(
-            f"{folder}: the questions of {benchmark} are not at {meta}; give them with --meta or --samples FILE"
+            f"{folder}: the questions of {benchmark} are not at {meta or 'a path that its scores.json names'}; give them "
+            "with --meta or --samples FILE"
         )
     if is_official:
         rows = load_benchmark(benchmark, meta)
