@@ -134,7 +134,7 @@ def test_training_sample_about_any_clip_of_a_question_is_dropped(world, tmp_path
     rows = [adqa_row(number, id=f"t{number}", question=f"which of {number} ?") for number in range(2)]
     path = write_jsonl_download(tmp_path / "AudioMCQ", "data.jsonl", rows)
     (path.parent / rows[0]["audio_path"]).write_bytes((world / "download" / "data" / "00000101.wav").read_bytes())
-    words = ["--input", path, "--output", tmp_path / "out", "--against", world / "data", "--num_workers", "1"]
+    words = ["--input", path, "--output", tmp_path / "out", "--against", world / "data", "--audio_root", tmp_path]
     prepare.main(["audiomcq", *map(str, words)])
     dropped = [row for _, row in read_jsonl(tmp_path / "out" / "dropped.jsonl")]
     assert [row["rule"] for row in dropped] == ["clip is in a benchmark"]

@@ -139,7 +139,8 @@ def test_not_a_file_and_not_a_benchmark_end_with_status_2(meta, tmp_path):
     assert result.stderr == f"error: predictions {tmp_path}/gone.jsonl: no such file\n"
     result = run_score(meta, meta, "--benchmark", "mmau-test")
     assert result.returncode == 2
-    assert result.stderr == "error: benchmark 'mmau-test' is not one of mmar, mmau-mini\n"
+    names = "adqa-dev, mmar, mmau-mini, mmau-pro, mmsu, muchomusic"
+    assert result.stderr == f"error: benchmark 'mmau-test' is not one of {names}\n"
 
 
 def test_all_problems_of_a_command_are_reported_together(meta, tmp_path):
@@ -148,7 +149,7 @@ def test_all_problems_of_a_command_are_reported_together(meta, tmp_path):
     assert result.stderr.splitlines() == [
         "error: 3 problems in the settings:",
         "  command line: unknown key 'prediction' (did you mean 'predictions'?)",
-        "  benchmark 'mmmu' is not one of mmar, mmau-mini",
+        "  benchmark 'mmmu' is not one of adqa-dev, mmar, mmau-mini, mmau-pro, mmsu, muchomusic",
         f"  meta {tmp_path}/gone.json: no such file",
     ]
 

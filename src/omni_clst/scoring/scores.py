@@ -11,7 +11,6 @@ from ..data.extraction import extracted_correct
 from ..data.matching import strict_correct
 from ..data.table import make_table, with_interval
 from ..errors import InputError
-from .nearest import nearest_rule
 from .predictions import Predictions
 from .tally import Tally
 
@@ -99,6 +98,8 @@ def score(
         )
     rules, verdicts = rules_of(rows.benchmark), []
     if embedder is not None:
+        from .nearest import nearest_rule
+
         texts = chain(outputs.values(), *(sample.choices for sample in rows.scored))
         rules |= {"nearest": nearest_rule(embedder, texts)}
     tallies = {name: Tally() for name in rules}
