@@ -8,6 +8,7 @@ from tiny_world import make_base, write_train_file
 
 import sft
 from omni_clst.answering.config import AnswerConfig, InferConfig
+from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import grpo_keys
@@ -123,7 +124,7 @@ ROWS = [  # stage, an argument or a YAML's content, the line
     ("infer", "--benchmarks=", "benchmarks is empty: name at least one"),
     ("infer", "benchmarks: []\n", "benchmarks is empty: name at least one"),
     ("infer", "benchmarks: {mmar: 1}\n", "c.yaml: benchmarks {{'mmar': 1}} is not a list of names"),
-    ("infer", "benchmarks: [1]\n", "benchmarks '1' is not one of mmar, mmau-mini, mmau-test"),
+    ("infer", "benchmarks: [1]\n", f"benchmarks '1' is not one of all, {', '.join(BENCHMARKS)}"),
     ("infer", "--temperature=inf", "temperature inf is not at least 0"),
     ("infer", "--limit=2.5", "command line: limit '2.5' is not a whole number or none"),
     ("infer", "--limit=many", "command line: limit 'many' is not a whole number or none"),
