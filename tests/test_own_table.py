@@ -41,6 +41,12 @@ def test_given_columns_go_before_guessed_ones():
     )
 
 
+def test_given_columns_need_no_spaces_around_their_names():
+    given = {"question": "question", "choices": ["a", "b"], "answer": "answer"}
+    columns = choose_columns(["audio", " question ", " a", "b ", "answer"], given, None, "t.csv:1")
+    assert (columns.of["question"], columns.of["choices"]) == (" question ", (" a", "b "))
+
+
 def test_given_column_is_guessed_for_nothing_else():
     keys = ["source", "question", "option_a", "option_b", "option_c", "gold"]
     columns = choose_columns(keys, {"audio": "source", "answer": "option_c"}, None, "t.csv:1")
@@ -58,6 +64,7 @@ def test_given_column_is_guessed_for_nothing_else():
             "t.csv:1: no column for question and choices and answer among frage, a1, x; name them: ",
         ),
         (PLAIN, {"question": "frage"}, "t.csv:1: has no column 'frage'; it has file, question, option_a"),
+        (PLAIN, {"answer": ["city", "file"]}, "columns: answer is in one column, not in 2; only choices may be in several"),
         (PLAIN, {"choice": ["a"]}, "columns: 'choice' is not one of question, choices, answer, audio"),
     ],
 )

@@ -209,7 +209,7 @@ class FieldType:
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
                  list: "a list of names", dict: "names with numbers (a: 0.5, b: 1)"}  # fmt: skip
         if self.is_columns:
-            return "names with names (a: x, b: [y, z])"
+            return "names with their columns (a: x, b: [y, z])"
         return words[self.plain] + (" or none" if self.is_optional else "")
 
     def read(self, value: object) -> object:
@@ -308,7 +308,7 @@ def _read_columns(value: object) -> object:
     """As `_read_dict`, with texts or lists of texts."""
     if isinstance(value, str):
         value = yaml.safe_load("{" + value.strip().removeprefix("{").removesuffix("}") + "}")
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or None in value.values():
         return value
     return {str(name): [str(i) for i in item] if isinstance(item, list) else str(item) for name, item in value.items()}
 

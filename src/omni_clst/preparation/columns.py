@@ -136,12 +136,7 @@ def choose_columns(keys: Iterable[str], given: dict[str, str | list[str]], first
     Raises `InputError` with `place` for a column that the table does not have, and for needed ones that cannot be guessed.
     """
     keys = list(keys)
-    for name, columns in given.items():
-        if name not in NAMES:
-            raise InputError(f"columns: {name!r} is not one of {', '.join(NAMES)}")
-        for column in [columns] if isinstance(columns, str) else columns:
-            if column not in keys:
-                raise InputError(f"{place}: has no column {column!r}; it has {', '.join(keys)}")
+    given = {name: _existing(name, columns, keys, place) for name, columns in given.items()}
     taken = {column for columns in given.values() for column in ([columns] if isinstance(columns, str) else columns)}
     others = [key for key in keys if key not in taken]  # a column that is given for one thing is guessed for no other
     of: dict[str, str | tuple[str, ...]] = {}
@@ -155,6 +150,22 @@ def choose_columns(keys: Iterable[str], given: dict[str, str | list[str]], first
             f'{place}: no column for {" and ".join(missing)} among {", ".join(keys)}; name them: --columns "{EXAMPLE}"'
         )
     return Columns(of, first_choice)
+
+
+def _existing(name: str, columns: str | list[str], keys: list[str], place: str) -> str | list[str]:
+    """The columns that are given for `name`, as the table writes them; spaces around a name do not count."""
+    if name not in NAMES:
+        raise InputError(f"columns: {name!r} is not one of {', '.join(NAMES)}")
+    if isinstance(columns, list):
+        if name != "choices":
+            raise InputError(f"columns: {name} is in one column, not in {len(columns)}; only choices may be in several")
+        return [str(_existing(name, column, keys, place)) for column in columns]
+    if columns in keys:
+        return columns
+    column = next((key for key in keys if key.strip() == columns), None)
+    if column is None:
+        raise InputError(f"{place}: has no column {columns!r}; it has {', '.join(keys)}")
+    return column
 
 
 def _guess(name: str, keys: list[str]) -> str | list[str] | None:
