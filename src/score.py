@@ -1,4 +1,4 @@
-"""Score a predictions file against a benchmark, or a sample file, by the official, the strict and the extracting rule.
+"""Score a predictions file against a benchmark, or a sample file, by the official, the strict and the extracted rule.
 
 Reads the benchmark's metadata (or --samples) and a predictions file, a JSON array or JSON Lines of {"id", "model_output"};
 MMAR's `answer_prediction` and the older `model_prediction` are read too, the key of its official script first, and the

@@ -3,11 +3,13 @@
 One real server for the file, on the CPU. It ends with the tests, however they end.
 """
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +24,8 @@ from test_grpo import completions, losses, metric, rows_of
 from test_vllm import needs_vllm, run_driver, runs, vllm_arguments
 from tiny_world import free_port, make_base, write_train_file
 
+from omni_clst.errors import InputError
+from omni_clst.grpo.vllm_server import VLLMServer
 from omni_clst.model.vllm_serving import SERVER
 from omni_clst.settings import REPOSITORY
 
@@ -244,3 +248,21 @@ def test_gpu_server_draws_from_the_weights_of_the_step(world, monkeypatch, way):
     assert len(losses(run_dir)) == 8
     assert max(metric(run_dir, "sampling/logp_difference_mean")) < 0.02
     assert max(metric(run_dir, "kl")) > 1e-3
+
+
+def test_server_of_another_program_is_one_line_with_the_command_that_starts_ours():
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>not vLLM</html>")
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(InputError, match=rf"vllm_server {address}: no answer \(Expecting value.*start it with `ours`"):
+            VLLMServer(address, "ours").get("/version")
+        server.shutdown()

@@ -20,7 +20,8 @@ class AnsweringConfig(ModelConfig):
     )
     thought: Literal["free", "empty", "full"] = Field(
         "free",
-        description="empty: every completion begins with an empty thought; full: none does: what thinking is worth",
+        description="empty: every completion begins with an empty thought; full: no thought is empty; the difference in "
+        "accuracy is what thinking is worth",
     )
     max_new_tokens: int = Field(256, gt=0, description="of thought and answer; an answer that is cut off is wrong")
     temperature: float = Field(0.0, ge=0, description="0: greedy")
@@ -69,7 +70,9 @@ class InferConfig(AnsweringConfig):
     """The benchmarks to answer and score."""
 
     benchmarks: list[Annotated[str, OneOf((ALL, *BENCHMARKS))]] = Field(
-        [ALL], description="all: those with answers that are under data_root; one without writes a submission file"
+        [ALL],
+        description="all: those under data_root that have answers; one without answers is answered where it is named, "
+        "and gives a submission file",
     )
     data_root: FilePath = Field("data", description="folder with MMAU/, MMAR/, ... as data/README.md describes them")
     samples: ExistingFile | None = Field(

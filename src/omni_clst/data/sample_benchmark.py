@@ -25,7 +25,9 @@ def load_sample_benchmark(
     path = Path(path)
     name = name or path.stem
     if name in BENCHMARKS:
-        raise InputError(f"{path}: {name} is the name of an official benchmark; give another with --name")
+        raise InputError(
+            f"{path}: {name} is the name of an official benchmark; give another with --name, or rename the file"
+        )
     samples = read_samples(path, audio_root)
     _require_groups(samples, group_by, path)
     digest = sha256_of_file(path)

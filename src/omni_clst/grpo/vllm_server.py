@@ -53,7 +53,7 @@ class VLLMServer:
                 f"vllm_server {self.address}: {path} failed: {_message(error)}; see its output, and start it with "
                 f"`{self.start}`"
             ) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # the last: not JSON, so another program
             reason = getattr(error, "reason", None) or error
             raise InputError(
                 f"vllm_server {self.address}: no answer ({reason}); start it with `{self.start}`, then this run again"

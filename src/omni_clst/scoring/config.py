@@ -81,7 +81,9 @@ class CompareConfig(AnsweredConfig):
     gain: float | None = Field(
         None, description="in points: say how many questions this gain would need; none: the difference that was found"
     )
-    flips: FilePath | None = Field(None, description="write the questions with another verdict here, as JSON Lines")
+    flips: FilePath | None = Field(
+        None, description="write the questions that one model has right and the other wrong here, as JSON Lines"
+    )
     allow_different: bool = Field(
         False, description="true compares answers to different metadata files, on the ids that both have"
     )
