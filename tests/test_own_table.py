@@ -3,8 +3,10 @@
 import json
 import subprocess
 
+import pyarrow
 import pytest
 from own_table import write_table
+from pyarrow import parquet
 from tiny_world import write_clips
 
 import prepare
@@ -146,6 +148,19 @@ def test_table_may_be_separated_by_tabs(table, tmp_path):
     )
     (sample,) = table("", input=tmp_path / "t.tsv")
     assert (sample.question, sample.choices, sample.answer) == ("who, then?", ("1,5", "2,7"), "2,7")
+
+
+def test_table_may_be_in_a_folder_with_the_layout_of_the_hub(table, tmp_path):
+    (tmp_path / "hub").mkdir()
+    rows = {"audio": ["clip000.wav"], "question": ["who?"], "a": ["x"], "b": ["y"], "answer": ["B"]}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "hub" / "train.parquet")
+    (sample,) = table("", input="none", hub=tmp_path / "hub", clips=tmp_path)
+    assert (sample.choices, sample.answer) == (("x", "y"), "y")
+
+
+def test_columns_of_a_known_set_cannot_be_given(table):
+    with pytest.raises(InputError, match="columns and first_choice are of source samples; the columns of avqa are known"):
+        prepare.main(["avqa", "--input", ".", "--output", "out", "--first_choice", "1"])
 
 
 def test_column_that_is_there_twice_is_named(table):

@@ -65,6 +65,11 @@ class PrepareConfig(CheckConfig):
             yield "one of input and hub has to be given"
 
     @rule
+    def _table_is_of_the_users_own(self) -> Lines:
+        if self.source != OWN and (self.columns or self.first_choice is not None):
+            yield f"columns and first_choice are of source {OWN}; the columns of {self.source} are known"
+
+    @rule
     def _output_is_another_folder(self) -> Lines:
         """Else the metadata file that was read would be written over."""
         given = Path(self.input or "")

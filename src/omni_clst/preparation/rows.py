@@ -71,7 +71,7 @@ class RowSpool:
         config = self.config
         if self.benchmark is not None:
             return self._benchmark_rows(self.benchmark)
-        return self._with_columns(self._raw_rows()) if config.source == OWN and config.hub is None else self._raw_rows()
+        return self._with_columns(self._raw_rows()) if config.source == OWN else self._raw_rows()
 
     def _raw_rows(self) -> Iterator[RawRow]:
         config = self.config
@@ -87,7 +87,7 @@ class RowSpool:
         """The rows of a table, after its columns are chosen by the first of them and shown."""
         first = list(islice(rows, ROWS_TO_LEARN_FROM))
         keys = dict.fromkeys(key for raw in first for key in raw.row)
-        place = first[0].place if first else str(self.config.input)
+        place = first[0].place if first else str(self.config.input or self.config.hub)
         self.columns = choose_columns(keys, self.config.columns, self.config.first_choice, place)
         say(f"columns: {self.columns.describe()}" + ("" if self.config.columns else " (guessed; --columns sets them)"))
         return chain(first, rows)
