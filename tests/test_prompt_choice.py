@@ -88,7 +88,7 @@ def test_run_is_not_resumed_with_another_text_in_its_prompts_file(world, tmp_pat
 def test_prompts_file_that_is_none_is_one_error(world, tmp_path, text, message):
     if text:
         (tmp_path / "mine.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="mine.txt") as error:
+    with pytest.raises(InputError, match="prompt .*mine.txt") as error:
         grpo.main([*without_prompt(training(world, "none")), "--prompt", str(tmp_path / "mine.txt")])
     assert message in str(error.value)
 

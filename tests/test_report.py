@@ -304,3 +304,11 @@ def test_files_of_one_name_are_different_benchmarks(tmp_path):
     assert sorted(result.benchmark for result in results) == ["held_out 11111111", "held_out 22222222"]
     first, second = pool(results).values()
     assert paired(first, second) is None
+
+
+def test_groups_are_those_of_the_last_start(tmp_path):
+    """Answers of a first start without --group_by, and one to a clip that could not be read, have none themselves."""
+    folder = write_result(tmp_path / "a", "r", groups={}, benchmark="held_out")
+    (folder / "questions.jsonl").write_text(json.dumps({"id": "q0", "groups": DEEP}) + "\n")
+    (result,) = collect(tmp_path)
+    assert [answer.depth for answer in result.answers] == ["deep"]

@@ -76,7 +76,10 @@ def make_prompt(setting: str, system: str, asks_for_tags: bool | None = None) ->
         return Prompt(setting, PROMPTS[setting], not setting.endswith("direct"), system)
     name, template = "custom", setting
     if setting.endswith(PROMPT_SUFFIX):
-        name, template = Path(setting).name, read_text(Path(setting)).strip()
+        try:
+            name, template = Path(setting).name, read_text(Path(setting)).strip()
+        except InputError as error:
+            raise InputError(f"prompt {error}") from None
     if "{question}" not in template or "{choices}" not in template:
         if template != setting:
             raise InputError(f"prompt {setting}: the text has no {{question}} or no {{choices}}: {template[:60]!r}")

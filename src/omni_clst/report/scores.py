@@ -84,12 +84,17 @@ def _names_of(records: dict[Path, dict]) -> dict[Path, str]:
 def _read_result(folder: Path, file: Path, benchmark: str) -> Result:
     settings = read_json(file.with_name("settings.json"))
     predictions = {row["id"]: row for _, row in read_jsonl(file.with_name("predictions.jsonl"))}
-    verdicts = file.with_name("verdicts.jsonl")
+    verdicts, questions = file.with_name("verdicts.jsonl"), file.with_name("questions.jsonl")
+    # Written at every start; a prediction has the groups of the start that answered it, and none where that failed.
+    groups = {row["id"]: row["groups"] for _, row in read_jsonl(questions)} if questions.exists() else {}
     answers = []
     for number, verdict in read_jsonl(verdicts):
         if verdict["id"] not in predictions:
             raise InputError(f"{verdicts}:{number}: {verdict['id']!r} is not in predictions.jsonl beside it")
-        answers.append(_read_answer(benchmark, verdict, predictions[verdict["id"]]))
+        prediction = predictions[verdict["id"]]
+        answers.append(
+            _read_answer(benchmark, verdict, prediction, groups.get(verdict["id"], prediction.get("groups", {})))
+        )
     asks_for_thought = settings["prompt"]["asks_for_tags"]
     thought = settings.get("thought", "free") if asks_for_thought else "unasked"
     limit = settings.get("limit")
@@ -103,14 +108,14 @@ def _read_result(folder: Path, file: Path, benchmark: str) -> Result:
     )
 
 
-def _read_answer(benchmark: str, verdict: dict, prediction: dict) -> Answer:
+def _read_answer(benchmark: str, verdict: dict, prediction: dict, groups: dict) -> Answer:
     return Answer(
         benchmark=benchmark,
         id=verdict["id"],
         verdicts={rule: bool(verdict[rule]) for rule in RULES if rule in verdict},
         has_thought=bool(prediction.get("think")),
         tokens=prediction.get("tokens", 0),
-        groups=prediction.get("groups", {}),  # none where the clip could not be read
+        groups=groups,
         clip=verdict.get("clip", verdict["id"]),
     )
 
