@@ -57,8 +57,9 @@ def test_lines_keep_the_model_loaded_and_the_last_clip(world, capsys, monkeypatc
         "gone.wav | who ?",
         "who ? | alone",
         f"{world / 'base' / 'config.json'} | who ?",
-        f"{clip(world, 1)} | {' | '.join(QUESTION)}",
+        f"~/clip001.wav | {' | '.join(QUESTION)}",
     ]
+    monkeypatch.setenv("HOME", str(world / "clips"))
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
     ask.main([str(world / "base"), "--device", "cpu", "--max_new_tokens", "6"])
     printed = capsys.readouterr()

@@ -48,14 +48,15 @@ def make_question(clip: str, question: str, choices: Iterable[str], asks_for_cho
     Raises `InputError` for a missing clip or question, and for a single choice.
     """
     choices = tuple(choice.strip() for choice in choices)
-    if not Path(clip).is_file():
+    path = Path(clip).expanduser()  # in a line of questions no shell has done so
+    if not path.is_file():
         raise InputError(f"{clip}: no such clip")
     if not question.strip():
         raise InputError("no question given")
     if len(choices) == 1:
         raise InputError(f"{choices[0]!r} is one choice: give two or more, or none")
     bare = question.strip() if not choices and asks_for_choices else None
-    return AudioQASample("question", str(Path(clip).absolute()), question.strip(), choices, None, prompt=bare)
+    return AudioQASample("question", str(path.absolute()), question.strip(), choices, None, prompt=bare)
 
 
 def ask(run: AnsweringRun, sample: AudioQASample) -> Asked:
