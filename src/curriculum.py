@@ -32,13 +32,15 @@ from omni_clst.report.curriculum_report import describe_curriculum
 from omni_clst.settings import Config, asks_for_help, load_config, print_help
 
 OTHER_STAGES = {"answer": AnswerConfig}  # answer.py, which shares the YAML
+STAGES = {"sft": ThoughtDropoutConfig, "clst": CurriculumConfig}  # the subcommands
 
 
 def load(config_class: type[Config], argv: list[str], about: str | None) -> tuple[Config, bool]:
     """The settings, and whether they are only checked: with --check_only, before the model's answers are there."""
     words = [word for word in argv if word != "--check_only"]
     is_check = len(words) < len(argv)
-    return load_config(config_class, words, other_stages=OTHER_STAGES, about=about, needs_files=not is_check), is_check
+    others = OTHER_STAGES | {name: stage for name, stage in STAGES.items() if stage is not config_class}
+    return load_config(config_class, words, other_stages=others, about=about, needs_files=not is_check), is_check
 
 
 def make_sft_data(argv: list[str]) -> None:

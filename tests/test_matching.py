@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omni_clst.data.benchmark_rows import load_benchmark
 from omni_clst.data.matching import bare_letter, fold, split_letter, strict_choice, strict_correct
 from omni_clst.data.samples import AudioQASample
-from omni_clst.method.rewards import accuracy
+from omni_clst.method.rewards import accuracy, parse_completion
 
 STRICT = [
     ("dog", "dog", ["dog", "cat"], True, "the answer"),
@@ -98,7 +98,8 @@ def test_reward_and_score_are_one_rule():
     for said, answer, choices, right, reason in STRICT:
         if isinstance(said, str) and said.strip():
             sample = AudioQASample("x", "x.wav", "q", tuple(choices), answer)
-            assert accuracy(sample, f"<think>\n\n</think><answer>{said}</answer>") == float(right), reason
+            completion = parse_completion(f"<think>\n\n</think><answer>{said}</answer>", 9, True)
+            assert accuracy(sample, completion) == float(right), reason
 
 
 def simpler_choice(prediction: str, choices: list[str]) -> str | None:
