@@ -107,7 +107,8 @@ def describe(rank: int, failure) -> str:
     """The error of a process, as it reported it or as its exit status tells."""
     if failure.error_file_data["message"] != "<NONE>":
         report = failure.message
-        return report if failure.exitcode in (EXPECTED_STATUS, PREEMPTED_STATUS) else f"error: rank {rank} failed:\n{report}"
+        is_whole = failure.exitcode in (EXPECTED_STATUS, PREEMPTED_STATUS)
+        return report if is_whole else f"error: rank {rank} failed:\n{report}"
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         hint = ": often for lack of memory" if name == "SIGKILL" else ""

@@ -71,7 +71,7 @@ def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
 
 
 def _report(text: str, stream: TextIO | None = None) -> None:
-    """Print an error, on stderr if not elsewhere, or write it to the file from which torchrun, and so launch.py, learns why a process failed."""
+    """Print a line, on stderr if not elsewhere, or write it to the file from which launch.py learns why a process ended."""
     if REPORTS_TO_LAUNCHER in os.environ:
         with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w", encoding="utf-8") as file:
             json.dump({"message": text, "timestamp": int(time.time())}, file)
