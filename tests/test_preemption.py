@@ -14,7 +14,6 @@ from test_clst_launcher import inference
 from test_grpo import completions, spelling_earns, undisturbed  # noqa: F401
 from tiny_world import make_base, write_mmau, write_train_file
 
-import sft
 from omni_clst.model.checkpoints import CHOSEN_FILE, MARKER
 from omni_clst.preemption import PREEMPTED_STATUS
 from omni_clst.settings import REPOSITORY
@@ -33,7 +32,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed_sft(world):
-    sft.main(test_sft.arguments(world, "sft"))
+    require_success(drive("sft", "none", test_sft.arguments(world, "sft")))
     return world / "runs" / "sft"
 
 
@@ -51,7 +50,7 @@ def drive_by_launcher(entry: str, hook: str, argv: list[str]) -> subprocess.Comp
 
 def require_preempted(result: subprocess.CompletedProcess, run_dir: Path, step: int) -> None:
     """Ended with the status and one line, behind a complete checkpoint of `step`, and not finished."""
-    assert result.returncode == PREEMPTED_STATUS, result.stderr[-3000:]
+    assert result.returncode == PREEMPTED_STATUS, result.stderr[-9000:]
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith("preempted")]
     assert lines == [f"preempted at step {step}: checkpoint-{step} is complete, start again to go on"]
@@ -62,7 +61,7 @@ def require_preempted(result: subprocess.CompletedProcess, run_dir: Path, step: 
 
 
 def require_success(result: subprocess.CompletedProcess) -> None:
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, result.stderr[-9000:]
 
 
 # SFT: two micro-batches a step
@@ -77,12 +76,12 @@ def require_success(result: subprocess.CompletedProcess) -> None:
     ],
 )
 def test_noticed_sft_saves_its_step_and_goes_on_like_an_undisturbed_one(world, undisturbed_sft, notice, step, workers):
-    name = notice.replace(":", " ")
+    name = f"sft {notice.replace(':', ' ')}"
     argv = test_sft.arguments(world, name, dataloader_num_workers=workers)
     run_dir = world / "runs" / name
     require_preempted(drive("sft", f"notify:{notice}", argv), run_dir, step)
     assert list(test_sft.losses(run_dir)) == list(range(1, step + 1))
-    sft.main(argv)
+    require_success(drive("sft", "none", argv))
     assert test_sft.losses(run_dir) == pytest.approx(test_sft.losses(undisturbed_sft), abs=1e-6)
     merged = [folder / "merged" / "model.safetensors" for folder in (run_dir, undisturbed_sft)]
     assert merged[0].read_bytes() == merged[1].read_bytes()
@@ -113,7 +112,7 @@ def test_second_notice_ends_the_run_at_once(world):
     [("SIGTERM:rollout:3:self", 3), ("SIGUSR1:update:1:self", 1), ("SIGTERM:saving:1:self", 2)],
 )
 def test_noticed_grpo_saves_its_step_and_goes_on_in_the_order(world, undisturbed, notice, step):  # noqa: F811
-    name = notice.replace(":", " ")
+    name = f"grpo {notice.replace(':', ' ')}"
     argv = test_grpo.arguments(world, name)
     run_dir = world / "runs" / name
     require_preempted(drive("grpo", f"spell+notify:{notice}", argv), run_dir, step)
@@ -163,7 +162,8 @@ def test_preempted_training_is_followed_by_inference_only_after_it_went_on(world
     """The notice goes to the shell that runs CLST.sh, in the rollout of the second step of three."""
     write_mmau(world / "data", 4)
     (world / "noticed.py").write_text(REWARD, encoding="utf-8")
-    argv = test_grpo.arguments(world, "script", rewards=f"{world}/noticed.py:noticed_once: 1.0", max_steps=3)
+    rewards = f"{world}/noticed.py:noticed_once: 1.0"
+    argv = test_grpo.arguments(world, "script", rewards=rewards, audio_root=world, max_steps=3)
     command = ["bash", REPOSITORY / "script" / "CLST.sh", *argv, *inference(world)]
     environment = os.environ | {"NPROC_PER_NODE": "1", "NOTICE_FILE": str(world / "noticed")}
 
