@@ -18,7 +18,8 @@ shift
 
 nodes=${SLURM_JOB_NUM_NODES:-1}
 if [[ $nodes -gt 1 ]]; then
-    MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    MASTER_ADDR=${hosts%%$'\n'*} # the first; `head` would end scontrol by SIGPIPE
     MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may share a node
     export MASTER_ADDR MASTER_PORT
 fi

@@ -18,8 +18,7 @@ done
 trap 'kill -s USR1 "${tasks[@]}"' USR1
 highest=0
 for task in "${tasks[@]}"; do
-    status=0; wait "$task" || status=$?
-    while kill -0 "$task" 2>/dev/null; do status=0; wait "$task" || status=$?; done
+    while kill -0 "$task" 2>/dev/null; do wait "$task" || true; done # a signal ends `wait` too
     status=0; wait "$task" || status=$?
     if ((status > highest)); then highest=$status; fi
 done
