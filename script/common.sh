@@ -9,6 +9,10 @@ fail() {
     exit 2
 }
 
+# A notice of preemption between two commands: nothing is lost, the status says that another start goes on (docs/clusters.md).
+preempted=75
+trap 'exit $preempted' TERM USR1
+
 source "$REPO/script/environment.sh"
 
 asks_for_cpu() {
@@ -68,6 +72,24 @@ split_at_dashes() {
     AFTER=("${@:2}")
 }
 
+# run_forwarding COMMAND...: run it and pass SIGTERM and SIGUSR1 on; bash itself would die of them, or wait for the end.
+run_forwarding() {
+    local process status=0 noticed=1
+    (
+        trap - INT QUIT # bash lets what runs in the background ignore them
+        exec "$@"
+    ) <&0 &
+    process=$!
+    trap 'noticed=1; kill -s TERM "$process" 2>/dev/null || true' TERM
+    trap 'noticed=1; kill -s USR1 "$process" 2>/dev/null || true' USR1
+    while [[ $noticed == 1 ]]; do # a signal ends `wait` too
+        noticed=0 status=0
+        wait "$process" || status=$?
+    done
+    trap 'exit $preempted' TERM USR1
+    return "$status"
+}
+
 # launch ENTRY ARGS...: run src/ENTRY, once or in as many processes as this machine has GPUs.
 launch() {
     local entry="$REPO/src/$1" nodes=${NNODES:-1} processes threads rendezvous
@@ -80,7 +102,7 @@ launch() {
     # DeepSpeed, which the trainers' libraries import, looks for an accelerator and warns that there is none.
     if asks_for_cpu "$@"; then export DS_ACCELERATOR=cpu; fi
     if [[ $nodes == 1 && $processes == 1 ]]; then
-        "$PYTHON_BIN" "$entry" "$@"
+        run_forwarding "$PYTHON_BIN" "$entry" "$@"
         return
     fi
     if [[ $nodes == 1 && -z ${MASTER_PORT:-} ]]; then
@@ -90,5 +112,5 @@ launch() {
         rendezvous=(--nnodes "$nodes" --node_rank "${NODE_RANK:-0}"
             --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
     fi
-    "$PYTHON_BIN" "$REPO/src/launch.py" "${rendezvous[@]}" --nproc_per_node "$processes" "$entry" "$@"
+    run_forwarding "$PYTHON_BIN" "$REPO/src/launch.py" "${rendezvous[@]}" --nproc_per_node "$processes" "$entry" "$@"
 }

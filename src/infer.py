@@ -72,4 +72,4 @@ def say_what_is_there(config: InferConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, resumes=True)

@@ -4,6 +4,9 @@ Takes the arguments of torchrun. The first process that ended with an error is r
 unexpected error with its traceback and the process's rank. The exit status is that of the process. `script/common.sh` calls
 this; torchrun itself works too, and prints a page for every failure.
 
+SIGTERM and SIGUSR1 go on to the processes, which are waited for as long as they need to save a checkpoint; torchrun would
+kill them after 30 seconds. A second signal kills them at once.
+
     python src/launch.py --standalone --nproc_per_node 2 src/sft.py --config configs/sft_lora.yaml
 """
 
@@ -11,33 +14,101 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from omni_clst.errors import EXPECTED_STATUS, REPORTS_TO_LAUNCHER
+from omni_clst.preemption import NOTICES, PREEMPTED_STATUS, Notice, Preempted
 
 
 def main(argv: list[str]) -> int:
+    workers = Workers()
+    workers.forward_notices()
+    from torch.distributed.elastic.agent.server import local_elastic_agent
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    arguments = parse_args(argv)
+    arguments.signals_to_handle = "SIGINT,SIGHUP,SIGQUIT"  # the others are ours
+    local_elastic_agent.start_processes = workers.started_by(local_elastic_agent.start_processes)
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)  # names each failure
     os.environ[REPORTS_TO_LAUNCHER] = "1"
     try:
-        run(parse_args(argv))
+        run(arguments)
     except ChildFailedError as failed:
-        rank, failure = min(failed.failures.items(), key=lambda item: (_kind_of(item[1]), item[1].timestamp))
-        print(describe(rank, failure), file=sys.stderr, flush=True)
+        causes = {rank: failure for rank, failure in failed.failures.items() if failure.pid not in workers.killed}
+        rank, failure = min(causes.items(), key=lambda item: (_kind_of(item[1]), item[1].timestamp))
+        stream = sys.stdout if failure.exitcode == PREEMPTED_STATUS else sys.stderr
+        print(describe(rank, failure), file=stream, flush=True)
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # signals as a shell counts them
     except SignalException as ended:
         return 128 + ended.sigval
     return 0
 
 
+class Workers:
+    """The processes of this node: what they are told about a preemption, and how they are ended."""
+
+    def __init__(self):
+        self.killed: set[int] = set()  # those that ran when another one failed
+        self._notice = Notice()
+        self._context = None  # torch's, once they are started
+
+    def forward_notices(self) -> None:
+        for number in NOTICES:
+            signal.signal(number, self._forward)
+
+    def started_by(self, start_processes):
+        """`start_processes` of torch's agent, for processes that end our way."""
+
+        def start(*arguments, **keywords):
+            self._context = start_processes(*arguments, **keywords)
+            self._close = self._context.close
+            self._context.close = self._end
+            return self._context
+
+        return start
+
+    def _forward(self, number: int, frame) -> None:
+        """To the processes alone: in their groups are data workers, which have to go on."""
+        was_given = self._notice.is_given
+        if self._notice.note():
+            raise _signal_exception(number)
+        if was_given:
+            return
+        if self._context is None:
+            print(Preempted().line, flush=True)
+            raise Preempted
+        for process in self._running():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def _running(self) -> list[int]:
+        processes = [handler.proc for handler in self._context.subprocess_handlers.values()]
+        return [process.pid for process in processes if process.poll() is None]
+
+    def _end(self, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+        """End what still runs: at once, but for processes that are ending after a preemption, which close their logs."""
+        statuses = [handler.proc.poll() for handler in self._context.subprocess_handlers.values()]
+        if PREEMPTED_STATUS in statuses:
+            self._close(signal.SIGTERM, timeout)
+            return
+        self.killed.update(self._running())
+        self._close(signal.SIGKILL, timeout)
+
+
+def _signal_exception(number: int) -> Exception:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    return SignalException("ended by a second signal", signal.Signals(number))
+
+
 def describe(rank: int, failure) -> str:
     """The error of a process, as it reported it or as its exit status tells."""
     if failure.error_file_data["message"] != "<NONE>":
         report = failure.message
-        return report if failure.exitcode == EXPECTED_STATUS else f"error: rank {rank} failed:\n{report}"
+        is_whole = failure.exitcode in (EXPECTED_STATUS, PREEMPTED_STATUS)
+        return report if is_whole else f"error: rank {rank} failed:\n{report}"
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         hint = ": often for lack of memory" if name == "SIGKILL" else ""
@@ -46,9 +117,11 @@ def describe(rank: int, failure) -> str:
 
 
 def _kind_of(failure) -> int:
-    """Causes before consequences: a process that loses another one crashes, and those left are ended by SIGTERM."""
-    if failure.exitcode == -signal.SIGTERM:
+    """Causes before consequences: a process that loses another one crashes."""
+    if failure.exitcode == PREEMPTED_STATUS:
         return 3
+    if failure.exitcode in (-signal.SIGTERM, -signal.SIGUSR1):  # noticed before it listened
+        return 4
     if failure.exitcode == EXPECTED_STATUS:
         return 0
     return 1 if failure.exitcode == -signal.SIGKILL else 2

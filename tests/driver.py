@@ -5,7 +5,10 @@
 HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | kill_before_append:N | kill_after_append:N |
 kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | log_clips:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
-kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device
+kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device |
+notify:SIGNAL:MOMENT:N:WHOM | every_signal_counts
+
+MOMENT: rollout | update | saving. WHOM: self | group | launcher | last_rank
 """
 
 import json
@@ -173,6 +176,35 @@ def run_out_of_memory(count: int) -> None:
     HFEngine._generate_copies = failing
 
 
+def notify(name: str, moment: str, count: int, whom: str) -> None:
+    """Send a signal at a moment's call number `count`, and go on only once this process was noticed of it."""
+    from transformers import Trainer
+
+    from omni_clst.model.engine import HFEngine
+    from omni_clst.preemption import NOTICE
+
+    owner, method = {
+        "rollout": (HFEngine, "_generate_copies"),
+        "update": (Trainer, "training_step"),
+        "saving": (Trainer, "_save_optimizer_and_scheduler"),
+    }[moment]
+    function, calls, number = getattr(owner, method), [0], signal.Signals[name]
+    if whom == "group":
+        os.setsid()  # not the one of the tests
+
+    def notifying(*arguments, **keywords):
+        calls[0] += 1
+        rank = int(os.environ.get("RANK", "0"))
+        if calls[0] == count and rank == (int(os.environ.get("WORLD_SIZE", "1")) - 1 if whom == "last_rank" else 0):
+            send = os.killpg if whom == "group" else os.kill
+            send(os.getppid() if whom == "launcher" else os.getpid(), number)
+            while not NOTICE.is_given:
+                time.sleep(0.01)
+        return function(*arguments, **keywords)
+
+    setattr(owner, method, notifying)
+
+
 def install(hook: str) -> None:
     name, _, value = hook.partition(":")
     if name == "none":
@@ -245,6 +277,13 @@ def install(hook: str) -> None:
                     time.sleep(0.05)
 
         training.MetricsLog.on_step_end = on_step_end
+    elif name == "notify":
+        signal_name, moment, count, whom = value.split(":")
+        notify(signal_name, moment, int(count), whom)
+    elif name == "every_signal_counts":
+        from omni_clst import preemption
+
+        preemption.SAME_NOTICE_SECONDS = -1.0
     elif name == "keep_vllm_weights":
         from omni_clst.model.vllm_engine import VLLMEngine
 
@@ -284,4 +323,4 @@ if __name__ == "__main__":
     from omni_clst.errors import run_main
 
     sys.argv[1:] = arguments
-    run_main(__import__(entry).main)
+    run_main(__import__(entry).main, resumes=True)

@@ -31,7 +31,7 @@ def repository(tmp_path):
     (folder / "requirements.txt").touch()
     shutil.copy(ROOT / "src" / "launch.py", folder / "src")
     (folder / "src" / "omni_clst").mkdir()
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "preemption.py"):
         shutil.copy(ROOT / "src" / "omni_clst" / name, folder / "src" / "omni_clst")
     (folder / "src" / "entry.py").write_text(
         "import os, sys\n"

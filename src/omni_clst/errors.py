@@ -9,6 +9,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import TextIO
+
+from .preemption import NOTICE, Preempted
 
 EXPECTED_STATUS = 2  # exit status after an `InputError`
 REPORTS_TO_LAUNCHER = "OMNI_CLST_REPORTS_TO_LAUNCHER"  # set in processes whose errors launch.py prints
@@ -26,8 +29,10 @@ class InputError(ValueError):
         super().__init__(message.rpartition(f"{cls.__module__}.{cls.__qualname__}: ")[2].rstrip("\n"))
 
 
-def run_main(main: Callable[[list[str]], None]) -> None:
+def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
     """Run an entry point; an `InputError` ends it with one line on stderr and exit status 2.
+
+    One that `resumes` ends with one line and `PREEMPTED_STATUS` on a notice of preemption.
 
     A process of launch.py leaves its error to that, which prints the first one of all processes.
     """
@@ -35,7 +40,13 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         sys.stdout.reconfigure(encoding="utf-8")  # for any locale: choices and group names may be in any script
     status = 0
     try:
+        if resumes:
+            NOTICE.listen()
         main(sys.argv[1:])
+    except Preempted as preempted:
+        NOTICE.ignore()
+        _report(preempted.line, sys.stdout)
+        status = preempted.code
     except InputError as error:
         _report(f"error: {error}")
         status = EXPECTED_STATUS
@@ -59,13 +70,13 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         raise SystemExit(status)
 
 
-def _report(text: str) -> None:
-    """Print an error, or write it to the file from which torchrun, and so launch.py, learns why a process failed."""
+def _report(text: str, stream: TextIO | None = None) -> None:
+    """Print a line, on stderr if not elsewhere, or write it to the file from which launch.py learns why a process ended."""
     if REPORTS_TO_LAUNCHER in os.environ:
         with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w", encoding="utf-8") as file:
             json.dump({"message": text, "timestamp": int(time.time())}, file)
     else:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=stream or sys.stderr, flush=True)
 
 
 def _end_distributed_process(status: int) -> None:

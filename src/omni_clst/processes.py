@@ -45,6 +45,18 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def any_process(flag: bool, device) -> bool:
+    """True on all processes if `flag` is on one of them; all have to call it, with tensors of their `device`."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return flag
+    shared = torch.tensor(int(flag), device=device)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return bool(shared.item())
+
+
 def fresh_forks(module: str):
     """A way to start processes that are forks of a fresh one, which has imported `module` and started no threads."""
     context = get_context("forkserver")

@@ -17,6 +17,7 @@ from ..model.vllm_engine import choose_engine
 from ..processes import say
 from ..training.base import MetricsLog, TrainingRun, one_device_per_process, step_of
 from ..training.plan import levels_in_words
+from ..training.preempted import PreemptionCheckpoints
 from ..training.trainer_settings import require_schedule
 from .completions_log import CompletionsLog
 from .config import CLSTConfig
@@ -214,6 +215,7 @@ class GRPORun(TrainingRun):
         trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))
         if config.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
+        trainer.add_callback(PreemptionCheckpoints(trainer.steps_per_rollout))
         if resumed:
             trainer.resume_feed(resumed)
         return trainer

@@ -166,8 +166,13 @@ def free_port() -> str:
 
 
 def one_device_per_process(arguments: TrainingArguments) -> None:
-    """Keep a single process on its own device: transformers would use all GPUs by `nn.DataParallel`."""
+    """Keep a single process on its own device: transformers would use all GPUs by `nn.DataParallel`.
+
+    On CPUs the device of several processes has a number, with which torch cannot load an optimiser's state to resume.
+    """
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if arguments.device.type == "cpu":
+        arguments._setup_devices = torch.device("cpu")
 
 
 def prepare_deepspeed(device: torch.device) -> None:

@@ -4,7 +4,8 @@ The loss is over the assistant's turn and its end token; logits are computed onl
 decoded in data workers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,9 +29,11 @@ from ..model.checkpoints import (
     write_prompt,
 )
 from ..model.model_files import require_talker
+from ..preemption import leave_notices_to_parent
 from ..processes import say
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
 from .config import SFTConfig
+from .preempted import PreemptionCheckpoints
 from .trainer_settings import require_schedule, trainer_keys
 from .workload import zero_stage
 
@@ -82,6 +85,19 @@ def load_sft_samples(
 
 class SFTTrainer(FiniteGradients, CompleteCheckpoints, Trainer):
     """transformers' trainer with complete checkpoints; a gradient that is not finite ends the run."""
+
+    def _get_dataloader(self, *arguments, **keywords):
+        loader = super()._get_dataloader(*arguments, **keywords)
+        seed_worker = loader.worker_init_fn
+        loader.worker_init_fn = partial(start_worker, seed_worker)
+        return loader
+
+
+def start_worker(seed_worker: Callable[[int], None] | None, number: int) -> None:
+    """Start a data worker as transformers does, and leave notices of preemption to its parent."""
+    leave_notices_to_parent()
+    if seed_worker is not None:
+        seed_worker(number)
 
 
 class SFTRun(TrainingRun):
@@ -144,7 +160,7 @@ class SFTRun(TrainingRun):
             train_dataset=SFTDataset(self.train, self.encoder),
             eval_dataset=SFTDataset(self.valid, self.encoder) if self.valid else None,
             processing_class=self.processor,
-            callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks],
+            callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks, PreemptionCheckpoints()],
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         return trainer
