@@ -1,6 +1,10 @@
 """Data workers: what they send, and the error when one of them dies."""
 
+import os
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import fork_server
@@ -18,6 +22,7 @@ from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.prompts import make_prompt
 from omni_clst.model.checkpoints import find_checkpoint, load_processor
+from omni_clst.settings import REPOSITORY
 
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -44,6 +49,37 @@ def test_worker_that_is_killed_ends_the_run_with_one_line(world, entry):
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: a process that decodes audio died (")
     assert "lower dataloader_num_workers" in result.stderr
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from omni_clst.processes import fresh_forks, start_data_worker
+
+if __name__ == "__main__":
+    context = fresh_forks("omni_clst.processes") if sys.argv[1] == "fresh" else None
+    numbers = torch.utils.data.DataLoader(
+        range(9), batch_size=None, num_workers=1, worker_init_fn=start_data_worker, multiprocessing_context=context
+    )
+    workers = iter(numbers)
+    print(next(workers), flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    import __main__
+    __main__.kept = workers  # as the curriculum's loader is: Python ends its workers by SIGTERM
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "end"), [("fork", "killed"), ("fresh", "killed"), ("fork", "left"), ("fresh", "left")])
+def test_workers_end_with_their_run(tmp_path, how, end):
+    (tmp_path / "killed.py").write_text(KILLED)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    command = [sys.executable, str(tmp_path / "killed.py"), how, end]
+    # the pipe is closed when the worker, which has inherited it, has ended too
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=300)
+    assert result.returncode == (-signal.SIGKILL if end == "killed" else 0)
+    assert result.stdout.split()[0] == "0"
 
 
 def test_batch_may_hold_more_clips_than_files_may_be_open(world):

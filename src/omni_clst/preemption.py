@@ -65,9 +65,3 @@ class Notice:
 
 
 NOTICE = Notice()  # of this process: a signal handler has no other place for what it saw
-
-
-def leave_notices_to_parent(*_) -> None:
-    """Start a data worker: a signal to the process group must not end it while its parent finishes a step."""
-    for number in NOTICES:
-        signal.signal(number, signal.SIG_IGN)

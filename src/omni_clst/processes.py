@@ -1,8 +1,13 @@
 """The processes of a torchrun launch: rank and count, printing on rank 0, barriers."""
 
 import os
+import signal
+import threading
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+
+from .preemption import NOTICES
 
 
 def process_rank() -> int:
@@ -55,6 +60,31 @@ def any_process(flag: bool, device) -> bool:
     shared = torch.tensor(int(flag), device=device)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return bool(shared.item())
+
+
+def start_data_worker(*_) -> None:
+    """Begin a data worker: it ends when the process that it works for says so or has ended, and on no other signal.
+
+    A notice of preemption that goes to the whole process group is its parent's. A fork of a fork server has that server as
+    its parent, and would go on for ever after a SIGKILL of the run.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, NOTICES)
+    for waits, argument in ((_end_with, parent.sentinel), (_obey, parent.pid)):
+        threading.Thread(target=waits, args=(argument,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _obey(parent: int) -> None:
+    while signal.sigwaitinfo(NOTICES).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def fresh_forks(module: str):

@@ -9,8 +9,7 @@ from ..data.audio import ClipError
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..preemption import leave_notices_to_parent
-from ..processes import fresh_forks
+from ..processes import fresh_forks, start_data_worker
 from .audio_source import AudioSource
 from .folder import AnswerFolder
 
@@ -100,7 +99,7 @@ def encoded_batches(
         PromptDataset(batches, encoder, source),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=leave_notices_to_parent,
+        worker_init_fn=start_data_worker,
         multiprocessing_context=fresh_forks(__name__) if workers and fork_fresh else None,
     )
     for batch, encoded in zip(batches, loader, strict=True):

@@ -9,8 +9,7 @@ from ..data.clip_check import explaining_broken_clips
 from ..data.encoder import Example, OmniEncoder
 from ..data.samples import AudioQASample
 from ..method.order import arrange
-from ..preemption import leave_notices_to_parent
-from ..processes import fresh_forks
+from ..processes import fresh_forks, start_data_worker
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CurriculumFeed:
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            worker_init_fn=leave_notices_to_parent,
+            worker_init_fn=start_data_worker,
             multiprocessing_context=fresh_forks(__name__) if num_workers and fork_fresh else None,
         )
         self._prefetched: tuple[list[int], Iterator[Example]] | None = None

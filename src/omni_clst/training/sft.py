@@ -29,8 +29,7 @@ from ..model.checkpoints import (
     write_prompt,
 )
 from ..model.model_files import require_talker
-from ..preemption import leave_notices_to_parent
-from ..processes import say
+from ..processes import say, start_data_worker
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
 from .config import SFTConfig
 from .preempted import PreemptionCheckpoints
@@ -95,7 +94,7 @@ class SFTTrainer(FiniteGradients, CompleteCheckpoints, Trainer):
 
 def start_worker(seed_worker: Callable[[int], None] | None, number: int) -> None:
     """Start a data worker as transformers does, and leave notices of preemption to its parent."""
-    leave_notices_to_parent()
+    start_data_worker()
     if seed_worker is not None:
         seed_worker(number)
 
