@@ -11,8 +11,6 @@ from .benchmarks.registry import BENCHMARKS
 from .layouts import read_samples
 from .samples import AudioQASample
 
-OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")
-
 
 def load_sample_benchmark(
     path: Path | str, group_by: tuple[str, ...], name: str | None = None, audio_root: Path | str | None = None
@@ -40,7 +38,6 @@ def load_sample_benchmark(
         to_sample=lenient_sample,
         is_correct=None,
         groups=group_by,
-        output_keys=OUTPUT_KEYS,
         releases={digest: path.name},
     )
     rows = tuple(sample.to_row() for sample in samples)

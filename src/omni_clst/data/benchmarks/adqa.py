@@ -14,7 +14,6 @@ _SHARED = {
     "row_keys": frozenset(),  # those of AudioMCQ's training samples, which are no benchmark
     "to_sample": to_sample,
     "is_correct": None,
-    "output_keys": ("model_output", "model_prediction", "answer_prediction"),
     "releases": {},
     "is_converted": True,
 }

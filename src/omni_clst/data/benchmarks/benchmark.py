@@ -9,6 +9,8 @@ from ..samples import AudioQASample, as_text
 
 Answered = tuple[object, str | None, tuple[str, ...]]  # a row's output, answer and choices
 
+OUTPUT_KEYS = ("model_output", "model_prediction", "answer_prediction")
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -32,8 +34,8 @@ class Benchmark:
     to_sample: Callable[[dict], AudioQASample]
     is_correct: Callable[[str | None, str | None, Iterable[str]], bool] | None
     groups: tuple[str, ...]
-    output_keys: tuple[str, ...]
     releases: dict[str, str]
+    output_keys: tuple[str, ...] = OUTPUT_KEYS
     references: tuple[tuple[str, str, float], ...] = ()
     has_answers: bool = True
     is_converted: bool = False

@@ -20,7 +20,6 @@ _SHARED = {
     "to_sample": to_sample,
     "is_correct": token_sets_agree,
     "groups": ("task", "difficulty", "sub-category"),
-    "output_keys": ("model_output", "model_prediction", "answer_prediction"),
 }
 BENCHMARKS = (
     Benchmark(

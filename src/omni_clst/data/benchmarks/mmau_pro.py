@@ -36,7 +36,6 @@ BENCHMARKS = (
         to_sample=to_sample,
         is_correct=None,  # the official one is the choice that an embedding model of 7B finds nearest
         groups=("category", "length_type", "perceptual_skills", "reasoning_skills"),
-        output_keys=("model_output", "model_prediction", "answer_prediction"),
         releases={},
         is_converted=True,
         to_row=to_row,

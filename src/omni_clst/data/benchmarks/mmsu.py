@@ -59,7 +59,6 @@ BENCHMARKS = (
         to_sample=to_sample,
         is_correct=letter_is_right,
         groups=("category", "sub-category", "task_name"),
-        output_keys=("model_output", "model_prediction", "answer_prediction"),
         releases={},
         is_converted=True,
         figures=figures,

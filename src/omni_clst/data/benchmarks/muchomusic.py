@@ -95,7 +95,6 @@ BENCHMARKS = (
         to_sample=to_sample,
         is_correct=choice_is_right,
         groups=("music_knowledge", "music_reasoning", "dataset"),
-        output_keys=("model_output", "model_prediction", "answer_prediction"),
         releases={},
         is_converted=True,
         to_row=to_row,
