@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("bash", "cat", "chmod", "cmp", "cp", "df", "dirname", "flock", "grep", "mkdir", "mv", "rm", "sed", "sleep", "tail")
+TOOLS = ("bash", "cat", "chmod", "cmp", "cp", "dirname", "flock", "grep", "mkdir", "mv", "rm", "sed", "sleep", "tail")
 RANGE = ">=3.11,<3.14"
 REQUIREMENTS = "torch===2.13.0\nav==18.1.0\n"
 
@@ -58,7 +58,13 @@ class Machine:
         self.tools.mkdir()
         for tool in TOOLS:
             (self.tools / tool).symlink_to(shutil.which(tool))
+        self.free_disk(100)
         write_python(self.tools / "python3")
+
+    def free_disk(self, gigabytes: int) -> None:
+        """Let `df` report this much, whatever the disk of the tests has."""
+        free = gigabytes * 1_000_000_000 // 1024
+        write_script(self.tools / "df", f'echo "Filesystem ..."; echo "/dev/a 99999999 9 {free} 90% /"')
 
     def require(self, requirements: str) -> None:
         (self.repository / "requirements.txt").write_text(requirements)
@@ -218,8 +224,7 @@ def test_python_that_does_not_fit(machine, python):
 
 
 def test_too_little_disk(machine):
-    (machine.tools / "df").unlink()
-    write_script(machine.tools / "df", 'echo "Filesystem ..."; echo "/dev/a 99999999 9 2929687 90% /"')
+    machine.free_disk(3)
     error = f"error: {machine.venv}: the installation needs 10 GB of disk, 2 GB are free"
     assert machine.set_up() == (2, [], [error])
     assert not machine.venv.exists()
