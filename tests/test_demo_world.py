@@ -12,9 +12,14 @@ from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolv
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.response import format_response, parse_response
 from omni_clst.demo.dataset import WorldConfig, write_world
-from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip, synthesise_event
-from omni_clst.demo.world import ASKERS, NUMBERS, Scene, ask, draw_scene
+from omni_clst.demo.clips import clip_seconds, compose_clip
+from omni_clst.demo.knobs import Knobs
+from omni_clst.demo.scene import NUMBERS, SAMPLING_RATE, Scene
+from omni_clst.demo.sounds import SOUNDS, SynthesisedSounds, synthesise_event
+from omni_clst.demo.world import ASKERS, ask, draw_scene, question_shares, with_false_events
 
+SYNTHESISED = SynthesisedSounds()
+DEFAULT = Knobs()
 SMALL = WorldConfig(source_clips=6, questions_per_clip=4, mmau_clips=5, mmar_clips=3)
 
 
@@ -38,8 +43,8 @@ def test_every_question_has_its_answer_among_four_choices():
     rng = np.random.default_rng(0)
     kinds = Counter()
     for _ in range(3000):
-        scene = draw_scene(rng)
-        question = ask(rng, scene)
+        scene = draw_scene(rng, SYNTHESISED, DEFAULT)
+        question = ask(rng, scene, question_shares(DEFAULT))
         kinds[question.kind, question.depth] += 1
         assert question.answer == right_answer(question.kind, scene.events, question.text)
         assert len(set(question.choices)) == 4
@@ -53,7 +58,10 @@ def test_every_question_has_its_answer_among_four_choices():
 
 def test_depth_does_not_always_show_in_the_wording():
     rng = np.random.default_rng(0)
-    once, twice = Scene(("hiss", "drum", "bell")), Scene(("hiss", "bell", "hiss", "drum", "bell"))
+    once, twice = (
+        Scene(("hiss", "drum", "bell"), SYNTHESISED.words),
+        Scene(("hiss", "bell", "hiss", "drum", "bell"), SYNTHESISED.words),
+    )
     for scene, depth in ((once, "shallow"), (twice, "deep")):
         found = {}
         for _ in range(60):
@@ -64,7 +72,7 @@ def test_depth_does_not_always_show_in_the_wording():
 
 def test_thought_counts_the_sound_of_the_question():
     rng = np.random.default_rng(0)
-    scene = Scene(("hiss", "drum", "hiss", "bell"))
+    scene = Scene(("hiss", "drum", "hiss", "bell"), SYNTHESISED.words)
     thoughts = {}
     for _ in range(100):
         for kind in ("count", "after", "second"):
@@ -87,7 +95,7 @@ def test_sounds_vary_and_stay_in_range(sound):
 def test_longest_scene_fits_into_a_clip():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        clip = synthesise_clip(rng, ["beep"] * 7)
+        clip = compose_clip(rng, Scene(("beep",) * 7, SYNTHESISED.words), SYNTHESISED, DEFAULT)
         loud = np.flatnonzero(np.abs(clip) > 0.1)
         assert loud[-1] < len(clip) - 1
 

@@ -3,13 +3,16 @@
 An arm is one way to prepare the thoughts for SFT; GRPO follows in several orders.
 """
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
+from ..fields import FilePath, Lines, OneOf, Seed, Settings, missing_file, rule
 from ..method.order import ORDERS
+from .knobs import Knobs
 
+DEFAULTS = Knobs()
 Arm = Literal["keep_all", "random", "guided", "drop_all"]
 
 
@@ -21,6 +24,39 @@ class DemoConfig(Settings):
     pretrain_steps: int | None = Field(
         None, gt=0, description="fewer steps are faster and give a worse base; none: the default number"
     )
+
+    events: int = Field(DEFAULTS.events, ge=4, le=16, description="of the longest clips: how long a transcript gets")
+    background: float = Field(
+        DEFAULTS.background, ge=0, le=1, description="standard deviation of the noise; an event's peak is 0.5 to 1"
+    )
+    overlap: float = Field(DEFAULTS.overlap, ge=0, le=0.9, description="share of an event that the next one covers")
+    false_events: float = Field(
+        DEFAULTS.false_events, ge=0, le=1, description="probability that an event in a reference thought is another sound"
+    )
+    deep_share: float = Field(DEFAULTS.deep_share, ge=0, le=1, description="of the questions that need counting")
+    perception_share: float = Field(
+        DEFAULTS.perception_share, ge=0, le=1, description="of the questions about loudness, direction and voice"
+    )
+    recordings: FilePath | None = Field(
+        None,
+        description="real recordings in place of the synthesised sounds: a folder of <label>_*.wav, a folder per label, "
+        "or a table with file and label",
+    )
+    unseen_speakers: list[str] = Field(
+        [], description="speakers of the recordings that are in no training clip; the benchmark mmar is theirs"
+    )
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs of the world."""
+        return Knobs(**{field.name: getattr(self, field.name) for field in fields(Knobs)})
+
+    @rule
+    def _recordings_come_with_their_settings(self) -> Lines:
+        if self.recordings:
+            yield from missing_file("recordings", self.recordings)
+        elif self.unseen_speakers:
+            yield "unseen_speakers: only recordings have speakers; name them with recordings"
 
 
 class AblationConfig(Settings):
