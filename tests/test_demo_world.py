@@ -11,12 +11,12 @@ from omni_clst.data.audio import load_audio
 from omni_clst.data.benchmark_rows import find_benchmark, load_benchmark, resolve_audio
 from omni_clst.data.layouts import read_samples
 from omni_clst.data.response import format_response, parse_response
+from omni_clst.demo.clips import compose_clip
 from omni_clst.demo.dataset import WorldConfig, write_world
-from omni_clst.demo.clips import clip_seconds, compose_clip
 from omni_clst.demo.knobs import Knobs
 from omni_clst.demo.scene import NUMBERS, SAMPLING_RATE, Scene
 from omni_clst.demo.sounds import SOUNDS, SynthesisedSounds, synthesise_event
-from omni_clst.demo.world import ASKERS, ask, draw_scene, question_shares, with_false_events
+from omni_clst.demo.world import ASKERS, ask, draw_scene, question_shares
 
 SYNTHESISED = SynthesisedSounds()
 DEFAULT = Knobs()

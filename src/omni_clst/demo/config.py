@@ -4,11 +4,12 @@ An arm is one way to prepare the thoughts for SFT; GRPO follows in several order
 """
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, Lines, OneOf, Seed, Settings, missing_file, rule
+from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
 from ..method.order import ORDERS
 from .knobs import Knobs
 
@@ -33,9 +34,9 @@ class DemoConfig(Settings):
     false_events: float = Field(
         DEFAULTS.false_events, ge=0, le=1, description="probability that an event in a reference thought is another sound"
     )
-    deep_share: float = Field(DEFAULTS.deep_share, ge=0, le=1, description="of the questions that need counting")
+    deep_share: float = Field(DEFAULTS.deep_share, ge=0, le=0.8, description="of the questions that need counting")
     perception_share: float = Field(
-        DEFAULTS.perception_share, ge=0, le=1, description="of the questions about loudness, direction and voice"
+        DEFAULTS.perception_share, ge=0, le=0.8, description="of the questions about loudness, direction and voice"
     )
     recordings: FilePath | None = Field(
         None,
@@ -53,9 +54,9 @@ class DemoConfig(Settings):
 
     @rule
     def _recordings_come_with_their_settings(self) -> Lines:
-        if self.recordings:
-            yield from missing_file("recordings", self.recordings)
-        elif self.unseen_speakers:
+        if self.recordings and not Path(self.recordings).exists():
+            yield f"recordings {self.recordings}: no such file or folder"
+        if self.unseen_speakers and not self.recordings:
             yield "unseen_speakers: only recordings have speakers; name them with recordings"
 
 
@@ -71,3 +72,15 @@ class AblationConfig(Settings):
     @rule
     def _seeds_are_whole_numbers(self) -> Lines:
         yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
+
+
+class ThinkingConfig(Settings):
+    """The part of the grid to run, and where."""
+
+    grid: FilePath = Field("configs/demo/thinking_grid.yaml", description="the worlds, the arms and the ways of GRPO")
+    worlds: list[str] = Field(["all"], description="names of the grid's worlds, or all")
+    arms: list[str] = Field(["all"], description="names of the grid's arms, or all")
+    grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")
+    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
+    out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
+    results: FilePath = Field("asset", description="the folder for when_thinking_pays.md, .json and .png")

@@ -27,6 +27,7 @@ from .sounds import SynthesisedSounds
 from .tiny import make_config, make_processor
 from .world import TEXT_QUESTION_SHARES, Question, ask, draw_scene, question_shares
 
+DEFAULT = Knobs()
 CAPTION_REQUEST = "what do you hear ?"
 
 
@@ -35,7 +36,7 @@ class PretrainConfig:
     """Settings of the pretraining; every change makes a new base model."""
 
     seed: int = 0
-    knobs: Knobs = Knobs()
+    knobs: Knobs = DEFAULT
     steps: int = 440
     clips: int = 4000  # used repeatedly with other questions; each takes 4 ms to synthesise
     audio_rows: int = 40  # rows per step with a clip: captions first, then increasingly questions
@@ -51,7 +52,7 @@ class PretrainConfig:
     log_steps: int = field(default=20, metadata={"cosmetic": True})
 
 
-def tokenizer_corpus(sounds: Sounds | None = None, knobs: Knobs = Knobs()) -> list[str]:
+def tokenizer_corpus(sounds: Sounds | None = None, knobs: Knobs = DEFAULT) -> list[str]:
     """Texts to train the tokenizer on: the world's words, alone and after a space, tags, questions and templates."""
     sounds = sounds or SynthesisedSounds()
     names = (*sounds.words.sounds, *sounds.words.numbers, "so")

@@ -124,7 +124,6 @@ class RecordedSounds:
     part: Part = "train"
     unseen_speakers: tuple[str, ...] = ()
     event_seconds: float = EVENT_SECONDS
-    chirps: bool = False
 
     def __post_init__(self):
         if len(self.words.sounds) < FEWEST_LABELS:
@@ -197,7 +196,7 @@ def load_event(path: Path) -> np.ndarray:
 
 
 def describe_recordings(place: Path, recordings: list[Recording]) -> dict:
-    """Where the recordings are from, for the record: the first line of their README, which names the licence, and a hash."""
+    """Where the recordings are from: the first line of their README, which names the licence, and a hash of them."""
     folder = place if place.is_dir() else place.parent
     readme = next((path for path in sorted(folder.glob("README*")) if path.is_file()), None)
     names = "\n".join(f"{file.label} {file.path.name} {file.path.stat().st_size}" for file in recordings)

@@ -42,10 +42,20 @@ class Scene:
 class Sounds(Protocol):
     """Where a world's events come from: a synthesiser, or recordings."""
 
-    words: Words
-    event_seconds: float  # at most
-    voices: tuple[str, ...]
-    chirps: bool  # some sounds have a direction
+    @property
+    def words(self) -> Words:
+        """The names of the sounds."""
+        ...
+
+    @property
+    def event_seconds(self) -> float:
+        """The length of the longest event."""
+        ...
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The voices that a voiced sound can have."""
+        ...
 
     def voiced(self, sound: str) -> bool:
         """True if the sound is made by a voice."""

@@ -87,7 +87,6 @@ class SynthesisedSounds:
     words = Words(sounds=SOUNDS, task_of=TASK_OF_SOUND)
     event_seconds = EVENT_SECONDS[1]
     voices = ("low", "high")
-    chirps = True
 
     def voiced(self, sound: str) -> bool:
         """True if the sound is made by a voice."""

@@ -61,6 +61,11 @@ def length(sample: AudioQASample, completion: ParsedCompletion, max_thought_word
     return min(max(2.0 - words / max_thought_words, 0.0), 1.0)
 
 
+def brevity(sample: AudioQASample, completion: ParsedCompletion, max_thought_words: int) -> float:
+    """1 for no words of thought, falling linearly to 0 at `max_thought_words`: a small weight is a cost of tokens."""
+    return max(1.0 - len((completion.think or "").split()) / max_thought_words, 0.0)
+
+
 def selective_thought(sample: AudioQASample, completion: ParsedCompletion) -> float:
     """1 for a right answer with an empty thought.
 
@@ -74,13 +79,16 @@ REWARDS: dict[str, Callable[..., float]] = {
     "exact_accuracy": exact_accuracy,
     "format": format,
     "length": length,
+    "brevity": brevity,
     "selective_thought": selective_thought,
 }
 
 
 def make_rewards(names: Iterable[str], max_thought_words: int) -> dict[str, Reward]:
-    """The rewards that the setting names, in its order, by their names in logs; `max_thought_words` is that of `length`."""
-    functions = REWARDS | {"length": partial(length, max_thought_words=max_thought_words)}
+    """The rewards that the setting names, in its order, by their names in logs; `max_thought_words` is that of `length` and
+    `brevity`.
+    """
+    functions = REWARDS | {rule.__name__: partial(rule, max_thought_words=max_thought_words) for rule in (length, brevity)}
     names = list(names)
     own = {name: OwnReward(load_rule(name, PARAMETERS)) for name in names if FunctionInFile.is_file(name)}
     return {

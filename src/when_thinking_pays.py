@@ -1,0 +1,28 @@
+"""Find out when thinking pays: train the models of a grid on the embedded world, and draw the map.
+
+Reads configs/demo/when_thinking_pays.yaml, its grid, and the stages' YAMLs beside it; writes when_thinking_pays.md, .json
+and .png to `results`. One model after the other; a second start resumes.
+
+    python src/when_thinking_pays.py --config configs/demo/when_thinking_pays.yaml
+"""
+
+from pathlib import Path
+
+from omni_clst.demo.config import ThinkingConfig
+from omni_clst.demo.thinking_grid import Model, read_grid, run_world
+from omni_clst.errors import run_main
+from omni_clst.settings import load_config
+
+
+def main(argv: list[str]) -> None:
+    config = load_config(ThinkingConfig, argv, about=__doc__)
+    grid = read_grid(config.grid)
+    grid = grid.part(config.worlds, config.arms, config.grpo)
+    models: list[Model] = []
+    for seed in config.seeds:
+        for world in grid.worlds:
+            models += run_world(grid, Path(config.out), world, seed)
+
+
+if __name__ == "__main__":
+    run_main(main)
