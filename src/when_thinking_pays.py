@@ -9,7 +9,7 @@ and .png to `results`. One model after the other; a second start resumes.
 from pathlib import Path
 
 from omni_clst.demo.config import ThinkingConfig
-from omni_clst.demo.thinking_grid import Model, read_grid, run_world
+from omni_clst.demo.thinking_grid import Cell, Model, read_grid
 from omni_clst.errors import run_main
 from omni_clst.settings import load_config
 
@@ -17,11 +17,13 @@ from omni_clst.settings import load_config
 def main(argv: list[str]) -> None:
     config = load_config(ThinkingConfig, argv, about=__doc__)
     grid = read_grid(config.grid)
-    grid = grid.part(config.worlds, config.arms, config.grpo)
+    if config.recordings:
+        grid = grid.with_recordings(config.recordings, config.unseen_speakers)
+    worlds, arms, ways = (grid.select(axis, getattr(config, axis)) for axis in ("worlds", "arms", "grpo"))
     models: list[Model] = []
     for seed in config.seeds:
-        for world in grid.worlds:
-            models += run_world(grid, Path(config.out), world, seed)
+        for world in worlds:
+            models += Cell(grid, Path(config.out), world, seed, arms, ways).run()
 
 
 if __name__ == "__main__":

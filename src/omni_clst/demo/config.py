@@ -77,7 +77,13 @@ class AblationConfig(Settings):
 class ThinkingConfig(Settings):
     """The part of the grid to run, and where."""
 
-    grid: FilePath = Field("configs/demo/thinking_grid.yaml", description="the worlds, the arms and the ways of GRPO")
+    grid: FilePath = Field(
+        "configs/demo/grids/when_thinking_pays.yaml", description="the worlds, the arms and the ways of GRPO"
+    )
+    recordings: FilePath | None = Field(
+        None, description="real recordings, as of src/demo.py: the grid's recorded worlds take the place of its worlds"
+    )
+    unseen_speakers: list[str] = Field([], description="speakers of the recordings that are in no training clip")
     worlds: list[str] = Field(["all"], description="names of the grid's worlds, or all")
     arms: list[str] = Field(["all"], description="names of the grid's arms, or all")
     grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")

@@ -52,10 +52,10 @@ class World:
         self.infer(model)
         return model
 
-    def curriculum(self, name: str, model: Path, settings: Overrides = NONE) -> dict[str, Path]:
-        """Draw the curriculum by the answers of the base and of this model; returns GRPO's files by their keys."""
+    def curriculum(self, name: str, model: Path, settings: Overrides = NONE, file: str = "CLST") -> dict[str, Path]:
+        """Draw a curriculum by the answers of the base and of this model; returns GRPO's files by their keys."""
         folder = self.folder / name
-        files = {"train_file": folder / "CLST.jsonl", "valid_file": folder / "valid.jsonl"}
+        files = {"train_file": folder / f"{file}.jsonl", "valid_file": folder / f"{file}_valid.jsonl"}
         if not files["train_file"].exists():
             self.answer("build_clst", model, folder / "answers")
             answers = {"answers_dir": folder / "answers", "base_answers_dir": self.folder / "answers"}

@@ -2,55 +2,52 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import read_yaml
 from .pipeline import Overrides, World
 
-FORCED = ("empty", "full")  # thoughts that the models are made to begin with
+AXES = ("worlds", "recorded", "arms", "grpo")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Names and settings of every axis; the file says which."""
+    """Names and settings of every axis; the file says which. `recorded` are worlds of the user's recordings."""
 
     worlds: dict[str, Overrides]
+    recorded: dict[str, Overrides]
     arms: dict[str, Overrides]
     grpo: dict[str, Overrides]
-    all_worlds: dict[str, Overrides]  # also those that this part leaves out: their bases are taken where they fit
 
-    def part(self, worlds: list[str], arms: list[str], grpo: list[str]) -> "Grid":
-        """The named part of every axis; `all` takes an axis whole, an empty list nothing of it."""
-        return Grid(
-            _named("worlds", self.worlds, worlds),
-            _named("arms", self.arms, arms),
-            _named("grpo", self.grpo, grpo),
-            self.all_worlds,
-        )
+    def with_recordings(self, recordings: str, unseen_speakers: list[str]) -> "Grid":
+        """The recorded worlds as the worlds, with these recordings."""
+        place = {"recordings": recordings, "unseen_speakers": unseen_speakers}
+        return replace(self, worlds={name: {**settings, **place} for name, settings in self.recorded.items()})
 
-
-def _named(axis: str, settings: dict[str, Overrides], names: list[str]) -> dict[str, Overrides]:
-    if names == ["all"]:
-        return settings
-    if unknown := [name for name in names if name not in settings]:
-        raise InputError(f"{axis} {unknown[0]!r} is not one of {', '.join(settings)}, or all")
-    return {name: settings[name] for name in names}
+    def select(self, axis: str, names: list[str]) -> dict[str, Overrides]:
+        """The named settings of an axis; `all` takes it whole, an empty list nothing of it."""
+        settings = getattr(self, axis)
+        if names == ["all"]:
+            return settings
+        if unknown := [name for name in names if name not in settings]:
+            raise InputError(f"{axis} {unknown[0]!r} is not one of {', '.join(settings)}, or all")
+        return {name: settings[name] for name in names}
 
 
 def read_grid(file: str) -> Grid:
-    """Read a grid's YAML; raises `InputError` for an axis that is missing or empty."""
+    """Read a grid's YAML; raises `InputError` for an axis that is missing."""
     values = read_yaml(file)
-    for axis in ("worlds", "arms", "grpo"):
-        if not isinstance(values.get(axis), dict) or not values[axis]:
+    for axis in AXES:
+        if not isinstance(values.get(axis), dict):
             raise InputError(f"{file}: {axis} is not a mapping of names to settings")
         for name, settings in values[axis].items():
             if not isinstance(settings, dict):
                 raise InputError(f"{file}: {axis}: {name} is {settings!r}, not a mapping of settings")
-    if unknown := set(values) - {"worlds", "arms", "grpo"}:
+    if unknown := set(values) - set(AXES):
         raise InputError(f"{file}: unknown keys {', '.join(sorted(map(str, unknown)))}")
-    return Grid(values["worlds"], values["arms"], values["grpo"], values["worlds"])
+    return Grid(*(values[axis] for axis in AXES))
 
 
 @dataclass(frozen=True)
@@ -69,36 +66,59 @@ class Model:
         return f"{self.arm}, GRPO {self.grpo.replace('_', ' ')}" if self.grpo else self.arm
 
 
-def run_world(grid: Grid, out: Path, world_name: str, seed: str) -> Iterator[Model]:
-    """Train and score every model of a world and seed, one after the other; what is finished does nothing."""
-    folder = out / world_name / f"seed{seed}"
-    settings = dict(grid.worlds[world_name])
-    take_base(grid, out, world_name, seed)
-    world = World(folder, seed, settings)
-    yield Model(world_name, seed, "base", None, world.base())
-    for arm, dropout in grid.arms.items():
-        sft = world.supervised(arm, dropout)
-        _force_thoughts(world, sft)
-        yield Model(world_name, seed, arm, None, sft)
-        for way, changed in grid.grpo.items():
-            files = world.curriculum(arm, sft)
-            trained = world.reinforced(arm, f"grpo_{way}", sft, files, changed)
-            _force_thoughts(world, trained)
-            yield Model(world_name, seed, arm, way, trained)
+@dataclass(frozen=True)
+class Cell:
+    """A world and a seed, with the arms and the ways of GRPO to run there."""
+
+    grid: Grid
+    out: Path
+    world: str
+    seed: str
+    arms: dict[str, Overrides]
+    grpo: dict[str, Overrides]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the cell is."""
+        return self.out / self.world / f"seed{self.seed}"
+
+    def run(self) -> Iterator[Model]:
+        """Train and score every model, one after the other; what is finished does nothing."""
+        self._take_base()
+        settings = self.grid.worlds[self.world]
+        world = World(self.folder, self.seed, settings)
+        conditions = [{"thought": "empty"}, {"thought": "full"}]
+        if "recordings" in settings:
+            conditions += [{"audio": "silence"}, {"audio": "other"}]
+        yield Model(self.world, self.seed, "base", None, world.base())
+        for arm, dropout in self.arms.items():
+            sft = world.supervised(arm, dropout)
+            yield self._scored(world, Model(self.world, self.seed, arm, None, sft), conditions)
+            for way, settings_of_way in self.grpo.items():
+                grpo, curriculum = _split(settings_of_way)
+                files = world.curriculum(arm, sft, curriculum, f"CLST_{way}" if curriculum else "CLST")
+                trained = world.reinforced(arm, f"grpo_{way}", sft, files, grpo)
+                yield self._scored(world, Model(self.world, self.seed, arm, way, trained), conditions)
+
+    @staticmethod
+    def _scored(world: World, model: Model, conditions: list[Overrides]) -> Model:
+        for condition in conditions:
+            world.infer(model.folder, condition)
+        return model
+
+    def _take_base(self) -> None:
+        """Copy the base of a world that differs in nothing but the truth of the thoughts, which a base never sees."""
+        base = self.folder / "base"
+        for other, settings in self.grid.worlds.items():
+            made = self.out / other / f"seed{self.seed}" / "base"
+            if made.exists() and not base.exists() and _of_base(settings) == _of_base(self.grid.worlds[self.world]):
+                shutil.copytree(made, base, ignore=shutil.ignore_patterns("infer"))
 
 
-def _force_thoughts(world: World, model: Path) -> None:
-    for thought in FORCED:
-        world.infer(model, {"thought": thought})
-
-
-def take_base(grid: Grid, out: Path, world_name: str, seed: str) -> None:
-    """Copy the base of a world that differs in nothing but the truth of the thoughts, which the base never sees."""
-    base = out / world_name / f"seed{seed}" / "base"
-    for other, settings in grid.all_worlds.items():
-        made = out / other / f"seed{seed}" / "base"
-        if made.exists() and not base.exists() and _of_base(settings) == _of_base(grid.worlds[world_name]):
-            shutil.copytree(made, base, ignore=shutil.ignore_patterns("infer"))
+def _split(settings: Overrides) -> tuple[dict, dict]:
+    """The settings of a way of GRPO, and those of its curriculum (`curriculum:`), if it has one of its own."""
+    grpo = {key: value for key, value in settings.items() if key != "curriculum"}
+    return grpo, dict(settings.get("curriculum") or {})
 
 
 def _of_base(settings: Overrides) -> dict:

@@ -97,6 +97,11 @@ class CLSTConfig(TuningConfig):
     audio_cache_gib: MayChange[float] = Field(
         0.0, ge=0, description="CPU memory for encodings of clips that are used again: a 10-s clip takes 1.8 MB"
     )
+    on_unlearning: Literal["warn", "stop", "shuffle"] = Field(
+        "warn",
+        description="what happens when thinking on held-out samples of a level falls below half of the start's: a warning, "
+        "the end of the run, or the rest of the curriculum shuffled",
+    )
     early_stopping_patience: MayChange[int | None] = Field(
         None, gt=0, description="evaluations without a better accuracy after which the run ends; none: it continues"
     )

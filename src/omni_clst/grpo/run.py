@@ -1,5 +1,6 @@
 """Set up a GRPO run: from a checked config to a trainer."""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -25,11 +26,12 @@ from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
+from .unlearning import UnlearningWatch
 from .vllm_rollout import reach_server
 
 SHOWN = (
     "loss", "reward", "accuracy", "think_rate", *(f"think_rate/{level}" for level in EASY_TO_HARD), "kl", "eval_accuracy",
-    "eval_think_rate", "sampling/logp_difference",
+    *(f"eval_think_rate/{level}" for level in EASY_TO_HARD), "sampling/logp_difference",
 )  # fmt: skip
 
 
@@ -184,6 +186,7 @@ class GRPORun(TrainingRun):
     def build_trainer(self, arguments: GRPOConfig, resumed: Path | None) -> AudioGRPOTrainer:
         """The trainer, with its curriculum at the position of the checkpoint `resumed`."""
         config = self.config
+        arguments.eval_on_start = bool(self.valid) and not resumed  # what later evaluations are compared with
         set_seed(config.seed)
         model = self.load_model()
         lora = reference = None
@@ -213,6 +216,9 @@ class GRPORun(TrainingRun):
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))
+        if self.valid:
+            counts = Counter(sample.level for sample in self.valid if sample.level)
+            trainer.add_callback(UnlearningWatch(config.run_dir, counts, trainer.feed, config.on_unlearning))
         if config.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
         trainer.add_callback(PreemptionCheckpoints(trainer.steps_per_rollout))
