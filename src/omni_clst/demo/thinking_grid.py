@@ -117,8 +117,9 @@ class Cell:
 
 def _split(settings: Overrides) -> tuple[dict, dict]:
     """The settings of a way of GRPO, and those of its curriculum (`curriculum:`), if it has one of its own."""
-    grpo = {key: value for key, value in settings.items() if key != "curriculum"}
-    return grpo, dict(settings.get("curriculum") or {})
+    curriculum = settings.get("curriculum", {})
+    assert isinstance(curriculum, dict)
+    return {key: value for key, value in settings.items() if key != "curriculum"}, curriculum
 
 
 def _of_base(settings: Overrides) -> dict:

@@ -86,6 +86,10 @@ class CompleteCheckpoints:
             if best is None or folder.resolve() != Path(best).resolve():
                 shutil.rmtree(folder)
 
+    def _determine_best_metric(self, metrics, trial):
+        """The library takes an evaluation between two checkpoints for the best, and then has no checkpoint of it."""
+        return self.control.should_save and super()._determine_best_metric(metrics, trial)
+
     def _save(self, output_dir=None, state_dict=None):
         if hasattr(self.model, "peft_config"):
             return super()._save(output_dir, state_dict)
