@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
+from ..fields import FilePath, FolderName, Lines, OneOf, Seed, Settings, rule
 from ..method.order import ORDERS
 from .knobs import Knobs
 
@@ -89,4 +89,5 @@ class ThinkingConfig(Settings):
     grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")
     seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
     out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
-    results: FilePath = Field("asset", description="the folder for when_thinking_pays.md, .json and .png")
+    results: FilePath = Field("asset", description="the folder for NAME.md, .json and .png")
+    name: FolderName = Field("when_thinking_pays", description="of the files in results")

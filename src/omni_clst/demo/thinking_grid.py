@@ -20,6 +20,7 @@ class Grid:
     recorded: dict[str, Overrides]
     arms: dict[str, Overrides]
     grpo: dict[str, Overrides]
+    comparisons: list[tuple[str, str]]  # names of models: the first less the second
 
     def with_recordings(self, recordings: str, unseen_speakers: list[str]) -> "Grid":
         """The recorded worlds as the worlds, with these recordings."""
@@ -45,9 +46,19 @@ def read_grid(file: str) -> Grid:
         for name, settings in values[axis].items():
             if not isinstance(settings, dict):
                 raise InputError(f"{file}: {axis}: {name} is {settings!r}, not a mapping of settings")
-    if unknown := set(values) - set(AXES):
+    if unknown := set(values) - {*AXES, "comparisons"}:
         raise InputError(f"{file}: unknown keys {', '.join(sorted(map(str, unknown)))}")
-    return Grid(*(values[axis] for axis in AXES))
+    grid = Grid(*(values[axis] for axis in AXES), [tuple(pair) for pair in values.get("comparisons", [])])
+    names = {"base", *(model_name(arm, way) for arm in grid.arms for way in (None, *grid.grpo))}
+    for pair in grid.comparisons:
+        if len(pair) != 2 or set(pair) - names:
+            raise InputError(f"{file}: comparisons: {list(pair)} are not two of {', '.join(sorted(names))}")
+    return grid
+
+
+def model_name(arm: str, way: str | None) -> str:
+    """As tables name a model."""
+    return f"{arm} + {way}" if way else arm
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Model:
     @property
     def name(self) -> str:
         """As tables name it."""
-        return f"{self.arm}, GRPO {self.grpo.replace('_', ' ')}" if self.grpo else self.arm
+        return model_name(self.arm, self.grpo)
 
 
 @dataclass(frozen=True)
