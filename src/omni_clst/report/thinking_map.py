@@ -95,9 +95,7 @@ def compare(
     if len(means) > 1:
         chance = mean(sums.deviations * sums.design_effect / sums.count**2 for sums in of_seeds.values())
         excess = [(max(variance(means) - chance, 0.0) / len(means), len(means) - 1)]
-    return Difference(
-        100 * whole.mean, difference_interval(whole, excess), tuple(round(100 * value, 2) for value in means)
-    )
+    return Difference(100 * whole.mean, difference_interval(whole, excess), tuple(round(100 * value, 2) for value in means))
 
 
 def _is_of_depth(depth: str, answer: Answer) -> bool:
