@@ -504,14 +504,14 @@ def test_full_fine_tuning_is_saved_in_the_omni_layout(world):
 
 
 def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
-    """Nothing is ever right, so the first evaluation stays the best and patience runs out at the third."""
+    """Nothing is ever right, so the first step stays the best and patience runs out at the third; one evaluation is of the start."""
     settings = {"valid_file": world / "train.jsonl", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
     grpo.main(arguments(world, "stops", max_steps=9, early_stopping_patience=2, **settings))
     run_dir = world / "runs" / "stops"
     assert {path.name for path in run_dir.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-3"}
     assert find_checkpoint(str(run_dir)).source.endswith("checkpoint-1")
-    assert metric(run_dir, "eval_accuracy") == [0.0, 0.0, 0.0]
-    assert "eval_think_rate/hard" in rows_of(run_dir / "metrics.jsonl")[1]
+    assert metric(run_dir, "eval_accuracy") == [0.0] * 4
+    assert "eval_think_rate/hard" in rows_of(run_dir / "metrics.jsonl")[0]  # before the first step
 
 
 # What is refused, and what is left out
@@ -538,7 +538,7 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"loss_type": "nothing"}, "loss_type 'nothing' is not one of grpo, dr_grpo"),
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
-        ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
+        ({"eval_steps": 3, "valid_file": "TRAIN"}, "of eval_steps 3.0 and save_steps 2.0 neither is a multiple"),
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
         ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU; use sdpa"),
         ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),

@@ -177,9 +177,9 @@ class CLSTConfig(TuningConfig):
 
     @rule
     def _best_checkpoint_is_kept(self) -> Lines:
-        if self.valid_file and self.eval_steps % self.save_steps:
+        if self.valid_file and self.eval_steps % self.save_steps and self.save_steps % self.eval_steps:
             yield (
-                f"eval_steps {self.eval_steps} is not a multiple of save_steps {self.save_steps}: "
+                f"of eval_steps {self.eval_steps} and save_steps {self.save_steps} neither is a multiple of the other: "
                 "the best checkpoint could not be kept"
             )
 
