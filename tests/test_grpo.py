@@ -504,7 +504,7 @@ def test_full_fine_tuning_is_saved_in_the_omni_layout(world):
 
 
 def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
-    """Nothing is ever right, so the first step stays the best and patience runs out at the third; one evaluation is of the start."""
+    """Nothing is ever right, so the first step stays the best and patience runs out at the third."""
     settings = {"valid_file": world / "train.jsonl", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
     grpo.main(arguments(world, "stops", max_steps=9, early_stopping_patience=2, **settings))
     run_dir = world / "runs" / "stops"

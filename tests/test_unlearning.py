@@ -63,7 +63,7 @@ START, FALLEN = (0, rates(0, 0.2, 0.5)), (20, rates(0, 0, 0.1))
 def test_warning_is_said_once_with_both_rates_and_the_remedy(tmp_path, capsys):
     watch_through(tmp_path, "warn", feed_of(9), START, FALLEN, (40, rates(0, 0, 0)))
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("warning: step 20: the model unlearns to think: 10 % of its answers to held-out hard samples have a")
+    assert line.startswith("warning: step 20: the model unlearns to think: 10 % of its answers to held-out hard samples")
     assert "50 % at the start" in line and "order overlapping" in line
 
 

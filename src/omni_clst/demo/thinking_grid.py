@@ -21,6 +21,7 @@ class Grid:
     arms: dict[str, Overrides]
     grpo: dict[str, Overrides]
     comparisons: list[tuple[str, str]]  # names of models: the first less the second
+    conditions: list[Overrides]  # settings of infer.py under which every model answers once more
 
     def with_recordings(self, recordings: str, unseen_speakers: list[str]) -> "Grid":
         """The recorded worlds as the worlds, with these recordings."""
@@ -46,9 +47,10 @@ def read_grid(file: str) -> Grid:
         for name, settings in values[axis].items():
             if not isinstance(settings, dict):
                 raise InputError(f"{file}: {axis}: {name} is {settings!r}, not a mapping of settings")
-    if unknown := set(values) - {*AXES, "comparisons"}:
+    if unknown := set(values) - {*AXES, "comparisons", "conditions"}:
         raise InputError(f"{file}: unknown keys {', '.join(sorted(map(str, unknown)))}")
-    grid = Grid(*(values[axis] for axis in AXES), [tuple(pair) for pair in values.get("comparisons", [])])
+    pairs = [tuple(pair) for pair in values.get("comparisons", [])]
+    grid = Grid(*(values[axis] for axis in AXES), pairs, values.get("conditions", []))
     names = {"base", *(model_name(arm, way) for arm in grid.arms for way in (None, *grid.grpo))}
     for pair in grid.comparisons:
         if len(pair) != 2 or set(pair) - names:
@@ -96,24 +98,19 @@ class Cell:
     def run(self) -> Iterator[Model]:
         """Train and score every model, one after the other; what is finished does nothing."""
         self._take_base()
-        settings = self.grid.worlds[self.world]
-        world = World(self.folder, self.seed, settings)
-        conditions = [{"thought": "empty"}, {"thought": "full"}]
-        if "recordings" in settings:
-            conditions += [{"audio": "silence"}, {"audio": "other"}]
+        world = World(self.folder, self.seed, self.grid.worlds[self.world])
         yield Model(self.world, self.seed, "base", None, world.base())
         for arm, dropout in self.arms.items():
             sft = world.supervised(arm, dropout)
-            yield self._scored(world, Model(self.world, self.seed, arm, None, sft), conditions)
+            yield self._scored(world, Model(self.world, self.seed, arm, None, sft))
             for way, settings_of_way in self.grpo.items():
                 grpo, curriculum = _split(settings_of_way)
                 files = world.curriculum(arm, sft, curriculum, f"CLST_{way}" if curriculum else "CLST")
                 trained = world.reinforced(arm, f"grpo_{way}", sft, files, grpo)
-                yield self._scored(world, Model(self.world, self.seed, arm, way, trained), conditions)
+                yield self._scored(world, Model(self.world, self.seed, arm, way, trained))
 
-    @staticmethod
-    def _scored(world: World, model: Model, conditions: list[Overrides]) -> Model:
-        for condition in conditions:
+    def _scored(self, world: World, model: Model) -> Model:
+        for condition in self.grid.conditions:
             world.infer(model.folder, condition)
         return model
 
