@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, FolderName, Lines, OneOf, Seed, Settings, rule
+from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
 from ..method.order import ORDERS
 from .knobs import Knobs
 
@@ -90,4 +90,4 @@ class ThinkingConfig(Settings):
     seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
     out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
     results: FilePath = Field("asset", description="the folder for NAME.md, .json and .png")
-    name: FolderName = Field("when_thinking_pays", description="of the files in results")
+    name: str = Field("when_thinking_pays", description="of the files in results")
