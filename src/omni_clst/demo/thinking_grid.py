@@ -45,6 +45,8 @@ def read_grid(file: str) -> Grid:
         if not isinstance(values.get(axis), dict):
             raise InputError(f"{file}: {axis} is not a mapping of names to settings")
         for name, settings in values[axis].items():
+            if not isinstance(name, str):
+                raise InputError(f"{file}: {axis}: the name {name} is no text: write it in quotes")
             if not isinstance(settings, dict):
                 raise InputError(f"{file}: {axis}: {name} is {settings!r}, not a mapping of settings")
     if unknown := set(values) - {*AXES, "comparisons", "conditions"}:
