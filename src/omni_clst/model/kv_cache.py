@@ -80,6 +80,9 @@ class FixedLayer(DynamicLayer):
     Neither shapes nor addresses change from token to token, as a CUDA graph needs it.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, prompts: GrowingLayer, tokens: int, columns: torch.Tensor):
         super().__init__()
         self.columns = columns

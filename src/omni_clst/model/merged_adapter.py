@@ -15,21 +15,22 @@ from peft.tuners.lora import LoraLayer
 def adapter_merged(model: torch.nn.Module) -> Iterator[None]:
     """Within, the active adapters are merged; takes memory for a second copy of the adapted weights."""
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    originals = [layer.get_base_layer().weight.data for layer in layers]
+    weights = [layer.get_base_layer().get_parameter("weight") for layer in layers]
+    originals = [weight.data for weight in weights]
     try:
         for layer in layers:
             _merge(layer)
         yield
     finally:
-        for layer, original in zip(layers, originals, strict=True):
-            layer.get_base_layer().weight.data = original
+        for layer, weight, original in zip(layers, weights, originals, strict=True):
+            weight.data = original
             layer.merged_adapters.clear()
 
 
 @torch.no_grad()
 def _merge(layer: LoraLayer) -> None:
     """Give the layer a merged weight in new memory; its forward then computes no adapter."""
-    weight = layer.get_base_layer().weight
+    weight = layer.get_base_layer().get_parameter("weight")
     merged = weight.detach().clone()
     for adapter in layer.active_adapters:
         merged += layer.get_delta_weight(adapter).to(merged.dtype)
