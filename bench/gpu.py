@@ -2,7 +2,8 @@
 
 The parts, each in a process of its own with a limit of time: the tests that need a GPU; `card.py` at 0.5B, 3B and 7B
 shapes, LoRA and full tuning where they fit; GRPO under ZeRO-3 with one process. A row is in the table as soon as it is
-measured, so a part that is out of time or fails leaves what it had. Without a GPU it says what it would run, and runs the smallest size.
+measured, so a part that is out of time or fails leaves what it had. Without a GPU it says what it would run, and runs the
+smallest size.
 
     bash bench/gpu.sh
 """
@@ -89,7 +90,7 @@ def append(table: Path, *cells: str) -> None:
 
 def run_part(part: Part, table: Path, log: Path, seconds: float) -> None:
     """Run a part for at most `seconds`; rows come from itself, or here from its end."""
-    start = time.monotonic()
+    start, before = time.monotonic(), len(table.read_text(encoding="utf-8"))
     writes_rows = part.name != "tests marked gpu"
     command = [*part.command, *(("--table", str(table)) if writes_rows else ())]
     with log.open("w", encoding="utf-8") as file:
@@ -103,6 +104,7 @@ def run_part(part: Part, table: Path, log: Path, seconds: float) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+    print(table.read_text(encoding="utf-8")[before:], end="", flush=True)
     taken = f"{time.monotonic() - start:.0f}"
     last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
     if status is None:

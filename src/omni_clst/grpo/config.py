@@ -69,7 +69,7 @@ class CLSTConfig(TuningConfig):
     decoding: MayChange[DecodingName] = "auto"
     merge_adapter: MayChange[bool] = Field(
         False,
-        description="of engine hf with tuning lora: true merges the adapter while completions are generated: half the "
+        description="of engine hf with tuning lora: true merges the adapter while completions are generated: a third fewer "
         "kernels a token, for a second copy of the adapted weights in memory",
     )
     gpu_memory_utilization: MayChange[MemoryShare] = 0.3
