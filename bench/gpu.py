@@ -78,8 +78,8 @@ def gpu_parts(new_tokens: int) -> list[Part]:
     ]
 
 
-def cpu_parts(new_tokens: int) -> list[Part]:
-    return [card_part("1m", "lora", 300, ("--new_tokens", str(new_tokens), "--device", "cpu"))]
+def cpu_parts(new_tokens: int, seconds: float) -> list[Part]:
+    return [card_part("1m", "lora", seconds, ("--new_tokens", str(new_tokens), "--device", "cpu"))]
 
 
 def append(table: Path, *cells: str) -> None:
@@ -168,6 +168,7 @@ def main() -> None:
     if arguments.zero3:
         measure_zero3(arguments.zero3, arguments.table)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the part under way ends, too
     has_gpu = torch.cuda.is_available()
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = arguments.output / "table.md"
@@ -185,7 +186,7 @@ def main() -> None:
         print("no GPU here. On one this would run, each within its limit:")
         for part in parts:
             print(f"  {part.size:<6}{part.tuning:<6}{part.name}, {part.seconds:.0f} s, {part.gib:.0f} GiB at least")
-        parts = cpu_parts(min(arguments.new_tokens, 8))
+        parts = cpu_parts(min(arguments.new_tokens, 8), arguments.seconds)
         print("the smallest size on the CPU:")
     print("\n".join(head), flush=True)
     run_parts(parts, table, memory, arguments.seconds)
