@@ -22,6 +22,7 @@ from profile_step import best_rates
 from omni_clst.data.encoder import Example, OmniEncoder, collate
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
+from omni_clst.devices import choose_device
 from omni_clst.model.checkpoints import add_lora, make_lora
 from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.model.cuda_graph import GraphedStep
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--new_tokens", type=int, default=128)
     parser.add_argument("--table", type=Path, default=Path("/dev/null"), help="the file that rows are appended to")
     arguments = parser.parse_args()
+    choose_device(arguments.device)  # with the attention that runs have
     CardBench(arguments.size, arguments.tuning, arguments.device, arguments.new_tokens, arguments.table).run()
 
 

@@ -28,6 +28,7 @@ class GraphedStep:
         self.step = step
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.aside = torch.cuda.Stream()
 
     def __call__(self) -> None:
         if self.graph is None and self.calls == WARM_UP and GraphedStep.can_capture:
@@ -41,11 +42,11 @@ class GraphedStep:
         self.calls += 1
 
     def _run_aside(self) -> None:
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
+        current = torch.cuda.current_stream()
+        self.aside.wait_stream(current)
+        with torch.cuda.stream(self.aside):
             self.step()
-        current.wait_stream(aside)
+        current.wait_stream(self.aside)
 
     def _captured(self) -> "torch.cuda.CUDAGraph | None":
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
