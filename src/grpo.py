@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
 
     if not is_finished:
         run.require_engine()
-    run_dir = open_run(config, run.content, engine=describe_engine(run.engine_name, config.vllm_server))
+    engine = describe_engine(run.engine_name, config.vllm_server, run.decoding_of(arguments))
+    run_dir = open_run(config, run.content, engine=engine)
     if is_finished:
         say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
         notify_launcher(run_dir)

@@ -106,6 +106,17 @@ def test_layout_is_the_one_that_vllm_looks_up(base):
     assert all(name.startswith("thinker.") for name in load_file(base / "model.safetensors"))
 
 
+def test_weights_that_are_parts_of_one_tensor_are_saved(base, tmp_path):
+    """As ZeRO-3 in one process on a CPU has them."""
+    weights = load_thinker(find_checkpoint(str(base)), torch.float32).state_dict()
+    flat = torch.cat([weight.flatten() for weight in weights.values()])
+    parts = flat.split([weight.numel() for weight in weights.values()])
+    views = {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+    save_omni(tmp_path / "out", views, load_model_config(str(base)), str(base))
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(saved[f"thinker.{name}"], weight.float()) for name, weight in weights.items())
+
+
 def test_keep_talker_copies_speech_weights_from_the_base(base, tmp_path):
     speaking = tmp_path / "speaking"
     shutil.copytree(base, speaking)

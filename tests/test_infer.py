@@ -86,6 +86,16 @@ def test_batched_answers_equal_those_one_by_one(world, undisturbed):
     assert one_by_one == rows(undisturbed / "predictions.jsonl")
 
 
+def test_static_decoding_answers_alike_and_is_recorded(world, undisturbed):
+    infer.main(arguments(world, "static", decoding="static"))
+    folder = world / "static" / "mmau-mini"
+    assert rows(folder / "predictions.jsonl") == rows(undisturbed / "predictions.jsonl")
+    assert json.loads((folder / "settings.json").read_text())["engine"] == "hf, static decoding"
+    assert "engine" not in json.loads((undisturbed / "settings.json").read_text())
+    with pytest.raises(InputError, match="engine: hf, static decoding -> None"):
+        infer.main(arguments(world, "static", decoding="plain"))
+
+
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
     result = fork_server.run([DRIVER, "infer", hook, *argv], processes)
     if result.returncode not in (0, -signal.SIGKILL):

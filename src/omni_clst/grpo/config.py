@@ -10,7 +10,7 @@ from ..fields import AnyFloat, FunctionInFile, Lines, MayChange, OneOf, rule
 from ..method.order import ORDERS
 from ..method.own_rules import problems_of_rule
 from ..method.rewards import PARAMETERS, REWARDS
-from ..model.config import EngineName, MemoryShare
+from ..model.config import DecodingName, EngineName, MemoryShare
 from ..training.config import (
     Accumulation,
     Epochs,
@@ -66,6 +66,12 @@ class CLSTConfig(TuningConfig):
     )
     max_redraws: int = Field(4, ge=0, description="of dynamic_sampling: how often in one generation")
     engine: EngineName = "auto"
+    decoding: MayChange[DecodingName] = "auto"
+    merge_adapter: MayChange[bool] = Field(
+        False,
+        description="of engine hf with tuning lora: true merges the adapter while completions are generated: a third fewer "
+        "kernels a token, for a second copy of the adapted weights in memory",
+    )
     gpu_memory_utilization: MayChange[MemoryShare] = 0.3
     vllm_sleep: MayChange[bool] = Field(
         True, description="of engine vllm on a GPU: its memory is given back during the update, and its weights loaded anew"
@@ -139,6 +145,13 @@ class CLSTConfig(TuningConfig):
     def _cached_encodings_stay(self) -> Lines:
         if self.audio_cache_gib and self.train_towers:
             yield "audio_cache_gib needs train_towers false: encodings change while the audio tower is trained"
+
+    @rule
+    def _adapter_can_be_merged(self) -> Lines:
+        if self.merge_adapter and self.tuning == "full":
+            yield "merge_adapter needs tuning lora: else there is no adapter"
+        if self.merge_adapter and (self.engine == "vllm" or self.vllm_server):
+            yield "merge_adapter is of engine hf: vllm gets merged weights anyway"
 
     @rule
     def _second_model_is_there(self) -> Lines:

@@ -14,12 +14,14 @@ from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from ..method.rewards import files_of_rewards, make_rewards
 from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
+from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
 from ..processes import say
 from ..training.base import MetricsLog, TrainingRun, one_device_per_process, step_of
 from ..training.plan import levels_in_words
 from ..training.preempted import PreemptionCheckpoints
 from ..training.trainer_settings import require_schedule
+from ..training.workload import zero_stage
 from .completions_log import CompletionsLog
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, SampleSequence
@@ -145,8 +147,21 @@ class GRPORun(TrainingRun):
                     "audio_cache_gib needs ds3_gather_for_generation true: without it all processes have to encode equally "
                     "many clips"
                 )
+            if config.decoding == "static":
+                raise InputError(
+                    "decoding static needs ds3_gather_for_generation true: without it the weights move at every token"
+                )
+        if config.merge_adapter and zero_stage(config.deepspeed) == 3:
+            raise InputError(
+                f"merge_adapter cannot be used with ZeRO-3 ({config.deepspeed}), whose weights are in parts: leave it false"
+            )
         arguments.max_steps = self._count_steps(arguments)
         return arguments
+
+    def decoding_of(self, arguments: GRPOConfig) -> str:
+        """`plain` or `static`."""
+        moves = zero_stage(self.config.deepspeed) == 3 and not arguments.ds3_gather_for_generation
+        return choose_decoding(self.config.decoding, self.device, moves)
 
     def prompts_per_generation(self, arguments: GRPOConfig) -> int:
         """Prompts per generation, over all processes."""
@@ -212,6 +227,7 @@ class GRPORun(TrainingRun):
             self.rewards,
             CompletionsLog(config.run_dir, step_of(resumed)),
             self.valid,
+            self.decoding_of(arguments),
             self.compute_dtype if self.engine_name == "vllm" else None,
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line

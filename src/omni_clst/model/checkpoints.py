@@ -313,7 +313,7 @@ def save_omni(
     config.architectures = ["Qwen2_5OmniModel"]  # as in released folders; vLLM looks it up
     config.dtype = next(iter(state_dict.values())).dtype
     config.save_pretrained(out)
-    weights = {f"thinker.{name}": tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    weights = {f"thinker.{name}": _in_its_own_memory(tensor) for name, tensor in state_dict.items()}
     if keep_talker:
         weights |= speech_weights(base)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
@@ -322,6 +322,12 @@ def save_omni(
         for name in PROCESSOR_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, out / name)
+
+
+def _in_its_own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the CPU; a copy where it is a part of a larger one, as under ZeRO-3 in one process on a CPU."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:

@@ -129,9 +129,10 @@ def _rollout(config, work: Workload) -> int:
     generated = min(generated, config.completions_per_rollout or generated)
     prompt_tokens = -(-generated // config.num_generations) * work.longest  # completions share their prompt's cache
     uses_vllm = work.engine == "vllm"  # which has weights of its own
+    merged = work.size.adapted * work.compute_width if config.merge_adapter and not uses_vllm else 0
     sharded, gathers = is_sharded(config, work), gathers_for_generation(config)
     prefills_all = sharded and not gathers and not uses_vllm
-    return rollout_bytes(
+    return merged + rollout_bytes(
         work.size,
         generated,
         prompt_tokens + generated * config.max_completion_length,

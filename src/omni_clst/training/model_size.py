@@ -21,6 +21,7 @@ class ModelSize:
     vocabulary: int
     cached: int  # values in the cache per token and layer: keys and values of all heads
     audio: int = 0  # the part of the towers that encodes clips
+    adapted: int = 0  # weights of the layers that have an adapter
 
     @property
     def total(self) -> int:
@@ -51,4 +52,5 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
         vocabulary=text.vocab_size,
         cached=2 * text.num_key_value_heads * text.hidden_size // text.num_attention_heads,
         audio=audio,
+        adapted=sum(layer.weight.numel() for layer in matched),
     )
