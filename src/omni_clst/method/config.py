@@ -79,13 +79,15 @@ class ThoughtDropoutConfig(ContributionConfig):
 
     @property
     def answers_file(self) -> str | None:
-        return None if self.answers_dir is None else str(Path(self.answers_dir) / "answers.jsonl")
+        """None without answers to the clips: a YAML that answer.py shares may name the folder of those on silence."""
+        is_none = self.answers_dir in (None, self.silence_answers_dir)
+        return None if is_none else str(Path(self.answers_dir or "") / "answers.jsonl")
 
     @rule
     def _base_has_answered(self) -> Lines:
         yield from missing_file("answers_dir", self.answers_file)
-        if self.answers_dir is None and self.mode in ("guided", "random"):
-            yield f"mode {self.mode} needs answers_dir"
+        if self.answers_file is None and self.mode in ("guided", "random"):
+            yield f"mode {self.mode} needs answers_dir" + (" with answers to the clips" if self.answers_dir else "")
 
 
 class CurriculumConfig(ContributionConfig):
