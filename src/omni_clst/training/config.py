@@ -14,6 +14,7 @@ from ..fields import (
     AudioRoot,
     ExistingFile,
     FilePath,
+    FolderName,
     Lines,
     MayChange,
     OneOf,
@@ -36,15 +37,7 @@ def _require_regex(value: str) -> str:
     return value
 
 
-def _require_folder_name(value: str) -> str:
-    name = Path(value)
-    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes this folder
-        raise PydanticCustomError("folder_name", "does not name a folder below runs_dir")
-    return value
-
-
 Regex = Annotated[str, AfterValidator(_require_regex)]
-FolderName = Annotated[str, AfterValidator(_require_folder_name)]
 # Settings of both stages whose defaults differ.
 RunName = Annotated[FolderName, Field(description="the run directory is runs_dir/run_name")]
 LearningRate = Annotated[float, Field(gt=0, description="of the optimiser, after warm-up")]
