@@ -129,6 +129,11 @@ class CLSTConfig(TuningConfig):
             yield "loss_type vespo with engine vllm needs vllm_importance_sampling_mode token_truncate or token_mask"
 
     @rule
+    def _quantised_policy_generates_itself(self) -> Lines:
+        if self.quantization == "nf4" and (self.engine == "vllm" or self.vllm_server):
+            yield "quantization nf4 cannot be used with engine vllm, whose weights are not quantised; set engine hf"
+
+    @rule
     def _server_can_be_asked(self) -> Lines:
         if self.vllm_server and not re.fullmatch(r"http://[^/\s:]+(:\d+)?/?", self.vllm_server):
             yield f"vllm_server {self.vllm_server!r} is not an address as http://HOST:PORT"

@@ -71,7 +71,8 @@ class GRPORun(TrainingRun):
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
         self.rewards = make_rewards(config.rewards, config.max_thought_words)
-        self.engine_name = choose_engine("vllm" if config.vllm_server else config.engine, device)
+        engine = "hf" if config.quantization == "nf4" else config.engine
+        self.engine_name = choose_engine("vllm" if config.vllm_server else engine, device)
         super().__init__(config, checkpoint, device)
 
     @property
