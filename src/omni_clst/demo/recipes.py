@@ -53,8 +53,9 @@ class Recipe:
         else:
             start, title = world.supervised(self.name, {"mode": self._mode_of_form()}, self._form()), "form"
         if self.file("build_clst").exists():
-            size = self.config.prompts_per_step * self.config.grpo_steps
-            files = world.curriculum(self.name, start, {"config": self.file("build_clst"), "size": size})
+            sizes = {"size": self.config.prompts_per_step * self.config.grpo_steps}
+            sizes["valid_size"] = demo_values("build_clst")["valid_size"]
+            files = world.curriculum(self.name, start, {"config": self.file("build_clst"), **sizes})
         elif self.file("build_grpo").exists():
             files = world.selected(world.folder / self.name / "grpo_data", self._selection("build_grpo", world))
         else:

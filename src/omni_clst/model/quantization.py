@@ -15,6 +15,7 @@ from ..errors import InputError
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight: 4 bits, 8 for each block of 64, a float32 for 256 blocks
+REPACKS_ON_CPU = "support_avx512bf16_for_cpu"  # of bitsandbytes' 4-bit layer
 NOT_QUANTISED = ["lm_head", "audio_tower", "visual"]
 
 
@@ -42,6 +43,6 @@ def nf4_loading(dtype: torch.dtype, device: torch.device | str) -> dict:
 def keep_trainable(model: Model) -> Model:
     """Keep bitsandbytes from repacking weights on a CPU in a rollout: the repacked ones have no backward."""
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, REPACKS_ON_CPU):
+            setattr(module, REPACKS_ON_CPU, False)
     return model
