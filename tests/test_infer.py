@@ -218,7 +218,7 @@ def test_forced_answers_in_batches_equal_those_one_by_one(world, thoughtless):
 
 
 def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
-    with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the bare answer"):
+    with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the answer alone"):
         infer.main(arguments(world, "refused", thought="empty"))
     assert not (world / "refused").exists()
 

@@ -10,7 +10,7 @@ import pytest
 import plan
 from omni_clst.errors import InputError
 from omni_clst.grpo.plan_table import plan_lines
-from omni_clst.grpo.recipes import Recipe, answering_of, measure, recipes_of, shipped_recipes
+from omni_clst.grpo.recipes import Recipe, answering_of, measure, models_of, recipes_of, shipped_recipes
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.advice import advise
 from omni_clst.training.cards import CARDS, card_of_device, choose_card
@@ -50,7 +50,15 @@ def test_counts_of_the_released_models_are_the_published_ones():
 
 
 def test_every_training_recipe_is_found_by_what_it_is():
-    assert [file.stem for file in shipped_recipes()] == ["sft_lora", "clst_15k", "clst_15k_lora"]
+    sft = ["sft_7b_qlora_24gb", "sft_lora"]
+    grpo = ["clst_15k", "clst_15k_lora", "clst_3b_24gb", "clst_7b_lora_48gb", "clst_7b_qlora_24gb"]
+    assert [file.stem for file in shipped_recipes()] == [*sft, *grpo]
+
+
+def test_recipe_that_names_a_model_is_planned_for_that_one():
+    planned = [(recipe.file.stem, recipe.model) for recipe in recipes_of(PlanConfig(gpus=1, memory=24), {})]
+    assert ("clst_3b_24gb", "3B") in planned and ("clst_3b_24gb", "7B") not in planned
+    assert ("sft_lora", "3B") in planned and ("sft_lora", "7B") in planned
 
 
 def test_memory_of_full_grpo_on_four_cards_is_the_sum_worked_out_by_hand():
@@ -260,6 +268,6 @@ def test_command_needs_no_gpu_no_data_and_no_network(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     planned = [(row[0], row[1]) for row in rows if row[1:2] in (["3B"], ["7B"]) and len(row) == 8]
-    assert planned == [(name, model) for name in ("sft_lora", "clst_15k", "clst_15k_lora") for model in ("3B", "7B")]
+    assert planned == [(file.stem, model) for file in shipped_recipes() for model in models_of(file)]
     assert "assumed (an estimate: no rate was measured on a GPU)" in done.stdout
     assert not (tmp_path / "cache").exists()

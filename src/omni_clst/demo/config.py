@@ -74,6 +74,26 @@ class AblationConfig(Settings):
         yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
 
 
+class RecipesConfig(Settings):
+    """The recipes and seeds to compare, and how much each trains."""
+
+    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
+    recipes: list[str] = Field(["all"], description="names of folders in configs/recipes, or all")
+    sft_steps: int = Field(220, gt=0, description="of stage 1, in recipes that have one")
+    form_steps: int = Field(
+        40, gt=0, description="of SFT in the other recipes: a released model answers in the form it is asked for, the tiny "
+        "one has to be shown it"
+    )  # fmt: skip
+    grpo_steps: int = Field(90, gt=0, description="of stage 2")
+    prompts_per_step: int = Field(8, gt=0, description="of stage 2, each with the recipe's number of completions")
+    out: FilePath = Field("runs/recipes", description="the folder of all runs; a second start resumes")
+    results: FilePath = Field("asset", description="the folder for recipes.md, recipes.json and recipes.png")
+
+    @rule
+    def _seeds_are_whole_numbers(self) -> Lines:
+        yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
+
+
 class ThinkingConfig(Settings):
     """The part of the grid to run, and where."""
 

@@ -135,6 +135,11 @@ class CLSTConfig(TuningConfig):
             yield "loss_type vespo with engine vllm needs vllm_importance_sampling_mode token_truncate or token_mask"
 
     @rule
+    def _quantised_policy_generates_itself(self) -> Lines:
+        if self.quantization == "nf4" and (self.engine == "vllm" or self.vllm_server):
+            yield "quantization nf4 cannot be used with engine vllm, whose weights are not quantised; set engine hf"
+
+    @rule
     def _server_can_be_asked(self) -> Lines:
         if self.vllm_server and not re.fullmatch(r"http://[^/\s:]+(:\d+)?/?", self.vllm_server):
             yield f"vllm_server {self.vllm_server!r} is not an address as http://HOST:PORT"
@@ -150,6 +155,8 @@ class CLSTConfig(TuningConfig):
     def _adapter_can_be_merged(self) -> Lines:
         if self.merge_adapter and self.tuning == "full":
             yield "merge_adapter needs tuning lora: else there is no adapter"
+        if self.merge_adapter and self.quantization == "nf4":
+            yield "merge_adapter cannot be used with quantization nf4: an adapter does not merge into 4-bit weights"
         if self.merge_adapter and (self.engine == "vllm" or self.vllm_server):
             yield "merge_adapter is of engine hf: vllm gets merged weights anyway"
 

@@ -12,7 +12,7 @@ from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
-from ..method.rewards import files_of_rewards, make_rewards
+from ..method.rewards import OF_A_THOUGHT, OF_NO_THOUGHT, files_of_rewards, make_rewards
 from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
 from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
@@ -73,7 +73,8 @@ class GRPORun(TrainingRun):
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
         self.rewards = make_rewards(config.rewards, config.max_thought_words)
-        self.engine_name = choose_engine("vllm" if config.vllm_server else config.engine, device)
+        engine = "hf" if config.quantization == "nf4" else config.engine
+        self.engine_name = choose_engine("vllm" if config.vllm_server else engine, device)
         super().__init__(config, checkpoint, device)
 
     @property
@@ -93,8 +94,7 @@ class GRPORun(TrainingRun):
         config = self.config
         if config.attn_implementation == "flex_attention" and self.device.type == "cpu":
             raise InputError("attn_implementation flex_attention has no backward on a CPU; use sdpa")
-        if not self.encoder.prompt.asks_for_tags:
-            raise InputError(f"prompt {config.prompt!r} asks for no thought; GRPO needs one that does, such as selective")
+        self._require_fitting_prompt()
         self.train, self.train_lengths = load_grpo_samples(
             config.train_file, config.audio_root, self.encoder, config, **self.reading_options
         )
@@ -106,6 +106,17 @@ class GRPORun(TrainingRun):
         self.sequence = SampleSequence(self.train, config.order, config.overlap, config.seed)
         self.sequence.sample_at(0)  # raises now for an order that needs levels
         self._warn_of_one_level()
+
+    def _require_fitting_prompt(self) -> None:
+        """Raise `InputError` for a prompt without tags, and for rewards that are 0 for every answer to the prompt."""
+        prompt, rewards = self.encoder.prompt, self.config.rewards
+        if not prompt.asks_for_tags:
+            raise InputError(f"prompt {self.config.prompt!r} asks for no tags; GRPO needs one that does, such as selective")
+        if useless := sorted(rewards.keys() & (OF_NO_THOUGHT if prompt.asks_for_thought else OF_A_THOUGHT)):
+            asks = "asks for a thought: take format" if prompt.asks_for_thought else "asks for none: take answer_format"
+            raise InputError(
+                f"rewards {', '.join(useless)}: 0 for every completion, since the prompt {prompt.name!r} {asks}"
+            )
 
     def _warn_of_one_level(self) -> None:
         levels = {sample.level for sample in self.train}

@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Real
 
 from ..data.matching import strict_correct
-from ..data.response import parse_response
+from ..data.response import is_answer_alone, parse_response
 from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..fields import FunctionInFile
@@ -55,6 +55,11 @@ def format(sample: AudioQASample, completion: ParsedCompletion) -> float:
     return float(completion.well_formed)
 
 
+def answer_format(sample: AudioQASample, completion: ParsedCompletion) -> float:
+    """1 for exactly one answer in its tags and nothing else, for a prompt that asks for no thought."""
+    return float(is_answer_alone(completion.text))
+
+
 def length(sample: AudioQASample, completion: ParsedCompletion, max_thought_words: int) -> float:
     """1 for a thought of up to `max_thought_words`, falling linearly to 0 at twice as many; also an unfinished thought."""
     words = len((completion.think or "").split())
@@ -78,10 +83,15 @@ REWARDS: dict[str, Callable[..., float]] = {
     "accuracy": accuracy,
     "exact_accuracy": exact_accuracy,
     "format": format,
+    "answer_format": answer_format,
     "length": length,
     "brevity": brevity,
     "selective_thought": selective_thought,
 }
+
+
+OF_A_THOUGHT = {"format", "selective_thought"}  # 0 for every completion without one
+OF_NO_THOUGHT = {"answer_format"}
 
 
 def make_rewards(names: Iterable[str], max_thought_words: int) -> dict[str, Reward]:

@@ -33,6 +33,7 @@ from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
 from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
+from .quantization import keep_trainable, nf4_loading
 from .thinker import OmniThinker
 
 MARKER = "COMPLETE"  # written last: a training checkpoint without it is incomplete, after a kill
@@ -213,18 +214,30 @@ def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
 
 
 def load_thinker(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str = "cpu", attn_implementation: str = "sdpa"
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    attn_implementation: str = "sdpa",
+    quantization: str = "none",
 ) -> OmniThinker:
-    """Load the thinker, with an adapter merged into its base, and without the release's generation settings."""
+    """Load the thinker, with an adapter merged into its base, and without the release's generation settings.
+
+    With `quantization` nf4 the language model's linear layers are 4-bit, on `device` from the start, and cannot be merged.
+    """
     load_model_config(checkpoint.full_model)
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
         raise InputError(f"{checkpoint.source}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
     is_flex = attn_implementation == "flex_attention"  # only in the language model: transformers has none for the towers
 
+    is_quantised = quantization == "nf4"
+    more = nf4_loading(dtype, device) if is_quantised else {}
+
     def load(source: str):
         attention = "sdpa" if is_flex else attn_implementation
-        return OmniThinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True)
+        return OmniThinker.from_pretrained(
+            source, dtype=dtype, attn_implementation=attention, output_loading_info=True, **more
+        )
 
     model, report = from_hub_or_folder(load, checkpoint.full_model)
     if report["missing_keys"]:
@@ -239,6 +252,8 @@ def load_thinker(
     if is_deepspeed_zero3_enabled():  # the parameters are placed already, a move would only move the buffers
         recompute_buffers(model)
         return model.eval()
+    if is_quantised:
+        return keep_trainable(model).eval()
     return model.to(device).eval()
 
 

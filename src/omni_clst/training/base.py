@@ -33,6 +33,7 @@ from ..model.checkpoints import (
     write_prompt,
 )
 from ..model.prompt_choice import prompt_for_training, say_prompt
+from ..model.quantization import require_bitsandbytes
 from ..model.thinker import OmniThinker
 from ..processes import process_count, say
 from .config import TuningConfig
@@ -207,6 +208,8 @@ class TrainingRun:
             raise InputError(
                 f"{checkpoint.source}: an adapter; LoRA starts from a full model, such as sft.py's <run>/merged"
             )
+        if config.quantization == "nf4":
+            require_bitsandbytes()
         # before ZeRO-3 is set up, which would shard the counted parameters
         targets = config.lora_targets if config.tuning == "lora" else None
         self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
@@ -255,7 +258,9 @@ class TrainingRun:
     def load_model(self) -> OmniThinker:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
-        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
+        place = self.device if config.quantization == "nf4" else "cpu"  # 4-bit weights are not moved
+        attention = config.attn_implementation
+        model = load_thinker(self.checkpoint, self.parameter_dtype, place, attention, config.quantization)
         model.config.get_text_config().use_cache = False
         if config.tuning == "full":
             model.visual.requires_grad_(False)  # no sample has a picture: its weights would never get a gradient

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..model.checkpoints import load_model_config, lora_layers
+from ..model.config import LANGUAGE_MODEL_LINEAR
 from ..model.thinker import OmniThinker
 
 
@@ -22,6 +23,7 @@ class ModelSize:
     cached: int  # values in the cache per token and layer: keys and values of all heads
     audio: int = 0  # the part of the towers that encodes clips
     adapted: int = 0  # weights of the layers that have an adapter
+    linear: int = 0  # weights of the language model's linear layers, which can be quantised
 
     @property
     def total(self) -> int:
@@ -53,4 +55,5 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
         cached=2 * text.num_key_value_heads * text.hidden_size // text.num_attention_heads,
         audio=audio,
         adapted=sum(layer.weight.numel() for layer in matched),
+        linear=sum(layer.weight.numel() for layer in lora_layers(model, LANGUAGE_MODEL_LINEAR)),
     )

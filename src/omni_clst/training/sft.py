@@ -14,6 +14,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from ..data.clip_check import explaining_broken_clips, read_measured
 from ..data.encoder import Example, OmniEncoder, collate, describe_clips
+from ..data.prompts import Prompt
 from ..data.response import format_response
 from ..data.samples import AudioQASample
 from ..errors import InputError
@@ -50,12 +51,13 @@ class SFTDataset(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> Example:
         sample = self.samples[index]
         with explaining_broken_clips():
-            return self.encoder.encode(sample, target_text(sample))
+            return self.encoder.encode(sample, target_text(sample, self.encoder.prompt))
 
 
-def target_text(sample: AudioQASample) -> str:
-    """The assistant's turn to train on; without a thought, the empty one."""
-    return format_response(sample.think or "", sample.answer)
+def target_text(sample: AudioQASample, prompt: Prompt) -> str:
+    """The assistant's turn to train on; without a thought, the empty one, or the answer alone where that is asked for."""
+    is_alone = prompt.asks_for_tags and not prompt.asks_for_thought
+    return format_response(None if is_alone else sample.think or "", sample.answer)
 
 
 def load_sft_samples(
@@ -67,7 +69,7 @@ def load_sft_samples(
     """
 
     def length_of(sample: AudioQASample) -> int:
-        return encoder.length(sample, target_text(sample))
+        return encoder.length(sample, target_text(sample, encoder.prompt))
 
     samples = read_measured(path, audio_root, length_of, **reading_options)
     kept = [(sample, length) for sample, length in samples if length <= max_length]
