@@ -1,15 +1,14 @@
 """A folder of answers: rows appended by every process, resume by sample, and one file at the end."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, require_writable, write_json, write_jsonl
+from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..processes import process_rank, wait_for_all
-from ..runs import changed_settings
+from ..runs import changed_settings, empty_folder, lock_folder
 
 
 class AnswerFolder:
@@ -20,6 +19,7 @@ class AnswerFolder:
         self.parts = folder / "parts"
         self.settings = settings
         if process_rank() == 0:
+            self._lock = lock_folder(folder, "answer into another folder")  # until this object goes
             self._open(overwrite)
         wait_for_all()
         self.done = frozenset(self.answered())  # read by all processes before one of them appends
@@ -27,8 +27,8 @@ class AnswerFolder:
 
     def _open(self, overwrite: bool) -> None:
         if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        require_writable(self.parts)
+            empty_folder(self.folder, last="settings.json")
+        self.parts.mkdir(exist_ok=True)
         for path in self.parts.glob("*.jsonl"):
             remove_incomplete_line(path)
         file = self.folder / "settings.json"

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
+from ..runs import lock_folder
 from .benchmark_layout import lay_out
 from .clips import ClipAudit, Inspection
 from .columns import OWN
@@ -35,7 +36,8 @@ class Preparation:
 
     def __init__(self, config: PrepareConfig):
         self.config = config
-        self.output = require_writable(Path(config.output))
+        self.output = Path(config.output)
+        self._lock = lock_folder(self.output, "give another --output")  # until this object goes
         self.work = require_writable(self.output / ".work")
         self.flac_folder = self.output / "audio"
         for partial in self.output.rglob(".*.part"):  # of a killed run
