@@ -5,7 +5,7 @@
 
 A moment is a call of a Python function, drawn from all those of a process's main thread from the reading of the settings to
 the end; the signal is drawn, and in two processes of `src/launch.py` the process. SIGTERM and SIGUSR1 have to leave a
-checkpoint of the last step that was logged; each signal the samples, completions, losses and final weights of the undisturbed
+checkpoint of the last step that was logged; every signal the completions, losses and final weights of the undisturbed
 run. Prints a line per interruption, then their number; ends with status 1 where a run differs.
 """
 

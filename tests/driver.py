@@ -7,7 +7,7 @@ kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOL
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
 kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device |
 notify:SIGNAL:MOMENT:N:WHOM | every_signal_counts | count_calls:FILE | signal_at_call:SIGNAL:N:RANK |
-fill_disk:MOMENT:N | slow_saving:SECONDS | stop_rank:N
+fill_disk:MOMENT:N | slow_saving:SECONDS | stop_last_rank:N | hang_last_rank:N
 
 MOMENT: rollout | update | saving; of fill_disk: weights | optimizer | rng | state | prompt.
 WHOM: self | group | launcher | last_rank
@@ -348,6 +348,18 @@ def install(hook: str) -> None:
     elif name == "notify":
         signal_name, moment, count, whom = value.split(":")
         notify(signal_name, moment, int(count), whom)
+    elif name in ("stop_last_rank", "hang_last_rank"):
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == int(value) and args.process_index == args.world_size - 1:
+                os.kill(os.getpid(), signal.SIGSTOP) if name == "stop_last_rank" else time.sleep(3600)
+
+        training.MetricsLog.on_step_begin = on_step_begin
+    elif name == "slow_saving":
+        from transformers import Trainer
+
+        save = Trainer._save_optimizer_and_scheduler
+        Trainer._save_optimizer_and_scheduler = lambda *arguments: (time.sleep(float(value)), save(*arguments))[1]
     elif name == "count_calls":
         count_calls(value)
     elif name == "signal_at_call":

@@ -3,7 +3,7 @@
 import math
 import os
 import socket
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainingArguments
 
-from ..data.audio import probe_audio
+from ..data.audio import forget_headers, probe_audio
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt
 from ..data.samples import AudioQASample
@@ -225,7 +225,7 @@ class TrainingRun:
 
     keeps_waveforms = False  # for an engine that computes mel features itself
     engine_name = "hf"
-    train: list[AudioQASample]  # by load_samples, with their lengths in tokens
+    train: Sequence[AudioQASample]  # by load_samples, with their lengths in tokens
     train_lengths: list[int]
 
     def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
@@ -284,6 +284,7 @@ class TrainingRun:
     def load_model(self) -> OmniThinker:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
+        forget_headers()  # from here on clips are decoded
         model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
         model.config.get_text_config().use_cache = False
         if config.tuning == "full":
