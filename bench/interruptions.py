@@ -3,7 +3,7 @@
     python bench/interruptions.py --moments 20 --seed 0
     python bench/interruptions.py --moments 20 --seed 0 --signals SIGKILL
 
-A moment is a call of a Python function, drawn from all those of a process's main thread from the reading of the settings to
+A moment is a call of a Python function, drawn from all those of a process's main thread from the start of the training to
 the end; the signal is drawn, and in two processes of `src/launch.py` the process. SIGTERM and SIGUSR1 have to leave a
 checkpoint of the last step that was logged; every signal the completions, losses and final weights of the undisturbed
 run. Prints a line per interruption, then their number; ends with status 1 where a run differs.

@@ -211,21 +211,21 @@ def notify(name: str, moment: str, count: int, whom: str) -> None:
 
 
 def at_every_call(act) -> None:
-    """Call `act` with the number of every call of a Python function in the main thread, from when notices are taken."""
-    from omni_clst.preemption import Notice
+    """Call `act` with the number of every call of a Python function in the main thread, from the start of the training."""
+    from omni_clst.training.watch import Watch
 
-    listen, calls = Notice.listen, [0]
+    enter, calls = Watch.__enter__, [0]
 
     def profile(frame, event, _):
         if event == "call":
             calls[0] += 1
             act(calls[0])
 
-    def listened(self):
-        listen(self)
+    def entered(self):
+        enter(self)
         sys.setprofile(profile)
 
-    Notice.listen = listened
+    Watch.__enter__ = entered
 
 
 def count_calls(file: str) -> None:

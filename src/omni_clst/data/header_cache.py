@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from ..files import append_jsonl
+from ..files import append_jsonl, remove_incomplete_line
 from ..processes import process_rank
 from .audio import AudioInfo, ClipError, read_header, trust_headers
 
@@ -41,6 +41,8 @@ def know_headers(samples_file: Path | str, clips: set[str]) -> None:
     known = _kept_headers(file, stamps)
     if len(known) < len(stamps):
         with _alone_with(file) as may_write:  # another process may have read them meanwhile
+            if may_write:
+                remove_incomplete_line(file)  # of a killed process
             known = _kept_headers(file, stamps)
             missing = [clip for clip in stamps if clip not in known]
             for some in _in_parts(_in_threads(_header, missing, "headers read")):
@@ -76,7 +78,7 @@ def _name(folder: Path, clip: str) -> str:
 
 
 def _rows(file: Path) -> Iterator[dict]:
-    """The lines of the file; those that a killed process left incomplete are skipped, and none without a file."""
+    """The complete lines of the file; none without one."""
     try:
         lines = open(file, encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError:

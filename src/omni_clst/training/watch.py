@@ -9,13 +9,14 @@ import re
 import sys
 import threading
 from pathlib import Path
+from traceback import walk_stack, walk_tb
 from types import FrameType
 
 from ..errors import PLACE_SUFFIX, LostProcess
 from ..processes import process_count, process_rank
 
 PLACE_SECONDS = 2.0  # from one writing of the place to the next
-_PACKAGES = re.compile(r".*/(?=(?:omni_clst|transformers|trl|accelerate|deepspeed)/)")
+_PACKAGES = re.compile(r".*/(?:site-packages|src)/(?=(?:omni_clst|transformers|trl|accelerate|deepspeed)/)")
 _COLLECTIVES = re.compile(r"gloo|nccl|c10d|ProcessGroup|TCPStore", re.IGNORECASE)
 _TIMED_OUT = re.compile(r"timed? ?out", re.IGNORECASE)
 _CLOSED = re.compile(r"closed|reset by peer|refused|broken pipe|closure", re.IGNORECASE)
@@ -41,21 +42,22 @@ class Watch:
             self.file.unlink(missing_ok=True)
         if not isinstance(error, Exception) or process_count() == 1:
             return
-        while traceback.tb_next:
-            traceback = traceback.tb_next
-        place = f"rank {process_rank()}, {self._place(traceback.tb_frame)}"
+        place = f"rank {process_rank()}, {self._place([frame for frame, _ in walk_tb(traceback)])}"
         lost = how_lost(error, self.trainer.args.ddp_timeout)
         if lost:
             raise LostProcess(f"{place}: {lost}") from error
         error.add_note(place)
 
-    def _place(self, frame: FrameType) -> str:
-        return f"step {self.trainer.state.global_step + 1}, {line_of(frame)}"
+    def _place(self, frames: list[FrameType]) -> str:
+        return f"step {self.trainer.state.global_step + 1}, {line_of(frames)}"
 
     def _write_places(self, file: Path, thread: int) -> None:
         temporary = file.with_suffix(".part")
         while True:
-            temporary.write_text(self._place(sys._current_frames()[thread]), encoding="utf-8")
+            temporary.write_text(
+                self._place([*reversed([frame for frame, _ in walk_stack(sys._current_frames()[thread])])]),
+                encoding="utf-8",
+            )
             os.replace(temporary, file)
             if self._ended.wait(PLACE_SECONDS):
                 return
@@ -63,14 +65,10 @@ class Watch:
                 os._exit(1)
 
 
-def line_of(frame: FrameType) -> str:
-    """The innermost line of the project, or of a library that trains for it, that `frame` is in."""
-    innermost = frame
-    at: FrameType | None = frame
-    while at and not _PACKAGES.match(at.f_code.co_filename):
-        at = at.f_back
-    shown = at or innermost
-    return f"{_PACKAGES.sub('', shown.f_code.co_filename)}:{shown.f_lineno} ({shown.f_code.co_name})"
+def line_of(frames: list[FrameType]) -> str:
+    """The line of the innermost frame, which is the last, in the project or a library that trains for it."""
+    frame = next((one for one in reversed(frames) if _PACKAGES.match(one.f_code.co_filename)), frames[-1])
+    return f"{_PACKAGES.sub('', frame.f_code.co_filename)}:{frame.f_lineno} ({frame.f_code.co_name})"
 
 
 def how_lost(error: Exception, ddp_timeout: int) -> str | None:
