@@ -106,14 +106,16 @@ def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_pa
     write_train_file(tmp_path, 24)
     (tmp_path / "noticed.py").write_text(REWARD, encoding="utf-8")
     zero = write_zero_settings(tmp_path, 3)
-    settings = {"deepspeed": zero, "rewards": f"{tmp_path}/noticed.py:noticed_once: 1.0", "per_device_train_batch_size": 2}
+    rewards = f"{tmp_path}/noticed.py:noticed_once: 1.0"
+    settings = {"audio_root": tmp_path, "deepspeed": zero, "rewards": rewards, "per_device_train_batch_size": 2}
+    config = ["--config", str(ROOT / "configs" / "clst_15k.yaml")]
     runs = tmp_path / "runs"
     (tmp_path / "earlier").touch()
     environment = {"NOTICE_FILE": str(tmp_path / "earlier"), "DS_ACCELERATOR": "cpu"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        whole = fork_server.run([DRIVER, "grpo", "none", *test_grpo.arguments(tmp_path, "whole", **settings)], 2)
+        whole = fork_server.run([DRIVER, "grpo", "none", *config, *test_grpo.arguments(tmp_path, "whole", **settings)], 2)
     assert whole.returncode == 0, whole.stderr[-3000:]
 
     def start() -> subprocess.CompletedProcess:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from traceback import walk_stack, walk_tb
 from types import FrameType
@@ -54,11 +55,10 @@ class Watch:
     def _write_places(self, file: Path, thread: int) -> None:
         temporary = file.with_suffix(".part")
         while True:
-            temporary.write_text(
-                self._place([*reversed([frame for frame, _ in walk_stack(sys._current_frames()[thread])])]),
-                encoding="utf-8",
-            )
-            os.replace(temporary, file)
+            stack = [frame for frame, _ in walk_stack(sys._current_frames()[thread])]
+            with suppress(OSError):  # a full disk of temporary files
+                temporary.write_text(self._place(stack[::-1]), encoding="utf-8")
+                os.replace(temporary, file)
             if self._ended.wait(PLACE_SECONDS):
                 return
             if os.getppid() != self._launcher:  # it was killed: nobody else would end this process
