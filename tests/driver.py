@@ -357,9 +357,9 @@ def install(hook: str) -> None:
             elif state.global_step == int(value) and name == "hang_last_rank":
                 import torch.distributed as dist
 
-                dist.distributed_c10d._get_default_group()._get_backend(args.device)._set_default_timeout(
-                    timedelta(seconds=2)
-                )  # only now: a slow machine takes long to get here
+                group = dist.distributed_c10d._get_default_group()._get_backend(args.device)
+                assert group.options._timeout == timedelta(seconds=args.ddp_timeout)
+                group._set_default_timeout(timedelta(seconds=2))  # only now: a slow machine takes long to get here
 
         training.MetricsLog.on_step_begin = on_step_begin
     elif name == "slow_saving":

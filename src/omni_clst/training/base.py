@@ -43,7 +43,7 @@ from ..model.checkpoints import (
 )
 from ..model.prompt_choice import prompt_for_training, say_prompt
 from ..model.thinker import OmniThinker
-from ..processes import process_count, say
+from ..processes import join_processes, process_count, say
 from .config import TuningConfig
 from .model_size import measure_model
 from .watch import Watch
@@ -208,7 +208,7 @@ def one_device_per_process(arguments: TrainingArguments) -> None:
         arguments._setup_devices = torch.device("cpu")
 
 
-def prepare_deepspeed(device: torch.device, ddp_timeout: int) -> None:
+def prepare_deepspeed(device: torch.device, timeout: timedelta) -> None:
     """Make DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where it is not started."""
     single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in single.items():
@@ -217,7 +217,7 @@ def prepare_deepspeed(device: torch.device, ddp_timeout: int) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"
         import deepspeed
 
-        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, timeout=timedelta(seconds=ddp_timeout))
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, timeout=timeout)
 
 
 class TrainingRun:
@@ -296,8 +296,11 @@ class TrainingRun:
     def shared_arguments(self, known: Container[str]) -> dict:
         """Trainer settings of both stages: those of the config that are in `known`, and fixed ones."""
         config = self.config
+        timeout = timedelta(seconds=config.ddp_timeout)
         if config.deepspeed:
-            prepare_deepspeed(self.device, config.ddp_timeout)
+            prepare_deepspeed(self.device, timeout)
+        elif self.device.type == "cpu":
+            join_processes(timeout)  # transformers would, and leave the time-out out
         from_config = {name: getattr(config, name) for name in type(config).model_fields if name in known}
         return from_config | {
             "output_dir": str(config.run_dir),
