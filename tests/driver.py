@@ -7,7 +7,7 @@ kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOL
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
 kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device |
 notify:SIGNAL:MOMENT:N:WHOM | every_signal_counts | count_calls:FILE | signal_at_call:SIGNAL:N:RANK |
-fill_disk:MOMENT:N | slow_saving:SECONDS | stop_last_rank:N | hang_last_rank:N
+fill_disk:MOMENT:N | stop_last_rank:N | hang_last_rank:N
 
 MOMENT: rollout | update | saving; of fill_disk: weights | optimizer | rng | state | prompt.
 WHOM: self | group | launcher | last_rank
@@ -267,9 +267,14 @@ def fill_disk(moment: str, count: int) -> None:
 
     def filling(*arguments, **keywords):
         calls[0] += 1
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if calls[0] == count:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        return function(*arguments, **keywords)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            return function(*arguments, **keywords)
+        except Exception:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)  # the error is printed to a file
+            raise
 
     setattr(owner, name, filling)
 
@@ -362,11 +367,6 @@ def install(hook: str) -> None:
                 group._set_default_timeout(timedelta(seconds=2))  # only now: a slow machine takes long to get here
 
         training.MetricsLog.on_step_begin = on_step_begin
-    elif name == "slow_saving":
-        from transformers import Trainer
-
-        save = Trainer._save_optimizer_and_scheduler
-        Trainer._save_optimizer_and_scheduler = lambda *arguments: (time.sleep(float(value)), save(*arguments))[1]
     elif name == "count_calls":
         count_calls(value)
     elif name == "signal_at_call":

@@ -13,9 +13,10 @@ import test_grpo
 import test_sft
 from tiny_world import make_base, write_train_file
 
-from omni_clst.errors import EXPECTED_STATUS, LOST_STATUS
+from omni_clst.errors import EXPECTED_STATUS, LOST_STATUS, PLACE_SUFFIX
 from omni_clst.model.checkpoints import MARKER
 from omni_clst.settings import REPOSITORY
+from omni_clst.training.watch import how_lost
 
 DRIVER = Path(__file__).with_name("driver.py")
 LAUNCH = ["--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", "2"]
@@ -99,3 +100,52 @@ def test_stopped_process_is_ended_and_named(world):
     require_line(done, rf"error: rank 1 \(process \d+\) hangs: it was stopped \(SIGSTOP\) for 2 s, in {PLACE}")
     assert done.returncode == 137
     require_gone("stopped")
+
+
+CHILD = """
+import sys, time
+from types import SimpleNamespace
+from omni_clst.training import watch
+
+watch.PLACE_SECONDS = 0.05
+with watch.Watch(SimpleNamespace(state=SimpleNamespace(global_step=6), args=None)):
+    time.sleep(3600)
+"""
+PARENT = """
+import subprocess, sys, time
+
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+time.sleep(3600)
+"""
+
+
+def test_process_whose_launcher_is_killed_ends_itself(tmp_path):
+    """It has written its place by then; the pipe is closed when both have ended."""
+    report = tmp_path / "error.json"
+    variables = {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "2", "RANK": "1"}
+    environment = os.environ | variables | {"PYTHONPATH": str(REPOSITORY / "src")}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], env=environment, stdout=subprocess.PIPE)
+    place = report.with_name(report.name + PLACE_SUFFIX)
+    while not place.exists():
+        time.sleep(0.02)
+    parent.kill()
+    parent.communicate(timeout=600)
+    assert place.read_text().startswith("step 7, ")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:84] Timed out waiting 2000ms"),
+            "within 60 s",
+        ),
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:9"), "was closed"),
+        (RuntimeError("NCCL error: remote process exited or there was a network error, connection closed"), "was closed"),
+        (RuntimeError("DataLoader timed out after 30 seconds"), None),
+        (ValueError("gloo: timed out"), None),
+    ],
+)
+def test_errors_of_collectives_are_told_from_others(error, words):
+    found = how_lost(error, 60)
+    assert found is None if words is None else words in found

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from omni_clst.errors import InputError
-from omni_clst.runs import LOCK_FILE, empty_folder, lock_folder
+from omni_clst.runs import LOCK_FILE, FolderLock, empty_folder
 
 FORK = multiprocessing.get_context("fork")
 
 
 def hold(folder: Path, held, released) -> None:
     os.environ["SLURM_JOB_ID"] = "77"
-    with lock_folder(folder, "give another --run_name"):
+    with FolderLock(folder, "give another --run_name"):
         if os.fork() == 0:  # as a data worker, which may live longer
             released.wait()
             os._exit(0)
@@ -39,13 +39,13 @@ def holder(tmp_path):
 def test_second_run_is_refused_and_names_the_first(tmp_path, holder):
     pattern = rf"run: Slurm job 77, process {holder.pid} on \S+ \(since [\d :-]+\) writes there; wait .* --run_name"
     with pytest.raises(InputError, match=pattern):
-        lock_folder(tmp_path / "run", "give another --run_name")
+        FolderLock(tmp_path / "run", "give another --run_name")
 
 
 def test_killed_run_leaves_the_folder_free_although_its_child_lives(tmp_path, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with lock_folder(tmp_path / "run", "give another --run_name"):
+    with FolderLock(tmp_path / "run", "give another --run_name"):
         pass
 
 
@@ -54,13 +54,13 @@ def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
-    with lock_folder(tmp_path, ""):
+    with FolderLock(tmp_path, ""):
         assert "has no locks (No locks available): start no second run there" in capsys.readouterr().out
 
 
 def test_folder_is_emptied_but_for_its_lock_and_its_settings_go_last(tmp_path, monkeypatch):
     """A kill in between must not leave old checkpoints without the settings that tell them from those of a new run."""
-    with lock_folder(tmp_path, ""):
+    with FolderLock(tmp_path, ""):
         for name in ("checkpoint-2", "merged"):
             (tmp_path / name).mkdir()
         for name in ("config.yaml", "metrics.jsonl"):
@@ -68,5 +68,22 @@ def test_folder_is_emptied_but_for_its_lock_and_its_settings_go_last(tmp_path, m
         moved, rename = [], Path.rename
         monkeypatch.setattr(Path, "rename", lambda self, target: (moved.append(self.name), rename(self, target))[1])
         empty_folder(tmp_path, last="config.yaml")
-    assert moved[0] == "metrics.jsonl" and moved[-1] == "config.yaml" and len(moved) == 4
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+        assert moved[0] == "metrics.jsonl" and moved[-1] == "config.yaml" and len(moved) == 4
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """Between opening the file and locking it, the run that had it may end and remove it."""
+    lock, calls = fcntl.lockf, []
+
+    def lockf(file, how):
+        lock(file, how)
+        if not calls:
+            os.unlink(file.name)
+        calls.append(file)
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with FolderLock(tmp_path, ""):
+        assert len(calls) == 2
+        assert (tmp_path / LOCK_FILE).read_text()

@@ -39,32 +39,56 @@ def open_run(config, content: dict[str, str], **facts: str) -> Iterator[Path]:
     run_dir = config.run_dir
     with ExitStack() as stack:
         if process_rank() == 0:
-            stack.enter_context(lock_folder(run_dir, "give another --run_name"))
+            stack.enter_context(FolderLock(run_dir, "give another --run_name"))
             _write_run(config, run_dir, content, facts)
         wait_for_all()
         yield run_dir
 
 
-def lock_folder(folder: Path, remedy: str) -> TextIO:
-    """Keep other runs out of a folder until the returned file is closed; raises `InputError` with the run that has it.
+class FolderLock:
+    """Keeps other runs out of a folder until it is closed; raises `InputError` with the run that has it.
 
     The system takes the lock back when this process ends, however it does. It holds between nodes where their shared file
     system has POSIX locks: NFS without `nolock`, Lustre with `flock`, GPFS.
     """
-    file = open(require_writable(folder) / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            with file:
-                file.seek(0)
-                user = file.read() or "another run"
-            raise InputError(f"{folder}: {user} writes there; wait for it, end it, or {remedy}") from None
-        say(f"warning: {folder}: its file system has no locks ({error.strerror}): start no second run there")
-    file.truncate(0)
-    file.write(_describe_process())
-    file.flush()
-    return file
+
+    def __init__(self, folder: Path, remedy: str):
+        self.path = require_writable(folder) / LOCK_FILE
+        self.file = self._open(folder, remedy)
+        while not self._is_there():  # the run that had it has ended meanwhile, and removed it
+            self.file.close()
+            self.file = self._open(folder, remedy)
+        self.file.truncate(0)
+        self.file.write(_describe_process())
+        self.file.flush()
+
+    def _open(self, folder: Path, remedy: str) -> TextIO:
+        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                with file:
+                    file.seek(0)
+                    user = file.read() or "another run"
+                raise InputError(f"{folder}: {user} writes there; wait for it, end it, or {remedy}") from None
+            say(f"warning: {folder}: its file system has no locks ({error.strerror}): start no second run there")
+        return file
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.file.close()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_) -> None:
+        self.close()
 
 
 def _describe_process() -> str:

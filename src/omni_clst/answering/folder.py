@@ -1,14 +1,16 @@
 """A folder of answers: rows appended by every process, resume by sample, and one file at the end."""
 
 import json
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..processes import process_rank, wait_for_all
-from ..runs import changed_settings, empty_folder, lock_folder
+from ..runs import FolderLock, changed_settings, empty_folder
 
 
 class AnswerFolder:
@@ -19,8 +21,10 @@ class AnswerFolder:
         self.parts = folder / "parts"
         self.settings = settings
         if process_rank() == 0:
-            self._lock = lock_folder(folder, "answer into another folder")  # until this object goes
-            self._open(overwrite)
+            with ExitStack() as stack:
+                stack.enter_context(FolderLock(folder, "answer into another folder"))
+                self._open(overwrite)
+                weakref.finalize(self, stack.pop_all().close)
         wait_for_all()
         self.done = frozenset(self.answered())  # read by all processes before one of them appends
         wait_for_all()
