@@ -57,7 +57,7 @@ def submit(folder: Path, nodes: int, *words: str, **variables: str) -> subproces
     } | variables
     environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}"} | {name: str(value) for name, value in slurm.items()}
     command = ["bash", ROOT / "script" / "slurm.sh", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.mark.parametrize("name", ["USR1", "TERM"])
@@ -100,26 +100,22 @@ def noticed_once(sample, completion):
 
 
 @pytest.mark.slow
-def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_path):
+def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_path, monkeypatch):
     """Two launches of CLST.sh, each with a process, under the shipped ZeRO-3; Slurm's signal comes in the third step."""
     make_base(tmp_path / "base")
     write_train_file(tmp_path, 24)
     (tmp_path / "noticed.py").write_text(REWARD, encoding="utf-8")
-    zero = write_zero_settings(tmp_path, 3)
     rewards = f"{tmp_path}/noticed.py:noticed_once: 1.0"
-    settings = {"audio_root": tmp_path, "deepspeed": zero, "rewards": rewards, "per_device_train_batch_size": 2}
     config = ["--config", str(ROOT / "configs" / "clst_15k.yaml")]
-    runs = tmp_path / "runs"
+    settings = {"audio_root": tmp_path, "rewards": rewards}
     (tmp_path / "earlier").touch()
-    environment = {"NOTICE_FILE": str(tmp_path / "earlier"), "DS_ACCELERATOR": "cpu"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        whole = fork_server.run([DRIVER, "grpo", "none", *config, *test_grpo.arguments(tmp_path, "whole", **settings)], 2)
+    monkeypatch.setenv("NOTICE_FILE", str(tmp_path / "earlier"))
+    whole = fork_server.run([DRIVER, "grpo", "none", *config, *test_grpo.arguments(tmp_path, "whole", **settings)])
     assert whole.returncode == 0, whole.stderr[-3000:]
 
     def start() -> subprocess.CompletedProcess:
-        argv = [*test_grpo.arguments(tmp_path, "nodes", **settings), "--", "--data_root", str(tmp_path)]
+        share = {"deepspeed": write_zero_settings(tmp_path, 3), "per_device_train_batch_size": 2}
+        argv = [*test_grpo.arguments(tmp_path, "nodes", **settings, **share), "--", "--data_root", str(tmp_path)]
         variables = {
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_ID": str(os.getpid()),  # gives the port
@@ -140,8 +136,9 @@ def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_pa
     assert lines == [saved, saved, "preempted: back into the queue", f"scontrol requeue {os.getpid()}"]
     done = start()
     assert done.returncode == 0, done.stderr[-9000:]
-    assert test_grpo.completions(runs / "nodes") == test_grpo.completions(runs / "whole")
-    assert test_grpo.losses(runs / "nodes") == pytest.approx(test_grpo.losses(runs / "whole"), abs=1e-5)
+    whole, nodes = (tmp_path / "runs" / name for name in ("whole", "nodes"))
+    assert test_grpo.completions(nodes) == test_grpo.completions(whole)
+    assert test_grpo.losses(nodes) == pytest.approx(test_grpo.losses(whole), abs=1e-5)
 
 
 STUBBORN = """
