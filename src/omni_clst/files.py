@@ -62,6 +62,8 @@ def require_disk(folder: Path | str, needed_bytes: int, purpose: str) -> None:
 
 def why_not_written(error: Exception) -> str | None:
     """The reason of an error that says that a file could not be written, such as a full disk; None for any other."""
+    if isinstance(error, InputError) and isinstance(error.__cause__, Exception):  # explained already, by a part of it
+        return why_not_written(error.__cause__)
     if isinstance(error, OSError):
         return error.strerror if error.errno in _NOT_WRITABLE else None
     found = _LIBRARY_REASONS.search(str(error))
