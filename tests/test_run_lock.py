@@ -15,25 +15,28 @@ from omni_clst.runs import LOCK_FILE, FolderLock, empty_folder
 FORK = multiprocessing.get_context("fork")
 
 
-def hold(folder: Path, held, released) -> None:
+def hold(folder: Path, held, reading: int, writing: int) -> None:
+    """Hold the lock until the writing end of the pipe is closed, and start a child that does nothing for as long."""
+    os.close(writing)
     os.environ["SLURM_JOB_ID"] = "77"
     with FolderLock(folder, "give another --run_name"):
         if os.fork() == 0:  # as a data worker, which may live longer
-            released.wait()
+            os.read(reading, 1)
             os._exit(0)
         held.set()
-        released.wait()
+        os.read(reading, 1)
 
 
 @pytest.fixture
 def holder(tmp_path):
-    held, released = FORK.Event(), FORK.Event()
-    process = FORK.Process(target=hold, args=(tmp_path / "run", held, released))
+    held, (reading, writing) = FORK.Event(), os.pipe()
+    process = FORK.Process(target=hold, args=(tmp_path / "run", held, reading, writing))
     process.start()
     held.wait()
     yield process
-    released.set()
+    os.close(writing)
     process.join()
+    os.close(reading)
 
 
 def test_second_run_is_refused_and_names_the_first(tmp_path, holder):
