@@ -235,7 +235,7 @@ def test_every_setting_says_what_it_trades(config_class):
 def test_settings_that_a_resumed_run_may_change():
     of_both = {
         "device", "check_audio", "allow_missing_audio", "runs_dir", "overwrite", "dry_run", "per_device_eval_batch_size",
-        "save_total_limit", "logging_steps", "dataloader_num_workers", "report_to",
+        "save_total_limit", "logging_steps", "dataloader_num_workers", "report_to", "ddp_timeout",
     }  # fmt: skip
     of_grpo = {
         "completions_per_forward", "completions_per_rollout", "offload_reference", "audio_cache_gib",

@@ -1,7 +1,7 @@
 """Feed the samples of the curriculum to a run in their order, encoded ahead in data workers."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ class SampleSequence:
     `shuffled_from` is the position from which on the rest is shuffled after all; None for none.
     """
 
-    def __init__(self, samples: list[AudioQASample], order: str, overlap: float, seed: int):
+    def __init__(self, samples: Sequence[AudioQASample], order: str, overlap: float, seed: int):
         self.samples = samples
         self.order = order
         self.overlap = overlap

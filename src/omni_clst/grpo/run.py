@@ -10,6 +10,7 @@ from trl import GRPOConfig
 from ..data.audio import probe_audio
 from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
+from ..data.packed_samples import PackedSamples
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from ..method.rewards import OF_A_THOUGHT, OF_NO_THOUGHT, files_of_rewards, make_rewards
@@ -95,14 +96,13 @@ class GRPORun(TrainingRun):
         if config.attn_implementation == "flex_attention" and self.device.type == "cpu":
             raise InputError("attn_implementation flex_attention has no backward on a CPU; use sdpa")
         self._require_fitting_prompt()
-        self.train, self.train_lengths = load_grpo_samples(
-            config.train_file, config.audio_root, self.encoder, config, **self.reading_options
-        )
-        self.valid: list[AudioQASample] = []
-        if config.valid_file:
-            self.valid, _ = load_grpo_samples(
-                config.valid_file, config.audio_root, self.encoder, config, **self.reading_options
-            )
+
+        def load(path: str) -> tuple[list[AudioQASample], list[int]]:
+            return load_grpo_samples(path, config.audio_root, self.encoder, config, **self.reading_options)
+
+        samples, self.train_lengths = load(config.train_file)
+        self.train = PackedSamples(samples)
+        self.valid, self.valid_lengths = load(config.valid_file) if config.valid_file else ([], [])
         self.sequence = SampleSequence(self.train, config.order, config.overlap, config.seed)
         self.sequence.sample_at(0)  # raises now for an order that needs levels
         self._warn_of_one_level()
@@ -237,7 +237,7 @@ class GRPORun(TrainingRun):
             ),
             self.rewards,
             CompletionsLog(config.run_dir, step_of(resumed)),
-            self.valid,
+            (self.valid, self.valid_lengths),
             self.decoding_of(arguments),
             self.compute_dtype if self.engine_name == "vllm" else None,
         )

@@ -54,7 +54,7 @@ class AudioGRPOTrainer(TRLBridge):
         feed: CurriculumFeed,
         rewards: dict[str, Reward],
         completions_log: CompletionsLog,
-        valid: list[AudioQASample],
+        valid: tuple[list[AudioQASample], list[int]],
         decoding: str,
         vllm_dtype: torch.dtype | None = None,
     ):
@@ -64,7 +64,7 @@ class AudioGRPOTrainer(TRLBridge):
             encoder,
             list(rewards),
             len(feed.sequence.samples),
-            len(valid),
+            len(valid[0]),
             config.save_total_limit,
             config.offload_reference,
         )
@@ -72,7 +72,7 @@ class AudioGRPOTrainer(TRLBridge):
         self.encoder = encoder
         self.feed = feed
         self.completions_log = completions_log
-        self.valid = valid
+        self.valid, self.valid_lengths = valid  # held-out samples, and their prompts in tokens
         self.decoding = decoding
         self.encodings = EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None
         self.sampling = Sampling(
@@ -98,7 +98,7 @@ class AudioGRPOTrainer(TRLBridge):
             seed=config.seed,
         )
         self.progress = CurriculumProgress(feed, slots.total)
-        self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid)))
+        self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid[0])))
         self._generated_at_step = -1
         self.vllm: RolloutVLLM | None = None
         if vllm_dtype:
@@ -213,7 +213,7 @@ class AudioGRPOTrainer(TRLBridge):
             rows = answer_greedily(
                 engine,
                 self.valid,
-                [self.encoder.length(sample) for sample in self.valid],
+                self.valid_lengths,
                 self.config.per_device_eval_batch_size,
                 self.args.dataloader_num_workers,
             )

@@ -28,7 +28,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from ..data.prompts import Prompt
 from ..errors import InputError
 from ..fields import HUB_ID
-from ..files import read_object, write_json
+from ..files import explaining_failed_writes, flush_to_disk, read_object, write_json
 from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
@@ -129,17 +129,27 @@ def is_complete(folder: Path) -> bool:
 
 def mark_complete(folder: Path) -> None:
     """Flush a finished training checkpoint to disk and write its marker."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+    for path in [*sorted(folder.rglob("*")), folder]:
+        flush_to_disk(path)
     (folder / MARKER).touch()
+    flush_to_disk(folder)
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, its marker first: a kill in between leaves an incomplete one."""
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def checkpoints_of(run_dir: Path | str) -> list[Path]:
+    """The `checkpoint-<step>` folders of a run, complete or not, by rising step."""
+    folders = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(folders, key=lambda path: int(path.name.split("-")[1]))
 
 
 def complete_checkpoints(run_dir: Path | str) -> list[Path]:
     """The complete `checkpoint-<step>` folders of a run, by rising step."""
-    folders = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(filter(is_complete, folders), key=lambda path: int(path.name.split("-")[1]))
+    return list(filter(is_complete, checkpoints_of(run_dir)))
 
 
 def write_prompt(folder: Path, prompt: Prompt) -> None:
@@ -350,7 +360,12 @@ def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:
     out = Path(out)
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    write(temporary)
-    mark_complete(temporary)
+    try:
+        with explaining_failed_writes(out):
+            write(temporary)
+            mark_complete(temporary)
+    except InputError:
+        shutil.rmtree(temporary, ignore_errors=True)  # the room that it took
+        raise
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)

@@ -94,6 +94,12 @@ class TuningConfig(RunConfig):
     gradient_checkpointing: bool = Field(True, description="a third more time, for a fraction of the activation memory")
     dataloader_num_workers: MayChange[int] = Field(4, ge=0, description="processes that decode audio ahead of the device")
     deepspeed: ExistingFile | None = Field(None, description="configs/zero2.json or configs/zero3.json")
+    ddp_timeout: MayChange[int] = Field(
+        1800,
+        gt=0,
+        description="seconds that processes wait for each other (NCCL, gloo) before the run ends, for one that "
+        "hangs; longer than writing a checkpoint or an evaluation takes",
+    )
     report_to: MayChange[list[Annotated[str, OneOf(REPORTERS)]]] = Field(
         ["tensorboard"], description="where the log also goes; each tracker needs its package"
     )

@@ -1,6 +1,7 @@
 """Print the plan of a run before it starts: steps, tokens per step, memory per device, hours, disk."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import torch
 
@@ -124,7 +125,7 @@ def print_memory(memory: Memory) -> None:
     say(f"memory       {memory.total / GIB:.2f} GiB per device ({in_words(memory.permanent)}, {peak}); fits {fits}")
 
 
-def levels_in_words(samples: list[AudioQASample]) -> str:
+def levels_in_words(samples: Iterable[AudioQASample]) -> str:
     """Samples by level, as `easy 10, hard 5`."""
     counts = Counter(sample.level for sample in samples)
     return ", ".join(f"{level} {counts[level]}" for level in LEVELS if counts[level])

@@ -14,6 +14,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from ..data.clip_check import explaining_broken_clips, read_measured
 from ..data.encoder import Example, OmniEncoder, collate, describe_clips
+from ..data.packed_samples import PackedSamples
 from ..data.prompts import Prompt
 from ..data.response import format_response
 from ..data.samples import AudioQASample
@@ -41,7 +42,7 @@ from .workload import zero_stage
 class SFTDataset(torch.utils.data.Dataset):
     """Encodes samples on access, so that decoding happens in the data workers."""
 
-    def __init__(self, samples: list[AudioQASample], encoder: OmniEncoder):
+    def __init__(self, samples: Sequence[AudioQASample], encoder: OmniEncoder):
         self.samples = samples
         self.encoder = encoder
 
@@ -111,8 +112,10 @@ class SFTRun(TrainingRun):
         if config.keep_talker:
             require_talker(self.checkpoint.full_model)
 
-        def load(path: str) -> tuple[list[AudioQASample], list[int]]:
-            return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading_options)
+        def load(path: str) -> tuple[PackedSamples, list[int]]:
+            root, longest = config.audio_root, config.max_length
+            samples, lengths = load_sft_samples(path, root, self.encoder, longest, **self.reading_options)
+            return PackedSamples(samples), lengths
 
         self.train, self.train_lengths = load(config.train_file)
         self.valid = load(config.valid_file)[0] if config.valid_file else None
