@@ -82,7 +82,8 @@ def _print_gathering(run) -> None:
     gathered_once = config.model_copy(update={"trainer": config.trainer | {"ds3_gather_for_generation": True}})
     hours, others = (hours_of(one, work, card)["rollouts"] for one in (config, gathered_once))
     more = memory_of(gathered_once, work).peaks["rollout"] - memory_of(config, work).peaks["rollout"]
-    fetched = f"{work.size.total * work.compute_width / 1e9:.1f} GB of weights from the other GPUs"
+    others_share = work.size.total * work.compute_width * (work.processes - 1) / work.processes
+    fetched = f"{others_share / 1e9:.1f} GB of weights from the other GPUs"
     say(
         f"rollouts     ds3_gather_for_generation false: every token fetches {fetched}, {seconds:.2f} s a token as "
         f"estimated for {card.name}: {hours:.1f} hours instead of {others:.1f}; true takes {more / GIB:.1f} GiB more "
