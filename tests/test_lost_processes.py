@@ -90,18 +90,6 @@ def test_process_that_does_not_come_is_named_by_those_that_wait(world, entry):
     require_gone(f"{entry}-hangs")
 
 
-def test_stopped_process_is_ended_and_named(world):
-    """With a real start: the launcher looks at its own processes, which are no forks of the tests' server."""
-    argv = test_grpo.arguments(world, "stopped", per_device_train_batch_size=2)
-    words = [*LAUNCH, str(DRIVER), "grpo", "spell+stop_last_rank:2", *argv]
-    code = f"import sys, launch; launch.STOPPED_SECONDS = 2.0\nsys.exit(launch.main({words}))"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600)
-    require_line(done, rf"error: rank 1 \(process \d+\) hangs: it was stopped \(SIGSTOP\) for 2 s, in {PLACE}")
-    assert done.returncode == 137
-    require_gone("stopped")
-
-
 CHILD = """
 import sys, time
 from types import SimpleNamespace

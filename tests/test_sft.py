@@ -274,3 +274,16 @@ def test_dry_run_prints_the_plan_and_writes_nothing(world, capsys):
     ):
         assert word in out
     assert not (world / "runs" / "dry").exists()
+
+
+def test_run_that_was_ended_after_its_last_checkpoint_trains_no_step_more(world):
+    """Inside an epoch: at the end of one there is no batch left."""
+    argv = arguments(world, "after the last", max_steps=4)
+    sft.main(argv)
+    run_dir = world / "runs" / "after the last"
+    merged = (run_dir / "merged" / "model.safetensors").read_bytes()
+    shutil.rmtree(run_dir / "merged")
+    sft.main(argv)
+    assert list(losses(run_dir)) == [1, 2, 3, 4]
+    assert not list(run_dir.glob("checkpoint-[5-9]"))
+    assert (run_dir / "merged" / "model.safetensors").read_bytes() == merged

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from ..data.audio import forget_headers, probe_audio
 from ..data.encoder import OmniEncoder
@@ -67,11 +68,15 @@ class CompleteCheckpoints:
         self.keep_checkpoints = keep_checkpoints
         super().__init__(**trainer)
 
-    def train(self, *arguments, **keywords):
+    def train(self, resume_from_checkpoint: str | None = None):
         with Watch(self):
             if self.args.should_save:
                 self._delete_incomplete_checkpoints()
-            return super().train(*arguments, **keywords)
+            resumed = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+            if resumed and 0 < self.args.max_steps <= step_of(resumed):  # transformers would train a step more
+                self.state = TrainerState.load_from_json(str(resumed / TRAINER_STATE_NAME))
+                return None
+            return super().train(resume_from_checkpoint=resume_from_checkpoint)
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
