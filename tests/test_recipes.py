@@ -110,6 +110,14 @@ def test_steps_of_each_recipe_on_the_embedded_world(tmp_path, calls):
     assert steps["omni_clst"] == ["demo", "sft", "sft", "infer", "answer", "clst", "grpo", "infer"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_stage_1_of_answers_alone_trains_all_weights(name, tmp_path, calls):
+    recipe(name).run(World(tmp_path, "0"))
+    training = [settings for entry, settings in calls if entry == "sft" and "run_name" in settings]
+    is_full = [settings.get("tuning") == "full" for settings in training]
+    assert is_full == [name not in ("omni_clst", "ke_omni_r")]
+
+
 def test_curriculum_has_the_demos_sizes_and_the_recipes_mix(tmp_path, calls):
     recipe("omni_clst").run(World(tmp_path, "0"))
     settings = dict(calls)["clst"]

@@ -81,7 +81,7 @@ class RecipesConfig(Settings):
     recipes: list[str] = Field(["all"], description="names of folders in configs/recipes, or all")
     sft_steps: int = Field(220, gt=0, description="of stage 1, in recipes that have one")
     form_steps: int = Field(
-        40, gt=0, description="of SFT in the other recipes: a released model answers in the form it is asked for, the tiny "
+        80, gt=0, description="of SFT in the other recipes: a released model answers in the form it is asked for, the tiny "
         "one has to be shown it"
     )  # fmt: skip
     grpo_steps: int = Field(90, gt=0, description="of stage 2")

@@ -28,6 +28,7 @@ PROMPTS = {  # the demo's short wording of a recipe's prompt
     "think_briefly.txt": "{question}\n{choices}\nthink :",
     "auto": "auto",
 }
+FULL_RATE = 1.0e-3  # of all weights in stage 1; adapters have the demo's
 VALID_SHARE = 0.03  # of the clips, in every selection
 
 
@@ -90,15 +91,23 @@ class Recipe:
         return settings | {"silence_answers_dir": answers}
 
     def _sft(self) -> Overrides:
-        return self._training("sft", "sft_lora", self.config.sft_steps)
+        return {**self._training("sft", "sft_lora", self.config.sft_steps), **self._tuning()}
 
     def _form(self) -> Overrides:
         """A short SFT in the form of the recipe's GRPO, from the demo's YAML."""
         prompt = self._prompt("grpo")
-        return {"prompt": prompt, **steps_of(self.config.form_steps), "warmup_steps": 0.05}
+        return {"prompt": prompt, **steps_of(self.config.form_steps), "warmup_steps": 0.05, **self._tuning()}
 
     def _mode_of_form(self) -> str:
-        return "drop_all" if "answer_format" in self.values("grpo")["rewards"] else "keep_all"
+        return "drop_all" if self._answers_alone else "keep_all"
+
+    def _tuning(self) -> Overrides:
+        """Of stage 1: the base never began with the answer's tag, and adapters leave the head as it is."""
+        return {"tuning": "full", "learning_rate": FULL_RATE} if self._answers_alone else {}
+
+    @property
+    def _answers_alone(self) -> bool:
+        return "answer_format" in self.values("grpo")["rewards"]
 
     def _grpo(self) -> Overrides:
         rows = self.config.prompts_per_step * self.values("grpo")["num_generations"]
