@@ -240,7 +240,7 @@ def test_settings_that_a_resumed_run_may_change():
     of_grpo = {
         "completions_per_forward", "completions_per_rollout", "offload_reference", "audio_cache_gib",
         "early_stopping_patience", "gpu_memory_utilization", "vllm_sleep", "vllm_server", "vllm_weights",
-        "max_logp_drift", "decoding", "merge_adapter",
+        "max_logp_drift", "decoding", "merge_adapter", "completion_table_steps",
     }  # fmt: skip
     assert SFTConfig.may_change_on_resume() == of_both | {"merge", "keep_talker"}
     assert CLSTConfig.may_change_on_resume() == of_both | of_grpo
