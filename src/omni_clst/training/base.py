@@ -25,6 +25,7 @@ from ..files import (
     explaining_failed_writes,
     read_jsonl,
     remove_incomplete_line,
+    sha256_of_file,
     write_json,
     write_jsonl,
 )
@@ -258,6 +259,11 @@ class TrainingRun:
     def content(self) -> dict[str, str]:
         """Hashes of what the settings only name; a run that resumes needs the same."""
         return {"prompt_sha256": self.encoder.prompt.sha256}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the run's environment.json has besides the machine."""
+        return {"train_sha256": sha256_of_file(self.config.train_file)}
 
     @property
     def reading_options(self) -> dict[str, Any]:
