@@ -22,8 +22,8 @@ from omni_clst.data import time_left
 from omni_clst.data.samples import AudioQASample
 from omni_clst.data.time_left import TimeLeft, duration
 from omni_clst.errors import InputError
-from omni_clst.grpo.completion_table import HEADER, CompletionTables, tabulate
-from omni_clst.grpo.trackers import TRACKERS
+from omni_clst.grpo.completion_table import HEADER, tabulate
+from omni_clst.grpo.trackers import TRACKERS, CompletionTables
 from omni_clst.training.trackers import open_trackers
 
 DRIVER = Path(__file__).with_name("driver.py")

@@ -1,18 +1,15 @@
-"""Show completions in the trackers of `report_to` every few steps: question, clip, thought, answer, rewards, advantage."""
+"""A table of completions for people to read: question, clip, thought, answer, rewards, advantage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
 import numpy as np
-from transformers import TrainerCallback
 
 from ..data.audio import load_audio
 from ..data.response import parse_response
 from ..data.samples import AudioQASample
-from ..processes import process_rank
-from .trackers import TRACKERS
 
 SHOWN_GROUPS = 8  # of a generation, with all their completions
 HEADER = ("step", "clip", "id", "level", "question", "choices", "right answer", "thought", "answer", "finished")
@@ -37,37 +34,6 @@ class CompletionTable:
         """The lines with the clips themselves, which `make_cell` makes a cell of, in the place of their names."""
         cells = {name: make_cell(clip) for name, clip in self.clips.items()}
         return [[line[0], cells[line[1]], *line[2:]] for line in self.lines]
-
-
-class CompletionTables:
-    """Sends the first groups of a generation to the trackers, when `every` steps have passed since the last time.
-
-    `report_to` are the trackers of the run; those without a table get none. Rank 0 sends.
-    """
-
-    def __init__(self, report_to: Sequence[str], every: int, resumed_step: int, max_audio_seconds: float):
-        self.trackers = [TRACKERS[name] for name in report_to if name in TRACKERS] if process_rank() == 0 else []
-        self.every = every
-        self.sent = (resumed_step - 1) // every if every else 0
-        self.max_audio_seconds = max_audio_seconds
-
-    def note(
-        self,
-        rows: list[dict],
-        step: int,
-        sample_at: Callable[[int], AudioQASample],
-        callbacks: Sequence[TrainerCallback],
-    ) -> None:
-        """Send a generation, `rows` of completions.jsonl, whose first step is `step`, if it is time.
-
-        `sample_at` gives the sample of a position in the curriculum; `callbacks` of the trainer have opened the trackers.
-        """
-        if not self.trackers or not self.every or (step - 1) // self.every <= self.sent:
-            return
-        self.sent = (step - 1) // self.every
-        table = tabulate(rows, step, sample_at, self.max_audio_seconds)
-        for send in self.trackers:
-            send(table, callbacks)
 
 
 def tabulate(

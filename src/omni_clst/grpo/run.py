@@ -23,11 +23,11 @@ from ..training.plan import levels_in_words
 from ..training.preempted import PreemptionCheckpoints
 from ..training.trainer_settings import require_schedule
 from ..training.workload import zero_stage
-from .completion_table import CompletionTables
 from .completions_log import CompletionsLog
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
+from .trackers import CompletionTables
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
 from .unlearning import UnlearningWatch

@@ -1,23 +1,20 @@
-"""Send a table of completions to tensorboard, wandb, trackio or swanlab, each with what it can show.
+"""Send tables of completions to tensorboard, wandb, trackio and swanlab every few steps, each with what it can show.
 
 Their callbacks, those of transformers, open them and send the curves. W&B shows clips in the table's cells; the others show
 them beside it, under the names in its column `clip`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from ..data.audio import SAMPLING_RATE
+from ..data.samples import AudioQASample
 from ..data.table import make_table
-
-if TYPE_CHECKING:
-    from .completion_table import CompletionTable
+from ..processes import process_rank
+from .completion_table import CompletionTable, tabulate
 
 KEY = "completions"
 STEP = "train/global_step"  # the axis of the curves
@@ -74,3 +71,34 @@ TRACKERS = {
     "trackio": _to_trackio,
     "swanlab": _to_swanlab,
 }
+
+
+class CompletionTables:
+    """Sends the first groups of a generation to the trackers, when `every` steps have passed since the last time.
+
+    `report_to` are the trackers of the run; those without a table get none. Rank 0 sends.
+    """
+
+    def __init__(self, report_to: Sequence[str], every: int, resumed_step: int, max_audio_seconds: float):
+        self.trackers = [TRACKERS[name] for name in report_to if name in TRACKERS] if process_rank() == 0 else []
+        self.every = every
+        self.sent = (resumed_step - 1) // every if every else 0
+        self.max_audio_seconds = max_audio_seconds
+
+    def note(
+        self,
+        rows: list[dict],
+        step: int,
+        sample_at: Callable[[int], AudioQASample],
+        callbacks: Sequence[TrainerCallback],
+    ) -> None:
+        """Send a generation, `rows` of completions.jsonl, whose first step is `step`, if it is time.
+
+        `sample_at` gives the sample of a position in the curriculum; `callbacks` of the trainer have opened the trackers.
+        """
+        if not self.trackers or not self.every or (step - 1) // self.every <= self.sent:
+            return
+        self.sent = (step - 1) // self.every
+        table = tabulate(rows, step, sample_at, self.max_audio_seconds)
+        for send in self.trackers:
+            send(table, callbacks)

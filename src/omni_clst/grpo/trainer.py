@@ -23,7 +23,6 @@ from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
 from ..training.cost import RunCost, Work
 from .boundaries import GenerationBoundaries
-from .completion_table import CompletionTables
 from .completions_log import CompletionsLog, level_metrics, work_of
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, PlacedSample
@@ -33,6 +32,7 @@ from .failures import naming_samples
 from .rollout import Group, Rollouts, Slots
 from .rollout_health import agreement, agreement_sums, require_agreement
 from .schedule import CurriculumProgress
+from .trackers import CompletionTables
 from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
 from .vllm_rollout import RolloutVLLM, start_vllm
 

@@ -46,7 +46,6 @@ SET_BY_THE_RUN = {  # setting: what determines it
     "do_train": "the entry point decides", "do_eval": "the entry point decides", "do_predict": "the entry point decides",
     "local_rank": "torchrun sets LOCAL_RANK",
     "parallelism_config": "deepspeed configs/zero3.json shards the weights",
-    "project": "WANDB_PROJECT, SWANLAB_PROJECT and TRACKIO_PROJECT name it",
     "reward_weights": "rewards names them with their weights",
     "shuffle_dataset": "order decides",
 }  # fmt: skip
@@ -99,6 +98,7 @@ REFUSED = {  # setting: (values that do not request it, the reason)
     "hub_strategy": (("every_save",), _HUB),
     "hub_always_push": ((False,), _HUB),
     "hub_revision": ((None,), _HUB),
+    "project": (("huggingface",), _TRACKER),
     "trackio_space_id": ((None,), _TRACKER),
     "trackio_bucket_id": ((None,), _TRACKER),
     "trackio_static_space_id": ((None,), _TRACKER),
