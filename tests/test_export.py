@@ -158,9 +158,14 @@ question = {"prompt": text, "multi_modal_data": {"audio": [(clip, 16000)]}}
 print("tokens", list(answer.outputs[0].token_ids))
 """
 WHOLE = """
+import glob, torch
+from safetensors.torch import load_file
 from transformers import Qwen2_5OmniForConditionalGeneration
-model, report = Qwen2_5OmniForConditionalGeneration.from_pretrained(%r, dtype="auto", output_loading_info=True)
-print("loaded", model.has_talker, sorted(model.speaker_map), [len(names) for names in report.values()])
+model = Qwen2_5OmniForConditionalGeneration.from_pretrained(%r, dtype="auto")
+saved = {name: tensor for file in glob.glob(%r + "/*.safetensors") for name, tensor in load_file(file).items()}
+loaded = model.state_dict()
+same = loaded.keys() == saved.keys() and all(torch.equal(tensor, saved[name]) for name, tensor in loaded.items())
+print("loaded", model.has_talker, sorted(model.speaker_map), same)
 """
 
 
@@ -175,18 +180,16 @@ def in_fresh_process(folder: Path, code: str) -> str:
     environment = {"PATH": "/usr/bin:/bin", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                    "OMP_NUM_THREADS": "1", "HOME": str(folder.parent), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # fmt: skip
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=500)
+    result = subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr[-3000:]
     return next(line for line in result.stdout.splitlines() if line.startswith(("tokens", "loaded")))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "talks", "speakers"), [("exported", False, ["Chelsie"]), ("speaking", True, ["Chelsie"])])
-def test_whole_class_loads_all_weights(kind, talks, speakers, request):
+@pytest.mark.parametrize(("kind", "talks"), [("exported", False), ("speaking", True)])
+def test_whole_class_loads_all_weights(kind, talks, request):
     folder = request.getfixturevalue(kind)
-    problems = [0, 0, 0]  # missing, unexpected, mismatched
-    line = in_fresh_process(folder, WHOLE % folder.name)
-    assert line.startswith(f"loaded {talks} {speakers} {str(problems)[:-1]}")
+    assert in_fresh_process(folder, WHOLE % (folder.name, folder.name)) == f"loaded {talks} ['Chelsie'] True"
 
 
 @pytest.fixture(scope="module")
