@@ -119,7 +119,20 @@ def test_launcher_with_a_first_word_has_help_without_it():
 
 @pytest.mark.parametrize(
     "entry",
-    ["answer", "infer", "curriculum", "prepare", "ablation", "recipes", "score", "compare", "report", "demo", "plan", "export"],
+    [
+        "answer",
+        "infer",
+        "curriculum",
+        "prepare",
+        "ablation",
+        "recipes",
+        "score",
+        "compare",
+        "report",
+        "demo",
+        "plan",
+        "export",
+    ],
 )
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
