@@ -11,6 +11,7 @@ from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.demo.config import AblationConfig, RecipesConfig, ThinkingConfig
 from omni_clst.errors import InputError
+from omni_clst.export.config import ExportConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.recipes import config_class_of, trains
 from omni_clst.grpo.settings import grpo_keys
@@ -224,6 +225,7 @@ CONFIGS = (
     SFTConfig,
     CLSTConfig,
     AblationConfig,
+    ExportConfig,
 )
 
 
