@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     if not is_finished:
         run.require_engine()
     engine = describe_engine(run.engine_name, config.vllm_server, run.decoding_of(arguments))
-    with open_run(config, run.content, engine=engine) as run_dir:
+    with open_run(config, run.content, engine=engine, **run.facts) as run_dir:
         if is_finished:
             say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
             notify_launcher(run_dir)

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         return
 
     arguments = run.training_arguments()
-    with open_run(config, run.content) as run_dir:
+    with open_run(config, run.content, **run.facts) as run_dir:
         if is_finished:
             say(f"{merged} exists: nothing to do (--overwrite starts anew)")
             return

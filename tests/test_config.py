@@ -11,6 +11,7 @@ from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.data.benchmarks.registry import BENCHMARKS
 from omni_clst.demo.config import AblationConfig, RecipesConfig, ThinkingConfig
 from omni_clst.errors import InputError
+from omni_clst.export.config import ExportConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.recipes import config_class_of, trains
 from omni_clst.grpo.settings import grpo_keys
@@ -224,6 +225,7 @@ CONFIGS = (
     SFTConfig,
     CLSTConfig,
     AblationConfig,
+    ExportConfig,
 )
 
 
@@ -240,7 +242,7 @@ def test_settings_that_a_resumed_run_may_change():
     of_grpo = {
         "completions_per_forward", "completions_per_rollout", "offload_reference", "audio_cache_gib",
         "early_stopping_patience", "gpu_memory_utilization", "vllm_sleep", "vllm_server", "vllm_weights",
-        "max_logp_drift", "decoding", "merge_adapter",
+        "max_logp_drift", "decoding", "merge_adapter", "completion_table_steps",
     }  # fmt: skip
     assert SFTConfig.may_change_on_resume() == of_both | {"merge", "keep_talker"}
     assert CLSTConfig.may_change_on_resume() == of_both | of_grpo

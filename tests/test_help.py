@@ -11,6 +11,7 @@ import ask
 import compare
 import curriculum
 import demo
+import export
 import grpo
 import infer
 import plan
@@ -21,6 +22,7 @@ import score
 import sft
 from omni_clst.answering.config import AnswerConfig, AskConfig, InferConfig
 from omni_clst.demo.config import AblationConfig, DemoConfig, RecipesConfig
+from omni_clst.export.config import ExportConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import CORRECTION
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
@@ -46,6 +48,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (demo.main, ["--help"], DemoConfig),
     (plan.main, ["--help"], PlanConfig),
     (report.main, ["--help"], ReportConfig),
+    (export.main, ["--help"], ExportConfig),
     (score.main, ["--help"], ScoreConfig),
     (compare.main, ["--help"], CompareConfig),
 ]
@@ -116,7 +119,20 @@ def test_launcher_with_a_first_word_has_help_without_it():
 
 @pytest.mark.parametrize(
     "entry",
-    ["answer", "infer", "curriculum", "prepare", "ablation", "recipes", "score", "compare", "report", "demo", "plan"],
+    [
+        "answer",
+        "infer",
+        "curriculum",
+        "prepare",
+        "ablation",
+        "recipes",
+        "score",
+        "compare",
+        "report",
+        "demo",
+        "plan",
+        "export",
+    ],
 )
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"

@@ -12,6 +12,7 @@ FLOORS = (  # modules of the package itself are the ground
     {"model", "method"},
     {"preparation", "answering", "training", "report", "demo"},
     {"grpo", "scoring"},
+    {"export"},
 )
 
 

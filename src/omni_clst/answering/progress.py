@@ -2,6 +2,7 @@
 
 import time
 
+from ..data.time_left import TimeLeft
 from ..processes import say
 
 PROGRESS_SECONDS = 5.0
@@ -14,12 +15,13 @@ class Progress:
         self.total = total
         self.done = 0
         self.start = self.last = time.monotonic()
+        self.left = TimeLeft(total)
 
     def advance(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
         if now - self.last >= PROGRESS_SECONDS or (self.done == self.total and now - self.start > PROGRESS_SECONDS):
-            rate = self.done / (now - self.start)
-            remaining = (self.total - self.done) / rate
-            say(f"  {self.done}/{self.total} samples, {rate:.1f} per second, {remaining:.0f} s left")
+            rate = f"{self.done / (now - self.start):.1f} per second"
+            left = self.left.in_words(self.done)
+            say(f"  {self.done}/{self.total} samples, {', '.join(filter(None, (rate, left)))}")
             self.last = now

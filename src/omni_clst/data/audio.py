@@ -17,6 +17,7 @@ from .audio_files import ClipError, Header, open_clip
 
 SAMPLING_RATE = 16_000  # Hz, of the model's input
 HOP_LENGTH = 160  # samples per mel frame
+MEL_FRAMES_PER_SECOND = SAMPLING_RATE // HOP_LENGTH
 MIN_SAMPLES = 2 * HOP_LENGTH + 1  # the fewest that the audio tower turns into a token: 3 mel frames
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 SILENCE_RMS = 1e-3  # -60 dB: a window below it counts as silent

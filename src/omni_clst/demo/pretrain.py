@@ -5,7 +5,6 @@ listed as text. It is not trained on thoughts about clips: combining the two is 
 """
 
 import itertools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..data.encoder import Example, OmniEncoder, collate
 from ..data.mel import log_mel
 from ..data.prompts import PROMPTS, format_choices, make_prompt
 from ..data.response import format_response
+from ..data.time_left import TimeLeft
 from ..model.checkpoints import save_omni, write_prompt
 from ..model.thinker import OmniThinker
 from .clips import clip_seconds, compose_clip
@@ -169,7 +169,7 @@ def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
     data = PretrainingData(config, sounds, processor)
     optimizers = make_optimizers(model, config)
     model.train()
-    start = time.monotonic()
+    left = TimeLeft(config.steps)
     for step, batches in zip(range(1, config.steps + 1), data.batches(), strict=False):
         losses = [model(**batch).loss for batch in batches]
         torch.stack(losses).sum().backward()
@@ -181,11 +181,8 @@ def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
             optimizer.zero_grad()
         if step % config.log_steps == 0 or step == config.steps:
             captions, questions, texts = (f"{loss.item():.2f}" for loss in losses)
-            print(
-                f"  pretraining {step}/{config.steps}: loss of captions {captions}, questions {questions}, "
-                f"text {texts}, {time.monotonic() - start:.0f} s",
-                flush=True,
-            )
+            words = (f"captions {captions}", f"questions {questions}", f"text {texts}", left.in_words(step))
+            print(f"  pretraining {step}/{config.steps}: loss of {', '.join(filter(None, words))}", flush=True)
     return model.eval(), omni_config, processor
 
 

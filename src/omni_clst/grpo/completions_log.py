@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
+from ..data.audio import MEL_FRAMES_PER_SECOND
 from ..data.response_health import sign_of
 from ..data.samples import AudioQASample
 from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_jsonl
 from ..method.rewards import ParsedCompletion, accuracy
+from ..model.engine import Completion
 from ..processes import process_rank, say
+from ..training.cost import Work
 from .alarms import CompletionAlarms
+from .curriculum_feed import PlacedSample
 from .rollout import Group
-
-MEL_FRAMES_PER_SECOND = 100
 
 
 class CompletionsLog:
@@ -41,7 +43,6 @@ class CompletionsLog:
                 "step": step,
                 "position": group.place.position,
                 "drawn_again": group.drawn_again,
-                "tokens": group.parsed[number].tokens,
                 "finished": group.parsed[number].finished,
                 "problem": sign_of(group.place.sample, group.parsed[number].text, group.parsed[number].finished, True),
                 "rewards": group.rewards[number],
@@ -92,6 +93,17 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def work_of(places: list[PlacedSample], completions: list[list[Completion]]) -> Work:
+    """What a rollout computes: every prompt with its clip once, and its completions."""
+    return Work(
+        samples=len(places),
+        completions=sum(map(len, completions)),
+        read_tokens=sum(len(place.example.input_ids) for place in places),
+        generated_tokens=sum(completion.tokens for group in completions for completion in group),
+        audio_seconds=sum(place.example.input_features.shape[1] for place in places) / MEL_FRAMES_PER_SECOND,
+    )
+
+
 def completion_row(sample: AudioQASample, completion: ParsedCompletion) -> dict:
     """A completion with its correctness by the strict rule, independent of the run's rewards."""
     return {
@@ -101,11 +113,12 @@ def completion_row(sample: AudioQASample, completion: ParsedCompletion) -> dict:
         "correct": int(accuracy(sample, completion)),
         "think": bool(completion.think),
         "think_words": len((completion.think or "").split()),
+        "tokens": completion.tokens,
     }
 
 
 def level_metrics(rows: list[dict]) -> dict[str, float]:
-    """Accuracy, think rate, and words per thought that is not empty; overall and by level."""
+    """Accuracy, think rate, words per thought that is not empty, tokens per completion; overall and by level."""
     by_level: dict[str, list[dict]] = defaultdict(list)
     for row in rows:
         by_level[""].append(row)
@@ -116,4 +129,5 @@ def level_metrics(rows: list[dict]) -> dict[str, float]:
         metrics[f"accuracy{suffix}"] = sum(row["correct"] for row in part) / len(part)
         metrics[f"think_rate{suffix}"] = len(thoughts) / len(part)
         metrics[f"think_words{suffix}"] = sum(thoughts) / len(thoughts) if thoughts else 0.0
+        metrics[f"completion_tokens{suffix}"] = sum(row["tokens"] for row in part) / len(part)
     return metrics

@@ -111,6 +111,9 @@ class CLSTConfig(TuningConfig):
     early_stopping_patience: MayChange[int | None] = Field(
         None, gt=0, description="evaluations without a better accuracy after which the run ends; none: it continues"
     )
+    completion_table_steps: MayChange[int] = Field(
+        50, ge=0, description="steps between tables of completions in the trackers, with the clips; 0: none"
+    )
     learning_rate: LearningRate = 1.0e-6
     num_train_epochs: Epochs = 1.0
     warmup_steps: WarmupSteps = 0.0

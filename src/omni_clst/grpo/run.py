@@ -27,6 +27,7 @@ from .completions_log import CompletionsLog
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
+from .trackers import CompletionTables
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
 from .unlearning import UnlearningWatch
@@ -213,6 +214,7 @@ class GRPORun(TrainingRun):
         """The trainer, with its curriculum at the position of the checkpoint `resumed`."""
         config = self.config
         arguments.eval_on_start = bool(self.valid) and not resumed  # what later evaluations are compared with
+        cost = self.open_logs(arguments)
         set_seed(config.seed)
         model = self.load_model()
         lora = reference = None
@@ -237,6 +239,10 @@ class GRPORun(TrainingRun):
             ),
             self.rewards,
             CompletionsLog(config.run_dir, step_of(resumed)),
+            CompletionTables(
+                arguments.report_to, config.completion_table_steps, step_of(resumed), config.max_audio_seconds
+            ),
+            cost,
             (self.valid, self.valid_lengths),
             self.decoding_of(arguments),
             self.compute_dtype if self.engine_name == "vllm" else None,
@@ -246,6 +252,7 @@ class GRPORun(TrainingRun):
         if self.valid:
             counts = Counter(sample.level for sample in self.valid if sample.level)
             trainer.add_callback(UnlearningWatch(config.run_dir, counts, trainer.feed, config.on_unlearning))
+        trainer.add_callback(cost)
         if config.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
         trainer.add_callback(PreemptionCheckpoints(trainer.steps_per_rollout))

@@ -21,8 +21,9 @@ from ..model.engine import Completion, Engine, HFEngine, placeholder_ids
 from ..model.merged_adapter import adapter_merged
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
+from ..training.cost import RunCost, Work
 from .boundaries import GenerationBoundaries
-from .completions_log import CompletionsLog, level_metrics
+from .completions_log import CompletionsLog, level_metrics, work_of
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, PlacedSample
 from .encodings import EncodingCache
@@ -31,6 +32,7 @@ from .failures import naming_samples
 from .rollout import Group, Rollouts, Slots
 from .rollout_health import agreement, agreement_sums, require_agreement
 from .schedule import CurriculumProgress
+from .trackers import CompletionTables
 from .trl_bridge import MicroBatch, Policy, TRLBridge, union_of_processes
 from .vllm_rollout import RolloutVLLM, start_vllm
 
@@ -54,6 +56,8 @@ class AudioGRPOTrainer(TRLBridge):
         feed: CurriculumFeed,
         rewards: dict[str, Reward],
         completions_log: CompletionsLog,
+        tables: CompletionTables,
+        cost: RunCost,
         valid: tuple[list[AudioQASample], list[int]],
         decoding: str,
         vllm_dtype: torch.dtype | None = None,
@@ -74,6 +78,9 @@ class AudioGRPOTrainer(TRLBridge):
         self.completions_log = completions_log
         self.valid, self.valid_lengths = valid  # held-out samples, and their prompts in tokens
         self.decoding = decoding
+        self.tables = tables
+        self.cost = cost
+        self._uncounted = Work()  # of this process since its last generation
         self.encodings = EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None
         self.sampling = Sampling(
             config.max_completion_length,
@@ -130,6 +137,7 @@ class AudioGRPOTrainer(TRLBridge):
             completions = engine.generate([place.example for place in places], seeds, self.num_generations)
         if self.encodings:
             self.encodings.keep(places)
+        self._uncounted += work_of(places, completions)
         return places, completions
 
     def _encode_clips(self, places: list[PlacedSample], engine: Engine) -> list[PlacedSample]:
@@ -166,13 +174,20 @@ class AudioGRPOTrainer(TRLBridge):
     def note_generation(self, groups: list[Group], advantages: list[float]) -> None:
         """Write `completions.jsonl`, log the generation's metrics and start decoding the next generation's clips."""
         self._generated_at_step = self.state.global_step
+        self._count_work()
         rows = gather_object(self.completions_log.rows(groups, advantages, self.state.global_step + 1))
         self.completions_log.append(rows)
+        self.tables.note(rows, self.state.global_step + 1, self.feed.sequence.sample_at, self.callback_handler.callbacks)
         self.add_metrics(level_metrics(rows))
         self.add_metrics({"completions/empty_share": sum(not row["completion"].strip() for row in rows) / len(rows)})
         self.add_metrics({"advantage/abs_mean": sum(abs(row["advantage"]) for row in rows) / len(rows)})
         self.add_metrics({"curriculum/epoch": self.feed.cursor / len(self.feed.sequence.samples)})
         self.feed.prefetch(self.rollouts.next_positions())
+
+    def _count_work(self) -> None:
+        for work in gather_object([self._uncounted]):
+            self.cost.add(work)
+        self._uncounted = Work()
 
     # Log-probabilities: every completion after the prompt and the clip of its group.
 

@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+import time
 from collections.abc import Container, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -18,12 +19,14 @@ from ..data.audio import forget_headers, probe_audio
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt
 from ..data.samples import AudioQASample
+from ..data.time_left import TimeLeft
 from ..errors import InputError
 from ..files import (
     append_jsonl,
     explaining_failed_writes,
     read_jsonl,
     remove_incomplete_line,
+    sha256_of_file,
     write_json,
     write_jsonl,
 )
@@ -47,7 +50,9 @@ from ..model.quantization import require_bitsandbytes
 from ..model.thinker import OmniThinker
 from ..processes import join_processes, process_count, say
 from .config import TuningConfig
+from .cost import RunCost
 from .model_size import measure_model
+from .trackers import open_trackers, trackio_project
 from .watch import Watch
 from .workload import Workload
 
@@ -150,6 +155,7 @@ class MetricsLog(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Drop the lines of steps after the checkpoint that the run resumes from: these steps are repeated."""
+        self.left = TimeLeft(state.max_steps, self.resumed_step)
         if state.is_world_process_zero and self.path.exists():
             remove_incomplete_line(self.path)
             kept = [row for _, row in read_jsonl(self.path) if row["step"] <= self.resumed_step]
@@ -161,8 +167,9 @@ class MetricsLog(TrainerCallback):
         append_jsonl(self.path, [{"step": state.global_step, **logs}])
         shown = {name: logs[name] for name in self.shown if logs.get(name) is not None}
         if shown:
-            words = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
-            say(f"  step {state.global_step}/{state.max_steps}: {words}")
+            words = [f"{name} {float(value):.4g}" for name, value in shown.items()]
+            left = self.left.in_words(state.global_step)
+            say(f"  step {state.global_step}/{state.max_steps}: {', '.join([*words, left] if left else words)}")
 
 
 class FiniteGradients:
@@ -238,6 +245,7 @@ class TrainingRun:
         self.config = config
         self.checkpoint = checkpoint
         self.device = device
+        self.started = time.monotonic()
         if config.tuning == "lora" and checkpoint.is_adapter:
             raise InputError(
                 f"{checkpoint.source}: an adapter; LoRA starts from a full model, such as sft.py's <run>/merged"
@@ -256,6 +264,11 @@ class TrainingRun:
     def content(self) -> dict[str, str]:
         """Hashes of what the settings only name; a run that resumes needs the same."""
         return {"prompt_sha256": self.encoder.prompt.sha256}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the run's environment.json has besides the machine."""
+        return {"train_sha256": sha256_of_file(self.config.train_file)}
 
     @property
     def reading_options(self) -> dict[str, Any]:
@@ -289,6 +302,11 @@ class TrainingRun:
             sum(seconds) / len(seconds),
         )
 
+    def open_logs(self, arguments: TrainingArguments) -> RunCost:
+        """Open the trackers; returns the run's cost with that of earlier starts."""
+        open_trackers(arguments.report_to or (), self.config.run_name, self.config.run_dir)
+        return RunCost(self.config.run_dir, self.device, self.started)
+
     def load_model(self) -> OmniThinker:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
@@ -314,6 +332,7 @@ class TrainingRun:
         from_config = {name: getattr(config, name) for name in type(config).model_fields if name in known}
         return from_config | {
             "output_dir": str(config.run_dir),
+            "project": trackio_project(),
             "save_total_limit": None,  # old checkpoints are deleted once a new one is complete
             "eval_strategy": "steps" if config.valid_file else "no",
             "save_strategy": "steps",

@@ -12,6 +12,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from ..data.audio import MEL_FRAMES_PER_SECOND
 from ..data.clip_check import explaining_broken_clips, read_measured
 from ..data.encoder import Example, OmniEncoder, collate, describe_clips
 from ..data.packed_samples import PackedSamples
@@ -34,6 +35,7 @@ from ..model.model_files import require_talker
 from ..processes import say, start_data_worker
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
 from .config import SFTConfig
+from .cost import RunCost, Work
 from .preempted import PreemptionCheckpoints
 from .trainer_settings import require_schedule, trainer_keys
 from .workload import zero_stage
@@ -86,7 +88,28 @@ def load_sft_samples(
 
 
 class SFTTrainer(FiniteGradients, CompleteCheckpoints, Trainer):
-    """transformers' trainer with complete checkpoints; a gradient that is not finite ends the run."""
+    """transformers' trainer with complete checkpoints; a gradient that is not finite ends the run.
+
+    What it computes is added to `cost`.
+    """
+
+    def __init__(self, cost: RunCost, **trainer):
+        self.cost = cost
+        self._uncounted: list[torch.Tensor] = []  # of the steps since the last log: rows, tokens, mel frames
+        super().__init__(**trainer)
+
+    def training_step(self, model, inputs, *arguments, **keywords):
+        mask, frames = inputs["attention_mask"], inputs["feature_attention_mask"]
+        self._uncounted.append(torch.stack([mask.new_tensor(len(mask)), mask.sum(), frames.sum()]))
+        return super().training_step(model, inputs, *arguments, **keywords)
+
+    def log(self, logs: dict[str, float], *arguments, **keywords) -> None:
+        if self._uncounted:  # on all processes or on none
+            sums = torch.stack(self._uncounted).sum(dim=0).to(self.accelerator.device)
+            rows, tokens, frames = self.accelerator.reduce(sums).tolist()
+            self.cost.add(Work(samples=rows, read_tokens=tokens, audio_seconds=frames / MEL_FRAMES_PER_SECOND))
+            self._uncounted.clear()
+        super().log(logs, *arguments, **keywords)
 
     def _get_dataloader(self, *arguments, **keywords):
         loader = super()._get_dataloader(*arguments, **keywords)
@@ -154,7 +177,9 @@ class SFTRun(TrainingRun):
     ) -> SFTTrainer:
         """The trainer over the loaded samples."""
         pad_token_id = self.processor.tokenizer.pad_token_id
+        cost = self.open_logs(arguments)
         trainer = SFTTrainer(
+            cost,
             base_model=self.checkpoint.full_model,
             prompt=self.encoder.prompt,
             keep_checkpoints=self.config.save_total_limit,
@@ -164,7 +189,7 @@ class SFTRun(TrainingRun):
             train_dataset=SFTDataset(self.train, self.encoder),
             eval_dataset=SFTDataset(self.valid, self.encoder) if self.valid else None,
             processing_class=self.processor,
-            callbacks=[MetricsLog(self.config.run_dir, resumed_step), *callbacks, PreemptionCheckpoints()],
+            callbacks=[MetricsLog(self.config.run_dir, resumed_step), cost, *callbacks, PreemptionCheckpoints()],
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         return trainer

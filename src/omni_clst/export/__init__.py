@@ -1,0 +1,1 @@
+"""Export a trained model as a folder for others, with a model card written from its runs."""
