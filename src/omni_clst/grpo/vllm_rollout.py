@@ -8,7 +8,7 @@ import torch
 
 from ..data.encoder import OmniEncoder
 from ..errors import InputError
-from ..model.checkpoints import load_model_config
+from ..model.checkpoints import load_thinker_config
 from ..model.engine import Engine
 from ..model.sampling import Sampling
 from ..model.vllm_engine import TRIED_VERSION, VLLMEngine, VLLMSettings
@@ -136,7 +136,7 @@ def reach_server(config: CLSTConfig, base_model: str, dtype: torch.dtype) -> tup
     start = start_command(base_model, _name(dtype), longest, config.vllm_server)
     server = VLLMServer(config.vllm_server, start)
     needed = {"vllm": TRIED_VERSION, "logprobs_mode": "processed_logprobs", "dtype": _name(dtype)}
-    return server, server.require_policy(needed | thinker_sizes(load_model_config(base_model).thinker_config), longest)
+    return server, server.require_policy(needed | thinker_sizes(load_thinker_config(base_model)), longest)
 
 
 def longest_sequence(config: CLSTConfig) -> int:

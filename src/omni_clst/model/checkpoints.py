@@ -1,7 +1,7 @@
-"""Find and check checkpoints, load a thinker, add and merge LoRA, save in the full Omni layout.
+"""Find and check checkpoints, load a thinker, add and merge LoRA, save in the layout of the base's released folders.
 
-The full Omni layout (`config.json` of type `qwen2_5_omni` with a `thinker_config`, weights named `thinker.*`) is that of
-the released folders; transformers loads it as thinker or as whole model, and it is the only one that vLLM loads.
+That of Qwen2.5-Omni, the full Omni layout, is a `config.json` of type `qwen2_5_omni` with a `thinker_config`, and weights
+named `thinker.*`. transformers loads it as thinker or as whole model, and it is the only one that vLLM loads.
 """
 
 import copy
@@ -16,13 +16,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import save_torch_state_dict
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoConfig,
-    GenerationConfig,
-    Qwen2_5OmniConfig,
-    Qwen2_5OmniProcessor,
-    Qwen2_5OmniThinkerConfig,
-)
+from transformers import AutoConfig, GenerationConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..data.prompts import Prompt
@@ -32,6 +26,8 @@ from ..files import read_object, write_json
 from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
+from .families.family import Family
+from .families.registry import family_of, is_thinker_type
 from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .thinker import OmniThinker
 
@@ -166,30 +162,34 @@ def from_hub_or_folder(load: Callable, source: str):
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 
 
-def load_model_config(source: str) -> Qwen2_5OmniConfig:
-    """The full Omni configuration of a folder or Hub id; around that of the thinker where it is a thinker alone.
+def load_model_config(source: str):
+    """The whole configuration of a folder or Hub id; around that of the thinker where it is a thinker alone.
 
-    Raises `InputError` for a model of another kind and for quantised weights.
+    Raises `InputError` for a model that is none of the bases and for quantised weights.
     """
     config = from_hub_or_folder(AutoConfig.from_pretrained, source)
-    if isinstance(config, Qwen2_5OmniThinkerConfig):
-        # a vocabulary size for the absent talker: its default text ids exceed its default vocabulary
-        config = Qwen2_5OmniConfig(
-            thinker_config=_without_dtype(config.to_dict()), talker_config={"vocab_size": 152064}, enable_audio_output=False
-        )
-    if not isinstance(config, Qwen2_5OmniConfig):
-        raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'")
-    for part in (config, config.thinker_config):
+    try:
+        family = family_of(config)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if not isinstance(config, family.config):
+        config = family.whole_config(config)
+    for part in (config, family.thinker_of(config)):
         if quantised := getattr(part, "quantization_config", None):
             method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
             raise InputError(f"{source}: its weights are quantised ({method}); start from weights that are not")
     return config
 
 
-def _without_dtype(config: dict) -> dict:
-    """A configuration without the dtypes of its parts: a saved one has only that of the whole model."""
-    kept = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
-    return {key: _without_dtype(value) if isinstance(value, dict) else value for key, value in kept.items()}
+def load_thinker_config(source: str):
+    """The thinker's configuration of a folder or Hub id; raises as `load_model_config`."""
+    config = load_model_config(source)
+    return family_of(config).thinker_of(config)
+
+
+def load_family(checkpoint: Checkpoint) -> Family:
+    """The base that a checkpoint is of, or was trained from."""
+    return family_of(load_model_config(checkpoint.full_model))
 
 
 def describe_origin(checkpoint: Checkpoint) -> str | None:
@@ -198,25 +198,26 @@ def describe_origin(checkpoint: Checkpoint) -> str | None:
     if not os.path.isdir(source):
         return None
     words = []
-    if read_object(Path(source) / "config.json").get("model_type") == "qwen2_5_omni_thinker":
+    if is_thinker_type(read_object(Path(source) / "config.json").get("model_type")):
         words.append("the thinker alone; checkpoints trained from it are saved in the full Omni layout")
     if (processor := processor_source(source)) != source:
         words.append(f"tokenizer and processor are taken from {processor}")
     return f"{source}: {'; '.join(words)}" if words else None
 
 
-def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
+def load_processor(checkpoint: Checkpoint):
     """The processor of the checkpoint (of an adapter: of its base); logs its source if that is another folder."""
     if line := describe_origin(checkpoint):
         say(line)
-    return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, processor_source(checkpoint.full_model))
+    processor = load_family(checkpoint).processor
+    return from_hub_or_folder(processor.from_pretrained, processor_source(checkpoint.full_model))
 
 
 def load_thinker(
     checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str = "cpu", attn_implementation: str = "sdpa"
 ) -> OmniThinker:
     """Load the thinker, with an adapter merged into its base, and without the release's generation settings."""
-    load_model_config(checkpoint.full_model)
+    thinker = load_family(checkpoint).thinker
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
         raise InputError(f"{checkpoint.source}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
@@ -224,7 +225,7 @@ def load_thinker(
 
     def load(source: str):
         attention = "sdpa" if is_flex else attn_implementation
-        return OmniThinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True)
+        return thinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True)
 
     model, report = from_hub_or_folder(load, checkpoint.full_model)
     if report["missing_keys"]:
@@ -266,11 +267,13 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
     return DTYPES[setting]
 
 
-def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str, dropout: float = 0.0) -> LoraConfig:
-    """LoRA (Hu et al. 2021) on the linear layers whose full name matches `targets`; raises `InputError` if none does.
+def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str | None = None, dropout: float = 0.0) -> LoraConfig:
+    """LoRA (Hu et al. 2021) on the linear layers whose full name matches `targets`, without them on those of the base's
+    language model; raises `InputError` if none does.
 
     Matched on the full name, since the towers have layers with the same last names.
     """
+    targets = targets or family_of(model.config).lora_targets
     lora_layers(model, targets)
     return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
 
@@ -297,25 +300,27 @@ def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
 def save_omni(
     out: Path | str,
     state_dict: dict[str, torch.Tensor],
-    config: Qwen2_5OmniConfig,
+    config,
     base: str | None,
     keep_talker: bool = False,
 ) -> None:
-    """Write a thinker's weights to folder `out` in the full Omni layout, with the base's processor files.
+    """Write a thinker's weights to folder `out` in the released layout, with the base's processor files.
 
     `config` is the whole model's. Without `keep_talker` the folder contains the thinker alone and its config says so
     (`enable_audio_output: false`); with it, talker and token2wav are copied from the base.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    config = copy.deepcopy(config)
-    config.enable_audio_output = keep_talker
-    config.architectures = ["Qwen2_5OmniModel"]  # as in released folders; vLLM looks it up
+    config, family = copy.deepcopy(config), family_of(config)
+    if family.has_parts:
+        config.enable_audio_output = keep_talker
+    config.architectures = [family.architecture]  # as in released folders; vLLM looks it up
     config.dtype = next(iter(state_dict.values())).dtype
     config.save_pretrained(out)
-    weights = {f"thinker.{name}": tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    released = family.released_weights(state_dict.items())
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in released}
     if keep_talker:
-        weights |= speech_weights(base)
+        weights |= speech_weights(base, family.speech)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
     if base:
         source = base_files(processor_source(base), PROCESSOR_FILES)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..model.checkpoints import load_model_config, lora_layers
-from ..model.thinker import OmniThinker
+from ..model.checkpoints import load_thinker_config, lora_layers
+from ..model.families.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,24 @@ class ModelSize:
 
 
 def measure_model(source: str, lora_targets: str | None, lora_rank: int) -> ModelSize:
-    """Count the thinker of a folder or Hub id; `lora_targets` None counts no adapter."""
-    return measure_thinker(load_model_config(source).thinker_config, lora_targets, lora_rank)
+    """Count the thinker of a folder or Hub id, as `measure_thinker`."""
+    return measure_thinker(load_thinker_config(source), lora_targets, lora_rank)
 
 
 def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSize:
-    """Count a thinker's parameters; `lora_targets` None counts no adapter."""
+    """Count a thinker's parameters; `lora_targets` None are the base's, and `lora_rank` 0 counts no adapter."""
+    family = family_of(config)
     with torch.device("meta"):
-        model = OmniThinker(config)
-    audio, visual = (sum(p.numel() for p in tower.parameters()) for tower in (model.audio_tower, model.visual))
-    matched = lora_layers(model, lora_targets) if lora_targets else []
+        model = family.thinker(config)
+    audio = sum(parameter.numel() for module in model.clip_encoder for parameter in module.parameters())
+    towers = audio + (sum(p.numel() for p in model.visual.parameters()) if hasattr(model, "visual") else 0)
+    matched = lora_layers(model, lora_targets or family.lora_targets) if lora_rank else []
     lora = sum(lora_rank * (layer.in_features + layer.out_features) for layer in matched)
     text = config.text_config
     total = sum(p.numel() for p in model.parameters())
     return ModelSize(
-        language=total - audio - visual,
-        towers=audio + visual,
+        language=total - towers,
+        towers=towers,
         lora=lora,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,

@@ -107,7 +107,7 @@ class SFTRun(TrainingRun):
     def load_samples(self) -> None:
         config = self.config
         if config.keep_talker:
-            require_talker(self.checkpoint.full_model)
+            require_talker(self.checkpoint.full_model, self.family.speech)
 
         def load(path: str) -> tuple[list[AudioQASample], list[int]]:
             return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading_options)
