@@ -11,6 +11,7 @@ from functools import wraps
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
@@ -47,7 +48,7 @@ def training_forward(released: Callable) -> Callable:
     return forward
 
 
-class OmniThinker(torch.nn.Module):
+class OmniThinker(PreTrainedModel):
     """Mixin over a base's released class, which a module of `families/` names: its thinker with the training forwards.
 
     The attributes are names within the model: of the language model without its head, of the modules that encode clips,
@@ -238,7 +239,8 @@ class OmniThinker(torch.nn.Module):
     def encode_clips(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """Encodings of clips (audio tokens of all clips, hidden), one clip after the other."""
         with torch.set_grad_enabled(self.trains_audio_tower and torch.is_grad_enabled()):
-            return self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
+            found = self.get_audio_features(input_features, feature_attention_mask)  # ty: ignore[not-callable]  # the base's
+            return found.last_hidden_state
 
     @property
     def trains_audio_tower(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
 from ...data.clip_format import ClipFormat
 from ..thinker import OmniThinker
@@ -53,6 +54,12 @@ class Family:
     def thinker_of(self, config):
         """The thinker's part of a whole configuration."""
         return config.thinker_config if self.has_parts else config
+
+
+def convert_as_released(thinker: type[OmniThinker]) -> None:
+    """Make transformers convert a released checkpoint's weights for `thinker` as for its own class of the same type."""
+    model_type = thinker.config_class.model_type
+    register_checkpoint_conversion_mapping(thinker.__name__, get_checkpoint_conversion_mapping(model_type), overwrite=True)
 
 
 def under_thinker(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:

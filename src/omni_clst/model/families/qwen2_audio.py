@@ -16,7 +16,7 @@ from ...data.audio import SAMPLING_RATE
 from ...data.clip_format import ClipFormat
 from ...data.mel import require_token
 from ..thinker import OmniThinker, training_forward
-from .family import Family, Weights
+from .family import Family, Weights, convert_as_released
 
 _RELEASED_NAMES = (  # ours, as transformers 5 has them, and those of the released checkpoint, which vLLM loads
     (r"model\.language_model\.", "language_model.model."),
@@ -44,6 +44,9 @@ class Qwen2AudioThinker(OmniThinker, Qwen2AudioForConditionalGeneration):
         encoded = projector(tower(input_features, attention_mask=mask).last_hidden_state)  # (clips, most tokens, hidden)
         is_token = positions[: encoded.shape[1]] < tokens.unsqueeze(-1)
         return BaseModelOutput(last_hidden_state=encoded[is_token])
+
+
+convert_as_released(Qwen2AudioThinker)
 
 
 def padded_features(feature_extractor, waveform: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ...data.audio import HOP_LENGTH, SAMPLING_RATE
 from ...data.clip_format import ClipFormat
 from ...data.mel import require_token
 from ..thinker import OmniThinker, training_forward
-from .family import Family, Weights, under_thinker, without_dtype
+from .family import Family, Weights, convert_as_released, under_thinker, without_dtype
 
 CHUNK_FRAMES, CHUNK_TOKENS = 100, 13  # the audio tower's windows of a second
 
@@ -34,6 +34,9 @@ class Qwen3OmniThinker(OmniThinker, Qwen3OmniMoeThinkerForConditionalGeneration)
     def __init__(self, config):
         super().__init__(config)
         config.text_config.output_router_logits = False  # which would add the router's loss to that of the answers
+
+
+convert_as_released(Qwen3OmniThinker)
 
 
 def frame_count(samples: int) -> int:
@@ -67,7 +70,7 @@ def _by_expert(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Ten
     for number, of_expert in enumerate(tensor):
         names = ("gate_proj", "up_proj") if match[2] == "gate_up_proj" else ("down_proj",)
         for part, matrix in zip(names, of_expert.chunk(len(names)), strict=True):
-            yield f"{match[1]}.{number}.{part}.weight", matrix
+            yield f"{match[1]}.{number}.{part}.weight", matrix.clone()  # a view could not be saved
 
 
 def whole_config(thinker: Qwen3OmniMoeThinkerConfig) -> Qwen3OmniMoeConfig:
