@@ -21,6 +21,8 @@ class ModelSize:
     vocabulary: int
     cached: int  # values in the cache per token and layer: keys and values of all heads
     audio: int = 0  # the part of the towers that encodes clips
+    idle: int = 0  # the part of the language model that a token is not multiplied with: experts that it is not routed to
+    audio_rate: float = 25.0  # audio tokens of a second
 
     @property
     def total(self) -> int:
@@ -43,14 +45,19 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
     lora = sum(lora_rank * (layer.in_features + layer.out_features) for layer in matched)
     text = config.text_config
     total = sum(p.numel() for p in model.parameters())
+    experts = sum(p.numel() for name, p in model.named_parameters() if ".mlp.experts." in name)
+    chosen = getattr(text, "num_experts_per_tok", 0)  # experts of a token
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return ModelSize(
         language=total - towers,
         towers=towers,
         lora=lora,
         hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
+        intermediate=chosen * text.moe_intermediate_size if chosen else text.intermediate_size,
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
-        cached=2 * text.num_key_value_heads * text.hidden_size // text.num_attention_heads,
+        cached=2 * text.num_key_value_heads * head,
         audio=audio,
+        idle=experts - experts * chosen // text.num_experts if chosen else 0,
+        audio_rate=family.clips.tokens_per_second,
     )
