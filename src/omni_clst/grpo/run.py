@@ -119,6 +119,7 @@ class GRPORun(TrainingRun):
             "per_device_eval_batch_size": config.num_generations,  # TRL samples groups there; we answer greedily
             "reward_weights": list(config.rewards.values()),
             "shuffle_dataset": False,
+            "router_aux_loss_coef": 0.0,  # the rewards alone decide; and the bridge hands TRL no router's logits
             "metric_for_best_model": "eval_accuracy" if evaluates else None,
             "greater_is_better": True if evaluates else None,
         }

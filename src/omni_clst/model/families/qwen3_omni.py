@@ -35,6 +35,23 @@ class Qwen3OmniThinker(OmniThinker, Qwen3OmniMoeThinkerForConditionalGeneration)
         super().__init__(config)
         config.text_config.output_router_logits = False  # which would add the router's loss to that of the answers
 
+    def get_audio_features(self, input_features, feature_attention_mask, *_, **options):
+        """The released encodings of clips, where none is shorter than a window; else those beside a longer clip.
+
+        The release pads windows to the longest one of a batch, which reaches into the encodings of a clip under a second:
+        alone it would be encoded otherwise than in a batch.
+        """
+        missing = CHUNK_FRAMES - int(feature_attention_mask.sum(dim=-1).max())
+        if missing <= 0:
+            return super().get_audio_features(input_features, feature_attention_mask, **options)
+        pad = (0, CHUNK_FRAMES - input_features.shape[-1])
+        features = torch.nn.functional.pad(input_features, pad)
+        mask = torch.nn.functional.pad(feature_attention_mask, pad)
+        silence, whole = torch.zeros_like(features[:1]), torch.ones_like(mask[:1])
+        output = super().get_audio_features(torch.cat([features, silence]), torch.cat([mask, whole]), **options)
+        output.last_hidden_state = output.last_hidden_state[:-CHUNK_TOKENS]
+        return output
+
 
 convert_as_released(Qwen3OmniThinker)
 
