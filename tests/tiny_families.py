@@ -26,7 +26,6 @@ from omni_clst.model.checkpoints import save_omni, write_prompt
 from omni_clst.model.families.family import Family
 from omni_clst.model.families.registry import FAMILIES
 
-HIDDEN = 32
 QWEN3_TOKENS = {  # in the place of Qwen2.5-Omni's
     "<|IMAGE|>": "<|image_pad|>", "<|AUDIO|>": "<|audio_pad|>", "<|VIDEO|>": "<|video_pad|>",
     "<|vision_bos|>": "<|vision_start|>", "<|vision_eos|>": "<|vision_end|>",
@@ -64,40 +63,40 @@ def _audio_processor() -> Qwen2AudioProcessor:
     return Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=MEL_BINS), train_tokenizer(tokenizer_corpus()))
 
 
-def _text(tokenizer: Qwen2TokenizerFast, **more) -> dict:
+def _text(tokenizer: Qwen2TokenizerFast, hidden: int, **more) -> dict:
     return {
-        "vocab_size": len(tokenizer), "hidden_size": HIDDEN, "intermediate_size": 3 * HIDDEN, "num_hidden_layers": 2,
+        "vocab_size": len(tokenizer), "hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": False,
         **more,
     }  # fmt: skip
 
 
-def _audio_config(processor) -> Qwen2AudioConfig:
+def _audio_config(processor, hidden: int) -> Qwen2AudioConfig:
     tokenizer = processor.tokenizer
     return Qwen2AudioConfig(
         audio_config={
-            "num_mel_bins": MEL_BINS, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 2 * HIDDEN,
-            "d_model": HIDDEN,
+            "num_mel_bins": MEL_BINS, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 2 * hidden,
+            "d_model": hidden,
         },
-        text_config=_text(tokenizer),
+        text_config=_text(tokenizer, hidden),
         audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
     )  # fmt: skip
 
 
-def _omni3_config(processor):
+def _omni3_config(processor, hidden: int):
     token_id = processor.tokenizer.convert_tokens_to_ids
     text = _text(
-        processor.tokenizer, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2],
+        processor.tokenizer, hidden, head_dim=32, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [8, 4, 4],
                          "mrope_interleaved": True},
     )  # fmt: skip
     thinker = Qwen3OmniMoeThinkerConfig(
         audio_config={
-            "num_mel_bins": MEL_BINS, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 2 * HIDDEN,
-            "d_model": HIDDEN, "output_dim": HIDDEN, "downsample_hidden_size": 16,
+            "num_mel_bins": MEL_BINS, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 2 * hidden,
+            "d_model": hidden, "output_dim": hidden, "downsample_hidden_size": 16,
         },
         vision_config={
-            "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": HIDDEN,
+            "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": hidden,
             "deepstack_visual_indexes": [0],
         },
         text_config=text,
@@ -111,7 +110,7 @@ def _omni3_config(processor):
 TINY = {  # one row a base
     "Qwen2.5-Omni": TinyBase(
         lambda: make_processor(tokenizer_corpus()),
-        lambda processor: make_config(processor, hidden=HIDDEN, layers=2, audio_layers=1),
+        lambda processor, hidden: make_config(processor, hidden=hidden, layers=2, audio_layers=1),
         Qwen2_5OmniThinkerForConditionalGeneration,
     ),
     "Qwen2-Audio": TinyBase(_audio_processor, _audio_config, Qwen2AudioForConditionalGeneration),
@@ -123,12 +122,12 @@ def family_named(name: str) -> Family:
     return next(family for family in FAMILIES if family.name == name)
 
 
-def make_tiny(name: str, folder: Path, seed: int = 0, gain: float = 5.0) -> Path:
+def make_tiny(name: str, folder: Path, seed: int = 0, hidden: int = 32, gain: float = 5.0) -> Path:
     """Save a random model of a base with its processor in the released layout."""
     family, tiny = family_named(name), TINY[name]
     torch.manual_seed(seed)
     processor = tiny.make_processor()
-    config = tiny.make_config(processor)
+    config = tiny.make_config(processor, hidden)
     model = family.thinker(family.thinker_of(config))
     with torch.no_grad():
         for parameter in model.parameters():

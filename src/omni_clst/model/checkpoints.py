@@ -28,6 +28,7 @@ from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
 from .families.family import Family
 from .families.registry import family_of, is_thinker_type
+from .lora_layers import lora_experts, lora_layers
 from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .thinker import OmniThinker
 
@@ -268,14 +269,25 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
 
 
 def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str | None = None, dropout: float = 0.0) -> LoraConfig:
-    """LoRA (Hu et al. 2021) on the linear layers whose full name matches `targets`, without them on those of the base's
-    language model; raises `InputError` if none does.
+    """LoRA (Hu et al. 2021) on the linear layers and experts whose full name matches `targets`, without them on those of
+    the base; raises `InputError` if none does.
 
     Matched on the full name, since the towers have layers with the same last names.
     """
     targets = targets or family_of(model.config).lora_targets
-    lora_layers(model, targets)
-    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
+    layers, experts = lora_layers(model, targets), lora_experts(model, targets)
+    if experts and dropout:
+        raise InputError(
+            f"lora_dropout {dropout:g}: LoRA on experts has none; set it to 0, or leave them out of lora_targets"
+        )
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(layers) if model.experts else targets,  # PEFT widens a pattern over a model with experts
+        target_parameters=list(experts) or None,
+        task_type="CAUSAL_LM",
+    )
 
 
 def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> PeftModel:
@@ -286,15 +298,6 @@ def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> 
     peft_model = get_peft_model(model, lora, autocast_adapter_dtype=float32)
     peft_model.peft_config["default"].base_model_name_or_path = base
     return peft_model
-
-
-def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
-    """The linear layers whose full name matches `targets`; raises `InputError` if there are none."""
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    matched = [module for name, module in linear.items() if re.fullmatch(targets, name)]
-    if not matched:
-        raise InputError(f"lora_targets {targets!r} matches none of the model's {len(linear)} linear layers")
-    return matched
 
 
 def save_omni(

@@ -74,6 +74,11 @@ class OmniThinker(PreTrainedModel):
         """The modules that turn mel features into encodings."""
         return [self.get_submodule(name) for name in self.CLIP_ENCODER]
 
+    @property
+    def experts(self) -> dict[str, torch.nn.Parameter]:
+        """The matrices of a mixture of experts by name, each stacked (experts, out, in); none in a dense model."""
+        return {name: parameter for name, parameter in self.named_parameters() if ".mlp.experts." in name}
+
     def supervised_loss(
         self, input_ids, labels, num_items_in_batch, attention_mask, input_features=None, feature_attention_mask=None, **_
     ) -> CausalLMOutputWithPast:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..model.checkpoints import load_thinker_config, lora_layers
+from ..model.checkpoints import load_thinker_config
 from ..model.families.registry import family_of
+from ..model.lora_layers import lora_experts, lora_layers
+from ..model.thinker import OmniThinker
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,10 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
         model = family.thinker(config)
     audio = sum(parameter.numel() for module in model.clip_encoder for parameter in module.parameters())
     towers = audio + (sum(p.numel() for p in model.visual.parameters()) if hasattr(model, "visual") else 0)
-    matched = lora_layers(model, lora_targets or family.lora_targets) if lora_rank else []
-    lora = sum(lora_rank * (layer.in_features + layer.out_features) for layer in matched)
+    lora = _lora_count(model, lora_targets or family.lora_targets, lora_rank) if lora_rank else 0
     text = config.text_config
     total = sum(p.numel() for p in model.parameters())
-    experts = sum(p.numel() for name, p in model.named_parameters() if ".mlp.experts." in name)
+    experts = sum(matrices.numel() for matrices in model.experts.values())
     chosen = getattr(text, "num_experts_per_tok", 0)  # experts of a token
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return ModelSize(
@@ -61,3 +62,10 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
         idle=experts - experts * chosen // text.num_experts if chosen else 0,
         audio_rate=family.clips.tokens_per_second,
     )
+
+
+def _lora_count(model: OmniThinker, targets: str, rank: int) -> int:
+    """Parameters of an adapter: every expert has matrices of its own."""
+    layers = sum(layer.in_features + layer.out_features for layer in lora_layers(model, targets).values())
+    experts = sum(len(matrices) * sum(matrices.shape[1:]) for matrices in lora_experts(model, targets).values())
+    return rank * (layers + experts)
