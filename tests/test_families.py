@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -36,9 +38,13 @@ from omni_clst.model.checkpoints import (
 from omni_clst.model.engine import HFEngine, placeholder_ids
 from omni_clst.model.families.registry import FAMILIES
 from omni_clst.model.policy_weights import policy_weights
+from omni_clst.model.released import thinker_config_of
 from omni_clst.model.sampling import Sampling
+from omni_clst.model.vllm_engine import installed_version
+from omni_clst.training.model_size import measure_model, measure_thinker
 from omni_clst.training.sft import merge_checkpoint
 
+needs_vllm = pytest.mark.skipif(installed_version() is None, reason="vLLM is not installed: bash script/setup_vllm.sh")
 SYSTEM = "You are a helpful assistant."
 LENGTHS = [MIN_SAMPLES, MIN_SAMPLES + 1, 15_840, 16_000, 16_001, 16_159, 40_123, 29 * SAMPLING_RATE + 7]
 TOLERANCE = 1e-5  # of mel features and log-probabilities: the order of float32 sums
@@ -224,6 +230,57 @@ def test_merged_weights_are_base_and_adapter_in_the_released_layout(base, encode
         torch.testing.assert_close(handed_over[name], weight, rtol=0, atol=1e-5)
 
 
+EXPERTS = r"model\.layers\.\d+\.(self_attn\.\w+_proj|mlp\.experts\.\w+_proj)"
+
+
+def test_adapter_of_experts_is_counted_trained_and_merged(tmp_path):
+    base = make_tiny("Qwen3-Omni", tmp_path / "base")
+    checkpoint = find_checkpoint(str(base))
+    model = load_thinker(checkpoint, torch.float32)
+    for targets, named in ((None, 0), (EXPERTS, 4)):
+        assert len(make_lora(model, 4, 8.0, targets).target_parameters or ()) == named
+    ids = torch.arange(40, 60).unsqueeze(0)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    before = model(**batch).loss.item()
+    adapted = with_adapter(model, EXPERTS)
+    trained = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert sum(map(torch.numel, trained.values())) == measure_model(str(base), EXPERTS, 4).lora
+    assert not [name for name in trained if ".model.layers." not in name]  # no layer of a tower has such a name's end
+
+    expected = adapted(**batch).loss
+    expected.backward()
+    assert all(parameter.grad is not None for parameter in trained.values())
+    assert abs(expected.item() - before) > 0.01
+    adapted.save_pretrained(tmp_path / "adapter")
+    merged = load_thinker(find_checkpoint(str(tmp_path / "adapter")), torch.float32)
+    assert merged(**batch).loss.item() == pytest.approx(expected.item(), abs=1e-4)
+    handed_over = dict(policy_weights(adapted, in_pieces=False))
+    assert handed_over.keys() == merged.state_dict().keys()
+    for name, weight in merged.state_dict().items():
+        torch.testing.assert_close(handed_over[name], weight, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="lora_dropout 0.1: LoRA on experts has none"):
+        make_lora(merged, 4, 8.0, EXPERTS, dropout=0.1)
+
+
+def test_adapter_of_attention_leaves_the_towers_alone(base, checkpoint):
+    """Their layers have the same last names."""
+    adapted = with_adapter(load_thinker(checkpoint, torch.float32))
+    trained = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert trained and not [name for name in trained if "audio_tower" in name or "visual" in name]
+    assert sum(adapted.get_parameter(name).numel() for name in trained) == measure_model(str(base[1]), None, 4).lora
+
+
+def test_released_shapes_are_counted():
+    """Billions of parameters, from the sizes of the released configurations; a token meets 3 of 30 in the mixture."""
+    found = {name: measure_thinker(thinker_config_of(name), None, 8)
+             for name in ("Qwen/Qwen2-Audio-7B-Instruct", "Qwen3-Omni-30B-A3B")}  # fmt: skip
+    audio, omni3 = found.values()
+    assert (round(audio.total / 1e9, 1), audio.idle) == (8.4, 0)
+    assert round(omni3.total / 1e9, 1) == 31.7
+    assert round((omni3.language - omni3.idle) / 1e9, 1) == 3.4
+    assert (omni3.audio_rate, omni3.cached) == (13.0, 2 * 4 * 128)
+
+
 RELEASED_NAMES = {  # some of every part
     "Qwen2.5-Omni": ["thinker.lm_head.weight", "thinker.model.layers.1.mlp.up_proj.weight",
                      "thinker.audio_tower.layers.0.fc1.weight"],
@@ -309,3 +366,17 @@ def test_whole_pipeline_from_sft_to_scores(base, tmp_path):
         device="cpu", max_audio_seconds=30)])  # fmt: skip
     scores = json.loads((tmp_path / "out" / "mmau-mini" / "scores.json").read_text())
     assert (scores["total"], scores["answered"]) == (6, 6)
+
+
+@needs_vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_vllm_answers_like_transformers_and_takes_other_weights(name, tmp_path):
+    """With clips from one second to 29; that the prompts' token ids are ours is required of every answer."""
+    bases = [make_tiny(name, tmp_path / f"base{seed}", seed, hidden=128, gain=1.2) for seed in (0, 1)]
+    output = tmp_path / "checks.json"
+    result = fork_server.run([Path(__file__).with_name("vllm_family_checks.py"), *bases, output])
+    assert result.returncode == 0, result.stderr[-3000:]
+    checks = json.loads(output.read_text())
+    assert checks["base"] and checks["other"] and checks["odd"]
+    assert checks["distinct"] > 1

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from omni_clst.data.audio import SAMPLING_RATE
-from omni_clst.data.encoder import OmniEncoder
+from omni_clst.data.encoder import Example, OmniEncoder
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.model.checkpoints import find_checkpoint, load_family, load_processor, load_thinker
@@ -21,7 +21,8 @@ from omni_clst.model.engine import HFEngine
 from omni_clst.model.sampling import Sampling
 from omni_clst.model.vllm_engine import VLLMEngine, VLLMSettings
 
-LENGTHS = (SAMPLING_RATE, SAMPLING_RATE + 1, 40_123, 5 * SAMPLING_RATE + 77, 29 * SAMPLING_RATE)
+LENGTHS = (SAMPLING_RATE, 40_160, 5 * SAMPLING_RATE + 160, 29 * SAMPLING_RATE)
+ODD = SAMPLING_RATE + 77  # no whole number of mel frames
 
 
 def main(base: str, other: str, output: str) -> None:
@@ -33,13 +34,12 @@ def main(base: str, other: str, output: str) -> None:
         keep_waveform=True,
         clips=load_family(checkpoint).clips,
     )
-    examples = [
-        encoder.encode_waveform(
-            AudioQASample(f"clip {length}", "", "which ?", ("a", "b"), "a"),
-            np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32),
-        )
-        for length in LENGTHS
-    ]
+
+    def example_of(length: int) -> Example:
+        waveform = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
+        return encoder.encode_waveform(AudioQASample(f"clip {length}", "", "which ?", ("a", "b"), "a"), waveform)
+
+    examples = list(map(example_of, LENGTHS))
     seeds, sampling = [0] * len(examples), Sampling(8)
     settings = VLLMSettings("float32", max_model_len=2048, suppressed=encoder.placeholder_ids)
     engine = VLLMEngine(base, encoder, sampling, settings, torch.device("cpu"))
@@ -53,6 +53,8 @@ def main(base: str, other: str, output: str) -> None:
     with_other = answers(engine)
     found["other"] = with_other == answers(HFEngine(expected[other], encoder, sampling))
     found["distinct"] = len(set(with_other))
+    (odd,) = engine.generate([example_of(ODD)], [0])  # raises where the prompt's ids are not ours
+    found["odd"] = odd[0].tokens > 0
     Path(output).write_text(json.dumps(found), encoding="utf-8")
 
 

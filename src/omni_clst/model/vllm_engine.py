@@ -178,10 +178,11 @@ class VLLMEngine:
             return {"prompt_token_ids": list(example.input_ids)}
         before = [None, *example.input_ids]
         ids = [token for token, last in zip(example.input_ids, before, strict=False) if (token, last) != (audio_token,) * 2]
-        longest = max(map(len, example.waveforms))
+        waveforms = list(map(self.family.vllm_clip, example.waveforms))
+        longest = max(map(len, waveforms))
         return {
             "prompt_token_ids": ids,
-            "multi_modal_data": {"audio": [(waveform, SAMPLING_RATE) for waveform in example.waveforms]},
+            "multi_modal_data": {"audio": [(waveform, SAMPLING_RATE) for waveform in waveforms]},
             "mm_processor_kwargs": self.family.vllm_options(self.encoder.processor.feature_extractor, longest),
         }
 

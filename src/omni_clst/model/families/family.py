@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
@@ -18,6 +19,11 @@ def no_options(feature_extractor, samples: int) -> dict[str, Any]:
     return {}
 
 
+def whole_clip(waveform: np.ndarray) -> np.ndarray:
+    """vLLM is given the clip as it is."""
+    return waveform
+
+
 @dataclass(frozen=True)
 class Family:
     """A base: its classes, its checkpoint's layout, how it takes clips, and which of its layers LoRA adapts.
@@ -26,8 +32,8 @@ class Family:
     checkpoint has more than a thinker. `architecture` is what the release's config names, which vLLM looks up.
     `released_weights` gives a thinker's weights the names and shapes of the released checkpoint, whose weights of other
     parts begin with `speech`. `shapes` are the released sizes by name, for plans without the Hub. `vllm_options` are
-    what vLLM's processor needs for a prompt whose longest clip has so many samples; `vllm_server` says whether a server
-    takes this base's mel features.
+    what vLLM's processor needs for a prompt whose longest clip has so many samples, `vllm_clip` is the clip that it is
+    given; `vllm_server` says whether a server takes this base's mel features.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Family:
     shapes: Mapping[str, dict] = field(default_factory=dict)
     speech: tuple[str, ...] = ()
     vllm_options: Callable[..., dict[str, Any]] = no_options
+    vllm_clip: Callable[[np.ndarray], np.ndarray] = whole_clip
     vllm_server: bool = False
 
     @property

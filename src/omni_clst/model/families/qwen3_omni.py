@@ -74,6 +74,11 @@ def unpadded_features(feature_extractor, waveform: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(stock["input_features"][0])
 
 
+def whole_frames(waveform: np.ndarray) -> np.ndarray:
+    """The clip without the last samples (under 10 ms) that make no mel frame: vLLM counts one frame less with them."""
+    return waveform[: len(waveform) // HOP_LENGTH * HOP_LENGTH]
+
+
 def released_weights(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights by the released checkpoint's names, in which every expert has matrices of its own."""
     return under_thinker(part for name, tensor in weights for part in _by_expert(name, tensor))
@@ -108,6 +113,7 @@ FAMILY = Family(
     released_weights=released_weights,
     whole_config=whole_config,
     speech=("talker.", "code2wav."),
+    vllm_clip=whole_frames,
     shapes={
         "Qwen3-Omni-30B-A3B": {
             "text_config": {
