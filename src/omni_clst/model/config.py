@@ -19,7 +19,7 @@ MemoryShare = Annotated[
 class ModelConfig(Settings):
     """The model: which one, its prompt, and the length of its audio."""
 
-    model: ModelSource = Field(description="a folder in the released layout, or a Hub id")
+    model: ModelSource = Field(description="a folder in a base's layout, or a Hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto is bfloat16 where the device has it; float16 is for inference"
     )
