@@ -26,10 +26,13 @@ from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker  # noqa: E4
 QUESTION = "What can be heard in this recording? " * 12  # about 100 tokens
 SIZES = {  # text: hidden, layers, heads, key-value heads, vocabulary; audio: width, layers
     "1m": (128, 3, 4, 2, 700, 128, 2),
+    "28 layers": (64, 28, 4, 2, 700, 64, 2),
     "79m": (512, 8, 8, 2, 32_000, 512, 8),
     "500m": (896, 24, 14, 2, 151_936, 1280, 32),
     "3b": (2048, 36, 16, 2, 151_936, 1280, 32),
+    "7b": (3584, 28, 28, 4, 152_064, 1280, 32),
 }
+INTERMEDIATE = {"500m": 4864, "3b": 11_008, "7b": 18_944}  # of the feed-forward layers; 4 times the hidden size elsewhere
 
 
 def make_processor() -> Qwen2_5OmniProcessor:
@@ -51,14 +54,20 @@ def make_model(
     config = make_thinker_config(processor, hidden, layers, audio_layers)
     text, audio = config.text_config, config.audio_config
     text.vocab_size = vocabulary or words
-    text.intermediate_size = 4 * hidden
+    text.intermediate_size = INTERMEDIATE.get(size, 4 * hidden)
     text.num_attention_heads, text.num_key_value_heads = heads, kv_heads
     half = hidden // heads // 2
     text.rope_parameters["mrope_section"] = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     audio.num_mel_bins, audio.d_model, audio.encoder_ffn_dim, audio.encoder_attention_heads = 128, width, 4 * width, 8
     audio.n_window, audio.output_dim = 100, hidden
     torch.manual_seed(0)
-    model = Qwen2_5OmniThinker(config).to(device, dtype).eval()
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):  # 7B would take minutes on a CPU, and twice the memory in float32
+            model = Qwen2_5OmniThinker(config).to(dtype).eval()
+    finally:
+        torch.set_default_dtype(usual)
     model.audio_tower.requires_grad_(False)
     model.visual.requires_grad_(False)
     return model

@@ -12,8 +12,8 @@ writes the training file --output, a table and a picture beside it (.txt, .png),
         --answers_dir runs/answers/sft_lora --output data/CLST_15k.jsonl
 
 With --silence_answers_dir (from `answer.py --audio silence`) both mark samples with their pass rate without audio, and
-leave out those above --max_silence_pass_rate. With --check_only only the settings are checked: the launchers do so before a
-model answers for hours.
+leave out those above --max_silence_pass_rate or below --min_silence_pass_rate. With --check_only only the settings are
+checked: the launchers do so before a model answers for hours.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ from omni_clst.errors import InputError, run_main
 from omni_clst.files import require_writable, write_text
 from omni_clst.method.config import ContributionConfig, CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.method.curriculum import make_curriculum
-from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence, reason_of_silence
+from omni_clst.method.silence import in_words, note_silence, select_by_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 from omni_clst.report.curriculum_report import describe_curriculum
 from omni_clst.settings import Config, asks_for_help, load_config, print_help
@@ -50,12 +50,11 @@ def make_sft_data(argv: list[str]) -> None:
         return
     output = require_writable(Path(config.output))
     all_samples = read_marked_samples(config)
-    samples = leave_out_solvable_without_audio(all_samples, config.max_silence_pass_rate)
+    samples, left_out = select_by_silence(all_samples, config.silence_limits)
     pass_rates = read_pass_rates(config.answers_file) if config.answers_file else {}
     dropped = drop_thoughts(samples, pass_rates, config.mode, config.drop_from, config.seed)
-    if len(samples) < len(all_samples):
-        count = f"{len(all_samples) - len(samples)} of {len(all_samples)} samples"
-        print(f"{config.samples}: {count} left out ({reason_of_silence(config.max_silence_pass_rate)})")
+    if left_out:
+        print(f"{config.samples}: of {len(all_samples)} samples {in_words(left_out)}")
     for name, part in zip(("train", "valid"), split_by_clip(dropped, config.valid_share, config.seed), strict=True):
         write_samples(output / f"{name}.jsonl", part, config.audio_root)
         print(f"{output / f'{name}.jsonl'}: {describe(part, samples) if part else 'no samples'}")

@@ -40,22 +40,23 @@ def main(argv: list[str]) -> None:
 
     if not is_finished:
         run.require_engine()
-    run_dir = open_run(config, run.content, engine=describe_engine(run.engine_name, config.vllm_server))
-    if is_finished:
-        say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
-        notify_launcher(run_dir)
-        return
-    newest = newest_checkpoint(run_dir)
-    trainer = run.build_trainer(arguments, newest)
-    if newest:
-        say(f"resuming from {newest}, {trainer.feed.cursor} samples into the curriculum")
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    engine = describe_engine(run.engine_name, config.vllm_server, run.decoding_of(arguments))
+    with open_run(config, run.content, engine=engine) as run_dir:
+        if is_finished:
+            say(f"{run_dir} is finished: nothing to do (--overwrite starts anew)")
+            notify_launcher(run_dir)
+            return
+        newest = newest_checkpoint(run_dir)
+        trainer = run.build_trainer(arguments, newest)
+        if newest:
+            say(f"resuming from {newest}, {trainer.feed.cursor} samples into the curriculum")
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
-    chosen = Path(trainer.state.best_model_checkpoint or newest_checkpoint(run_dir))
-    if process_rank() == 0:
-        write_chosen(run_dir, chosen)
-    say(f"training done; chosen checkpoint: {chosen}")
-    notify_launcher(run_dir)
+        chosen = Path(trainer.state.best_model_checkpoint or newest_checkpoint(run_dir))
+        if process_rank() == 0:
+            write_chosen(run_dir, chosen)
+        say(f"training done; chosen checkpoint: {chosen}")
+        notify_launcher(run_dir)
 
 
 if __name__ == "__main__":

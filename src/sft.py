@@ -39,21 +39,21 @@ def main(argv: list[str]) -> None:
         return
 
     arguments = run.training_arguments()
-    run_dir = open_run(config, run.content)
-    if is_finished:
-        say(f"{merged} exists: nothing to do (--overwrite starts anew)")
-        return
-    newest = newest_checkpoint(run_dir)
-    if newest:
-        say(f"resuming from {newest}")
-    trainer = run.build_trainer(arguments, step_of(newest))
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    with open_run(config, run.content) as run_dir:
+        if is_finished:
+            say(f"{merged} exists: nothing to do (--overwrite starts anew)")
+            return
+        newest = newest_checkpoint(run_dir)
+        if newest:
+            say(f"resuming from {newest}")
+        trainer = run.build_trainer(arguments, step_of(newest))
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
 
-    chosen = trainer.state.best_model_checkpoint or newest_checkpoint(run_dir)
-    say(f"training done; chosen checkpoint: {chosen}")
-    if config.merge and process_rank() == 0:
-        merge_checkpoint(find_checkpoint(str(chosen)), merged, run.compute_dtype, config.keep_talker)
-        say(f"merged model: {merged}")
+        chosen = trainer.state.best_model_checkpoint or newest_checkpoint(run_dir)
+        say(f"training done; chosen checkpoint: {chosen}")
+        if config.merge and process_rank() == 0:
+            merge_checkpoint(find_checkpoint(str(chosen)), merged, run.compute_dtype, config.keep_talker)
+            say(f"merged model: {merged}")
 
 
 if __name__ == "__main__":

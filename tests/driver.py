@@ -6,9 +6,11 @@ HOOK: none | kill_before_marker:N | kill_while_saving:N | kill_after_step:N | ki
 kill_in_audit:N | kill_in_comparisons:N | kill_before_write:N | dump_weights:FOLDER | log_clips:FILE | spell |
 out_of_memory:N | tokens_at_once:N | ends_often | record:FILE | replay:FILE | dump_buffers:FILE | kill_worker:N |
 kill_last_rank:N | end_other_after_step:N:PROCESS | keep_vllm_weights | stand_in_device |
-notify:SIGNAL:MOMENT:N:WHOM | every_signal_counts
+notify:SIGNAL:MOMENT:N:WHOM | every_signal_counts | count_calls:FILE | signal_at_call:SIGNAL:N:RANK |
+fill_disk:MOMENT:N | stop_last_rank:N | hang_last_rank:N
 
-MOMENT: rollout | update | saving. WHOM: self | group | launcher | last_rank
+MOMENT: rollout | update | saving; of fill_disk: weights | optimizer | rng | state | prompt.
+WHOM: self | group | launcher | last_rank
 """
 
 import json
@@ -19,6 +21,9 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "src")]
+
+
+AT_END = []  # called at the end of a run that succeeds
 
 
 def die() -> None:
@@ -206,6 +211,74 @@ def notify(name: str, moment: str, count: int, whom: str) -> None:
     setattr(owner, method, notifying)
 
 
+def at_every_call(act) -> None:
+    """Call `act` with the number of every call of a Python function in the main thread, from the start of the training."""
+    from omni_clst.training.watch import Watch
+
+    enter, calls = Watch.__enter__, [0]
+
+    def profile(frame, event, _):
+        if event == "call":
+            calls[0] += 1
+            act(calls[0])
+
+    def entered(self):
+        enter(self)
+        sys.setprofile(profile)
+
+    Watch.__enter__ = entered
+
+
+def count_calls(file: str) -> None:
+    """Write the number of calls of this process (see `at_every_call`) to FILE.RANK at its end."""
+    import atexit
+
+    last = [0]
+    at_every_call(lambda number: last.__setitem__(0, number))
+
+    def write() -> None:
+        Path(f"{file}.{os.environ.get('RANK', '0')}").write_text(str(last[0]))
+
+    atexit.register(write)  # of several processes
+    AT_END.append(write)  # a fork runs no such functions
+
+
+def signal_at_call(name: str, count: int, rank: int) -> None:
+    if int(os.environ.get("RANK", "0")) == rank:
+        at_every_call(lambda number: os.kill(os.getpid(), signal.Signals[name]) if number == count else None)
+
+
+def fill_disk(moment: str, count: int) -> None:
+    """Let no file grow from a moment in save number `count` on, as on a full disk; all other files are written."""
+    import resource
+
+    from transformers import Trainer, TrainerState
+
+    from omni_clst.training import base as training
+
+    owner, name = {
+        "weights": (Trainer, "_save_checkpoint"),
+        "optimizer": (Trainer, "_save_optimizer_and_scheduler"),
+        "rng": (Trainer, "_save_rng_state"),
+        "state": (TrainerState, "save_to_json"),
+        "prompt": (training, "write_prompt"),
+    }[moment]
+    function, calls = getattr(owner, name), [0]
+
+    def filling(*arguments, **keywords):
+        calls[0] += 1
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if calls[0] == count:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            return function(*arguments, **keywords)
+        except Exception:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)  # the error is printed to a file
+            raise
+
+    setattr(owner, name, filling)
+
+
 def install(hook: str) -> None:
     name, _, value = hook.partition(":")
     if name == "none":
@@ -281,6 +354,21 @@ def install(hook: str) -> None:
     elif name == "notify":
         signal_name, moment, count, whom = value.split(":")
         notify(signal_name, moment, int(count), whom)
+    elif name in ("stop_last_rank", "hang_last_rank"):
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == int(value) and args.process_index == args.world_size - 1:
+                os.kill(os.getpid(), signal.SIGSTOP) if name == "stop_last_rank" else time.sleep(3600)
+
+        training.MetricsLog.on_step_begin = on_step_begin
+    elif name == "count_calls":
+        count_calls(value)
+    elif name == "signal_at_call":
+        signal_name, count, rank = value.split(":")
+        signal_at_call(signal_name, int(count), int(rank))
+    elif name == "fill_disk":
+        moment, count = value.split(":")
+        fill_disk(moment, int(count))
     elif name == "every_signal_counts":
         from omni_clst import preemption
 
@@ -325,3 +413,5 @@ if __name__ == "__main__":
 
     sys.argv[1:] = arguments
     run_main(__import__(entry).main, resumes=True)
+    for call in AT_END:
+        call()

@@ -14,14 +14,13 @@ from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniThinker
 from omni_clst.errors import InputError
 from omni_clst.model.checkpoints import (
     MARKER,
-    add_lora,
     complete_checkpoints,
     find_checkpoint,
     load_model_config,
     load_thinker,
-    make_lora,
     save_omni,
 )
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.training.sft import merge_checkpoint
 
 
@@ -103,6 +102,17 @@ def test_layout_is_the_one_that_vllm_looks_up(base):
     assert config["enable_audio_output"] is False
     assert config["thinker_config"]["model_type"] == "qwen2_5_omni_thinker"
     assert all(name.startswith("thinker.") for name in load_file(base / "model.safetensors"))
+
+
+def test_weights_that_are_parts_of_one_tensor_are_saved(base, tmp_path):
+    """As ZeRO-3 in one process on a CPU has them."""
+    weights = load_thinker(find_checkpoint(str(base)), torch.float32).state_dict()
+    flat = torch.cat([weight.flatten() for weight in weights.values()])
+    parts = flat.split([weight.numel() for weight in weights.values()])
+    views = {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+    save_omni(tmp_path / "out", views, load_model_config(str(base)), str(base))
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(saved[f"thinker.{name}"], weight.float()) for name, weight in weights.items())
 
 
 def test_keep_talker_copies_speech_weights_from_the_base(base, tmp_path):

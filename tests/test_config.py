@@ -9,9 +9,10 @@ import yaml
 
 from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.data.benchmarks.registry import BENCHMARKS
-from omni_clst.demo.config import AblationConfig
+from omni_clst.demo.config import AblationConfig, RecipesConfig, ThinkingConfig
 from omni_clst.errors import InputError
 from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.recipes import config_class_of, trains
 from omni_clst.grpo.settings import grpo_keys
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.preparation.config import PrepareConfig
@@ -234,12 +235,12 @@ def test_every_setting_says_what_it_trades(config_class):
 def test_settings_that_a_resumed_run_may_change():
     of_both = {
         "device", "check_audio", "allow_missing_audio", "runs_dir", "overwrite", "dry_run", "per_device_eval_batch_size",
-        "save_total_limit", "logging_steps", "dataloader_num_workers", "report_to",
+        "save_total_limit", "logging_steps", "dataloader_num_workers", "report_to", "ddp_timeout",
     }  # fmt: skip
     of_grpo = {
         "completions_per_forward", "completions_per_rollout", "offload_reference", "audio_cache_gib",
         "early_stopping_patience", "gpu_memory_utilization", "vllm_sleep", "vllm_server", "vllm_weights",
-        "max_logp_drift",
+        "max_logp_drift", "decoding", "merge_adapter",
     }  # fmt: skip
     assert SFTConfig.may_change_on_resume() == of_both | {"merge", "keep_talker"}
     assert CLSTConfig.may_change_on_resume() == of_both | of_grpo
@@ -254,16 +255,26 @@ def test_broken_yaml_names_file_and_line(tmp_path):
 
 FOR_ANSWER = {"answer": AnswerConfig}
 SHIPPED_FOR = {
-    "sft_lora": [(SFTConfig, None, [])],
     "infer": [(InferConfig, None, ["--model", "a/b"])],
     "build_sft": [(AnswerConfig, OTHER_STAGES, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
+    "build_grpo": [(AnswerConfig, OTHER_STAGES, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
     "build_clst": [(AnswerConfig, OTHER_STAGES, ["--also_for=clst"]), (CurriculumConfig, FOR_ANSWER, [])],
-    "clst": [(CLSTConfig, None, [])],
-    "clst_15k": [(CLSTConfig, None, [])],
-    "clst_15k_lora": [(CLSTConfig, None, [])],
     "ablation": [(AblationConfig, None, [])],
+    "recipes": [(RecipesConfig, None, [])],
+    "when_thinking_pays": [(ThinkingConfig, None, [])],
 }
-SHIPPED = sorted(REPOSITORY.glob("configs/**/*.yaml"))
+SHIPPED = sorted(
+    path for path in REPOSITORY.glob("configs/**/*.yaml") if path.parent.name != "grids"
+)  # worlds, not settings
+
+
+def configs_of(path: Path) -> list:
+    """The configs that a shipped YAML is for, each with its other stages and further words."""
+    return [(config_class_of(path), None, [])] if trains(path) else SHIPPED_FOR[path.stem]
+
+
+def library_keys_of(path: Path):
+    return {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(configs_of(path)[0][0])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -271,9 +282,8 @@ def test_every_shipped_yaml_has_only_known_keys(path, monkeypatch):
     """Missing data files are no fault of the YAML: only its keys and values are checked here."""
     monkeypatch.setattr("omni_clst.fields.missing_file", lambda name, value: [])
     monkeypatch.setattr("omni_clst.method.config.missing_file", lambda name, value: [])
-    for config_class, other_stages, more in SHIPPED_FOR[path.stem]:
-        library_keys = {SFTConfig: trainer_keys, CLSTConfig: grpo_keys}.get(config_class)
-        load_config(config_class, ["--config", str(path), *more], library_keys, other_stages)
+    for config_class, other_stages, more in configs_of(path):
+        load_config(config_class, ["--config", str(path), *more], library_keys_of(path), other_stages)
 
 
 class SettingsRead(ast.NodeVisitor):
@@ -298,12 +308,12 @@ def test_every_key_of_every_shipped_yaml_is_read_by_something():
     reader = SettingsRead()
     for file in REPOSITORY.glob("src/**/*.py"):
         reader.visit(ast.parse(file.read_text(encoding="utf-8")))
-    handed_on = {"sft_lora": trainer_keys(), "clst": grpo_keys(), "clst_15k": grpo_keys(), "clst_15k_lora": grpo_keys()}
+    handed_on = {path: keys() for path in SHIPPED if (keys := library_keys_of(path))}
     unread = [
         f"{path.relative_to(REPOSITORY)}: {key}"
         for path in SHIPPED
         for key in yaml.safe_load(path.read_text(encoding="utf-8"))
-        if key not in reader.names | handed_on.get(path.stem, {}).keys()
+        if key not in reader.names | handed_on.get(path, {}).keys()
     ]
     assert not unread
     assert "no_such_setting" not in reader.names

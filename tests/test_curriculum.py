@@ -117,7 +117,7 @@ def test_samples_without_an_answer_are_counted_for_each_model():
 )
 def test_uninformative_samples_are_left_out_with_their_reason(answer, sft, window, why, reason):
     sample = make_sample(0, extra={"base_pass_rate": 0.0, "sft_pass_rate": sft})
-    assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, 1.0) == why, reason
+    assert why_left_out(AudioQASample(**vars(sample) | {"answer": answer}), *window, (0.0, 1.0)) == why, reason
 
 
 WITHOUT_AUDIO = "solvable without audio: silence pass rate above 0.5"
@@ -136,13 +136,20 @@ WITHOUT_AUDIO = "solvable without audio: silence pass rate above 0.5"
 def test_what_is_solvable_without_audio_is_left_out_above_the_limit(answer, sft, silence, why, reason):
     extra = {"base_pass_rate": 0.0, "sft_pass_rate": sft, "silence_pass_rate": silence}
     sample = AudioQASample(**vars(make_sample(0, extra=extra)) | {"answer": answer})
-    assert why_left_out(sample, 0.1, 0.9, 0.5) == why, reason
+    assert why_left_out(sample, 0.1, 0.9, (0.0, 0.5)) == why, reason
+
+
+def test_what_is_not_solvable_without_audio_is_left_out_below_the_limit():
+    rates = (0.0, 0.25, 0.5, 1.0)
+    extras = [{"base_pass_rate": 0.0, "sft_pass_rate": 0.5, "silence_pass_rate": rate} for rate in rates]
+    reasons = [why_left_out(make_sample(0, extra=extra), 0.0, 1.0, (0.5, 1.0)) for extra in extras]
+    assert reasons == ["not solvable without audio: silence pass rate below 0.5"] * 2 + [None] * 2
 
 
 def test_limit_of_one_leaves_out_nothing_marked_or_not():
     extra = {"base_pass_rate": 0.0, "sft_pass_rate": 0.5}
     for sample in (make_sample(0, extra=extra), make_sample(0, extra=extra | {"silence_pass_rate": 1.0})):
-        assert why_left_out(sample, 0.0, 1.0, 1.0) is None
+        assert why_left_out(sample, 0.0, 1.0, (0.0, 1.0)) is None
 
 
 def test_samples_not_answered_on_silence_are_counted():
@@ -623,6 +630,9 @@ BAD = [
     ({"max_silence_pass_rate": -0.5, "silence_answers_dir": "{w}/silence"},
      "max_silence_pass_rate -0.5 is not between 0 and 1"),
     ({"max_silence_pass_rate": "nan"}, "max_silence_pass_rate nan is not between 0 and 1"),
+    ({"min_silence_pass_rate": 0.5}, "min_silence_pass_rate 0.5 needs silence_answers_dir"),
+    ({"min_silence_pass_rate": 0.5, "max_silence_pass_rate": 0.4, "silence_answers_dir": "{w}/silence"},
+     "min_silence_pass_rate 0.5 is above max_silence_pass_rate"),
     ({"silence_answers_dir": "{w}/gone"},
      "silence_answers_dir {w}/gone/answers.jsonl: no such file; `src/answer.py --audio silence` makes it"),
     ({"silence_answers_dir": "{w}/base"}, "{w}/base/answers.jsonl:1: audio 'real' is not 'silence'"),

@@ -26,17 +26,16 @@ from omni_clst.errors import InputError
 from omni_clst.grpo.vllm_rollout import reach_server
 from omni_clst.method.rewards import REWARDS
 from omni_clst.model.checkpoints import (
-    add_lora,
     find_checkpoint,
     load_family,
     load_model_config,
     load_processor,
     load_thinker,
-    make_lora,
     save_omni,
 )
 from omni_clst.model.engine import HFEngine, placeholder_ids
 from omni_clst.model.families.registry import FAMILIES
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.policy_weights import policy_weights
 from omni_clst.model.released import thinker_config_of
 from omni_clst.model.sampling import Sampling

@@ -21,8 +21,9 @@ from omni_clst.data.layouts import read_samples
 from omni_clst.data.prompts import make_prompt
 from omni_clst.errors import InputError
 from omni_clst.model.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, explicit_mask
-from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.sampling import Sampling
 from omni_clst.model.shared_prefix import SharedPrefix
 

@@ -128,13 +128,17 @@ def undisturbed(world):
 # The order
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_model_is_trained_on_the_file_in_its_order(world, workers):
-    log = world / f"order {workers}"
-    succeeds(f"log_clips:{log}", arguments(world, log.name, max_steps=5, dataloader_num_workers=workers))
+@pytest.mark.parametrize(("workers", "steps"), [(0, 1), (2, 1), (0, 5)])
+def test_model_is_trained_on_the_file_in_its_order(world, workers, steps):
+    """Also where a rollout has the prompts of several optimiser steps."""
+    log = world / f"order {workers} {steps}"
+    settings = {"max_steps": 5, "dataloader_num_workers": workers, "steps_per_generation": steps}
+    succeeds(f"log_clips:{log}", arguments(world, log.name, **settings))
     expected = hashes_of_the_file(world)[:10]
     for phase in ("tower", "rollout", "score", "policy"):  # the tower encodes each clip once
-        assert logged_clips(log, phase) == expected, phase
+        # the policy is scored, too, where it will have been updated by the time a completion is trained on
+        times = 2 if phase == "score" and steps > 1 else 1
+        assert logged_clips(log, phase) == times * expected, phase
     by_row = [row["id"] for row in rows_of(world / "runs" / log.name / "completions.jsonl")]
     assert by_row == [f"row{number}" for number in range(10) for _ in range(2)]
 
@@ -403,6 +407,19 @@ def test_killed_run_with_several_inner_steps_resumes_like_an_uninterrupted_one(w
     assert len(losses(whole)) == 8
 
 
+def test_static_decoding_and_a_merged_adapter_train_like_the_plain_loop(world, undisturbed):
+    grpo.main(arguments(world, "static", decoding="static", merge_adapter="true"))
+    run_dir = world / "runs" / "static"
+    assert completions(run_dir) == completions(undisturbed)
+    assert losses(run_dir) == pytest.approx(losses(undisturbed), abs=1e-5)
+    found, expected = (load_file(run / "checkpoint-4" / "adapter_model.safetensors") for run in (run_dir, undisturbed))
+    for key, tensor in expected.items():
+        assert torch.allclose(found[key], tensor, atol=1e-6), key
+    assert max(metric(run_dir, "sampling/logp_difference")) < 1e-4
+    engines = [json.loads((folder / "environment.json").read_text())["engine"] for folder in (run_dir, undisturbed)]
+    assert engines == ["hf, static decoding", "hf"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 3])
 def test_killed_run_resumes_with_the_synced_reference(world, stage):
@@ -444,13 +461,14 @@ def test_killed_zero_run_trains_like_plain_training(world, stage):
     """Two gloo processes through DeepSpeed against one plain process, with a reference; ZeRO-3 is killed once.
 
     Completions differ in length, and logits are made for three tokens at a time: processes with fewer tokens must still
-    use the head as often, or ZeRO-3 waits for ever.
+    use the head as often, or ZeRO-3 waits for ever. Of ZeRO-3 the rollout's decoding is static.
     """
     common = {"tuning": "full", "learning_rate": 0.001, "max_steps": 4, "save_steps": 2}
     plain = world / "runs" / "plain full"
     if not plain.exists():
         succeeds("ends_often", arguments(world, plain.name, **common))
     zero = {"deepspeed": write_zero_settings(world, stage), "per_device_train_batch_size": 2}
+    zero |= {"decoding": "static"} if stage == 3 else {}
     argv = arguments(world, f"zero{stage}", **common, **zero)
     run_dir = world / "runs" / f"zero{stage}"
     if stage == 3:
@@ -504,14 +522,14 @@ def test_full_fine_tuning_is_saved_in_the_omni_layout(world):
 
 
 def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
-    """Nothing is ever right, so the first evaluation stays the best and patience runs out at the third."""
+    """Nothing is ever right, so the first step stays the best and patience runs out at the third."""
     settings = {"valid_file": world / "train.jsonl", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
     grpo.main(arguments(world, "stops", max_steps=9, early_stopping_patience=2, **settings))
     run_dir = world / "runs" / "stops"
     assert {path.name for path in run_dir.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-3"}
     assert find_checkpoint(str(run_dir)).source.endswith("checkpoint-1")
-    assert metric(run_dir, "eval_accuracy") == [0.0, 0.0, 0.0]
-    assert "eval_think_rate/hard" in rows_of(run_dir / "metrics.jsonl")[1]
+    assert metric(run_dir, "eval_accuracy") == [0.0] * 4
+    assert "eval_think_rate/hard" in rows_of(run_dir / "metrics.jsonl")[0]  # before the first step
 
 
 # What is refused, and what is left out
@@ -532,13 +550,18 @@ def test_evaluation_keeps_the_best_checkpoint_and_stops_early(world):
         ({"rewards": "acuracy: 1.0"}, "rewards 'acuracy' is not one of"),
         ({"rewards": "accuracy: 0"}, "at least one weight must not be 0"),
         ({"order": "random"}, "order 'random' is not one of"),
-        ({"prompt": "demo_direct"}, "asks for no thought"),
+        ({"prompt": "demo_direct"}, "asks for no tags"),
+        ({"prompt": "{question}\n{choices}\n<answer>", "rewards": "format: 1.0"}, "rewards format: 0 for every completion"),
+        ({"rewards": "{accuracy: 1.0, answer_format: 0.5}"}, "rewards answer_format: 0 for every completion"),
         ({"num_iterations": 2, "max_steps": 3}, "max_steps 3 is not a multiple of the 2 steps per generation"),
         ({"gradient_accumulation_steps": 4, "steps_per_generation": 2}, "a generation would end inside a step"),
         ({"loss_type": "nothing"}, "loss_type 'nothing' is not one of grpo, dr_grpo"),
+        ({"merge_adapter": True, "tuning": "full"}, "merge_adapter needs tuning lora"),
+        ({"merge_adapter": True, "quantization": "nf4"}, "an adapter does not merge into 4-bit weights"),
+        ({"merge_adapter": True, "engine": "vllm"}, "merge_adapter is of engine hf"),
         ({"scale_rewards": "all"}, "scale_rewards 'all' is not one of group, batch, none"),
         ({"max_steps": -1, "per_device_train_batch_size": 100}, "36 samples do not fill a step of 50 prompts"),
-        ({"eval_steps": 3, "valid_file": "TRAIN"}, "eval_steps 3.0 is not a multiple of save_steps 2.0"),
+        ({"eval_steps": 3, "valid_file": "TRAIN"}, "of eval_steps 3.0 and save_steps 2.0 neither is a multiple"),
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2' is not one of sdpa, flex_attention, eager"),
         ({"attn_implementation": "flex_attention"}, "flex_attention has no backward on a CPU; use sdpa"),
         ({"sync_ref_model": True}, "sync_ref_model needs tuning full and a beta above 0"),

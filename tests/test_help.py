@@ -15,11 +15,12 @@ import grpo
 import infer
 import plan
 import prepare
+import recipes
 import report
 import score
 import sft
 from omni_clst.answering.config import AnswerConfig, AskConfig, InferConfig
-from omni_clst.demo.config import AblationConfig, DemoConfig
+from omni_clst.demo.config import AblationConfig, DemoConfig, RecipesConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import CORRECTION
 from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
@@ -41,6 +42,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (sft.main, ["--config", "missing.yaml", "--help"], SFTConfig),
     (grpo.main, ["--help"], CLSTConfig),
     (ablation.main, ["--help"], AblationConfig),
+    (recipes.main, ["--help"], RecipesConfig),
     (demo.main, ["--help"], DemoConfig),
     (plan.main, ["--help"], PlanConfig),
     (report.main, ["--help"], ReportConfig),
@@ -113,7 +115,8 @@ def test_launcher_with_a_first_word_has_help_without_it():
 
 
 @pytest.mark.parametrize(
-    "entry", ["answer", "infer", "curriculum", "prepare", "ablation", "score", "compare", "report", "demo", "plan"]
+    "entry",
+    ["answer", "infer", "curriculum", "prepare", "ablation", "recipes", "score", "compare", "report", "demo", "plan"],
 )
 def test_help_loads_no_torch(entry):
     code = f"import sys, {entry}\ntry: {entry}.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"

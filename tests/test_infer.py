@@ -86,6 +86,16 @@ def test_batched_answers_equal_those_one_by_one(world, undisturbed):
     assert one_by_one == rows(undisturbed / "predictions.jsonl")
 
 
+def test_static_decoding_answers_alike_and_is_recorded(world, undisturbed):
+    infer.main(arguments(world, "static", decoding="static"))
+    folder = world / "static" / "mmau-mini"
+    assert rows(folder / "predictions.jsonl") == rows(undisturbed / "predictions.jsonl")
+    assert json.loads((folder / "settings.json").read_text())["engine"] == "hf, static decoding"
+    assert "engine" not in json.loads((undisturbed / "settings.json").read_text())
+    with pytest.raises(InputError, match="engine: hf, static decoding -> None"):
+        infer.main(arguments(world, "static", decoding="plain"))
+
+
 def run_driver(hook: str, argv: list[str], processes: int = 1) -> int:
     result = fork_server.run([DRIVER, "infer", hook, *argv], processes)
     if result.returncode not in (0, -signal.SIGKILL):
@@ -118,7 +128,8 @@ def test_two_processes_answer_like_one(world, undisturbed):
 
 
 def test_adapter_folder_answers_like_its_merged_model(world, tmp_path):
-    from omni_clst.model.checkpoints import MARKER, add_lora, make_lora, write_prompt
+    from omni_clst.model.checkpoints import MARKER, write_prompt
+    from omni_clst.model.lora import add_lora, make_lora
     from omni_clst.training.sft import merge_checkpoint
 
     base = str(world / "base")
@@ -207,7 +218,7 @@ def test_forced_answers_in_batches_equal_those_one_by_one(world, thoughtless):
 
 
 def test_empty_thought_needs_a_prompt_that_asks_for_one(world):
-    with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the bare answer"):
+    with pytest.raises(InputError, match="thought empty: the prompt 'demo_direct' asks for the answer alone"):
         infer.main(arguments(world, "refused", thought="empty"))
     assert not (world / "refused").exists()
 

@@ -10,8 +10,9 @@ from tiny_world import make_base, write_train_file
 import grpo
 from omni_clst.demo.tiny import make_thinker_config
 from omni_clst.errors import InputError
-from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, make_lora
+from omni_clst.model.checkpoints import find_checkpoint, load_processor
 from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.memory import HIDDEN_VALUES, Memory, activation_bytes, memory_table, rollout_bytes
 from omni_clst.training.model_size import ModelSize
@@ -112,10 +113,22 @@ def test_plan_is_printed_before_the_disk_is_found_too_small(world, monkeypatch, 
 
 
 @pytest.mark.slow
+def test_plan_says_what_gathering_at_every_token_costs(world):
+    zero3 = REPOSITORY / "configs" / "zero3.json"
+    argv = arguments(world, "in parts", tuning="full", deepspeed=zero3, per_device_train_batch_size=2)
+    result = run_driver("none", [*argv, "--ds3_gather_for_generation", "false", "--dry_run"], processes=2)
+    assert result.returncode == 0, result.stderr[-3000:]
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("rollouts ")]
+    assert "every token fetches 0.0 GB of weights from the other GPUs" in line
+    assert line.endswith("GiB more during a rollout")
+
+
+@pytest.mark.slow
 def test_plan_of_a_sharded_run_is_made_before_the_shards(world):
     """Under ZeRO-3 transformers shards every model that is made, also one that is only to be counted."""
     zero3 = REPOSITORY / "configs" / "zero3.json"
     result = run_driver("none", [*arguments(world, "zero3", tuning="full", deepspeed=zero3), "--dry_run"])
     assert result.returncode == 0, result.stderr[-3000:]
+    assert "ds3_gather_for_generation" not in result.stdout
     for word in ("samples      8 ", "parameters ", "reference ", "rollout ", "hours ", " on 1 x A100-80,", "disk "):
         assert word in result.stdout

@@ -10,12 +10,19 @@ import pytest
 import plan
 from omni_clst.errors import InputError
 from omni_clst.grpo.plan_table import plan_lines
-from omni_clst.grpo.recipes import Recipe, answering_of, measure, recipes_of, shipped_recipes
+from omni_clst.grpo.recipes import Recipe, answering_of, measure, models_of, recipes_of, shipped_recipes
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.advice import advise
 from omni_clst.training.cards import CARDS, card_of_device, choose_card
 from omni_clst.training.config import PlanConfig
-from omni_clst.training.hours import HF_STEP_SECONDS, answering_hours, hours_of, tokens_of
+from omni_clst.training.hours import (
+    HF_STEP_SECONDS,
+    STATIC_STEP_SECONDS,
+    answering_hours,
+    gathering_seconds,
+    hours_of,
+    tokens_of,
+)
 from omni_clst.training.memory import memory_of
 
 GIB = 2**30
@@ -43,7 +50,15 @@ def test_counts_of_the_released_models_are_the_published_ones():
 
 
 def test_every_training_recipe_is_found_by_what_it_is():
-    assert [file.stem for file in shipped_recipes()] == ["sft_lora", "clst_15k", "clst_15k_lora"]
+    sft = ["sft_7b_qlora_24gb", "sft_lora"]
+    grpo = ["clst_15k", "clst_15k_lora", "clst_3b_24gb", "clst_7b_lora_48gb", "clst_7b_qlora_24gb"]
+    assert [file.stem for file in shipped_recipes()] == [*sft, *grpo]
+
+
+def test_recipe_that_names_a_model_is_planned_for_that_one():
+    planned = [(recipe.file.stem, recipe.model) for recipe in recipes_of(PlanConfig(gpus=1, memory=24), {})]
+    assert ("clst_3b_24gb", "3B") in planned and ("clst_3b_24gb", "7B") not in planned
+    assert ("sft_lora", "3B") in planned and ("sft_lora", "7B") in planned
 
 
 def test_memory_of_full_grpo_on_four_cards_is_the_sum_worked_out_by_hand():
@@ -51,15 +66,16 @@ def test_memory_of_full_grpo_on_four_cards_is_the_sum_worked_out_by_hand():
     permanent = {"weights": TOTAL * 4, "gradients": LANGUAGE * 4, "optimiser": LANGUAGE * 8, "reference": TOTAL * 2}
     assert memory.permanent == {name: value // 4 for name, value in permanent.items()}
     longest = 60 * 25 + 160
-    cache = (longest + 4 * 256) * 28 * 1024 * 2
-    prefill, logits = longest * (8 * 3584 + 3 * 18944) * 2, 3 * 4 * 152064 * 4
+    cache = 4 * (longest + 4 * 256) * 28 * 1024 * 2  # four prompts of four completions
+    prefill, logits = 2048 * (8 * 3584 + 3 * 18944) * 2, 3 * 16 * 152064 * 4
     assert memory.peaks["rollout"] == cache + prefill + logits + TOTAL * 2  # gathered for the generation
-    assert round(memory.total / GIB, 1) == 50.8
+    assert round(memory.total / GIB, 1) == 51.3
 
 
 def test_tokens_and_completions_are_counted_from_the_recipe():
     config, work = recipe_of("clst_15k", "7B", 4, 40).plan({}, 4)
-    assert tokens_of(config, work) == (15_000 * (10 * 25 + 160) + 60_000 * 100, 60_000)
+    # generations of 16 prompts: 937, and 8 samples are left
+    assert tokens_of(config, work) == (14_992 * (10 * 25 + 160) + 59_968 * 100, 59_968)
     config, work = recipe_of("sft_lora", "7B", 4, 40, samples=1000).plan({}, 4)
     assert tokens_of(config, work) == (2 * 1000 * (250 + 160 + 80), 0)
     config, work = recipe_of("sft_lora", "7B", 4, 40, {"max_steps": "10", "max_audio_seconds": "2"}).plan({}, 4)
@@ -75,13 +91,14 @@ def test_hours_of_sft_are_operations_over_a_third_of_the_peak():
 
 def test_hours_of_grpo_are_training_rollouts_and_the_weights_that_zero3_sends():
     config, work = recipe_of("clst_15k", "7B", 4, 40).plan({}, 4)
-    generations, tokens = 15_000 / 4, 410 + 4 * 100  # of one process
-    training = (2 + 4 + 2 + 2) * PRODUCTS * tokens + 2 * AUDIO * 500
-    rollout = 2 * PRODUCTS * 410 + 2 * AUDIO * 500
-    sent = (3 + 1 + 1) * TOTAL * 2 * 3 / 4 / (300e9 * 0.6)
+    generations, tokens = 937, 4 * (410 + 4 * 100)  # of one process
+    training = (2 + 4 + 2 + 2 + 2) * PRODUCTS * tokens + 4 * 2 * AUDIO * 500
+    rollout = 4 * (2 * PRODUCTS * 410 + 2 * AUDIO * 500)
+    sent = (4 * (3 + 1 + 1) + 1) * TOTAL * 2 * 3 / 4 / (300e9 * 0.6)
+    read = (PRODUCTS * 2 + 16 * 510 * 28 * 1024 * 2) / (1555e9 * 0.6)
     seconds = {
         "training": training / (312e12 * 0.35),
-        "rollouts": rollout / (312e12 * 0.35) + 200 * HF_STEP_SECONDS,
+        "rollouts": rollout / (312e12 * 0.35) + 200 * read,
         "weights sent": sent,
     }
     expected = {name: pytest.approx(generations * value / 3600) for name, value in seconds.items()}
@@ -93,14 +110,41 @@ def test_hours_are_the_same_whatever_this_machine_computes_in():
     assert hours_of(config, replace(work, compute_width=4), A100) == hours_of(config, work, A100)
 
 
-def test_decoding_is_bound_by_launches_with_hf_and_by_reading_weights_with_vllm():
-    hf = recipe_of("clst_15k_lora", "7B", 1, 80).plan({}, 1)
+def test_plain_decoding_is_bound_by_launches_and_vllm_by_reading_weights():
+    hf = recipe_of("clst_15k_lora", "7B", 1, 80, {"decoding": "plain"}).plan({}, 1)
     vllm = recipe_of("clst_15k_lora", "7B", 1, 80, engine="vllm").plan({}, 1)
     slow, fast = (hours_of(*one, A100)["rollouts"] for one in (hf, vllm))
     read = (PRODUCTS * 2 + 16 * 510 * 28 * 1024 * 2) / (1555e9 * 0.6)
     prefill = 4 * (2 * PRODUCTS * 410 + 2 * AUDIO * 500) / (312e12 * 0.35)
     assert slow == pytest.approx(3750 * (prefill + 200 * HF_STEP_SECONDS) / 3600)
     assert fast == pytest.approx(3750 * (prefill + 200 * read + 1.0) / 3600)
+
+
+def test_static_decoding_of_a_small_model_is_bound_by_its_kernels():
+    config, work = recipe_of("clst_15k_lora", "3B", 1, 80).plan({}, 1)
+    plain = recipe_of("clst_15k_lora", "3B", 1, 80, {"decoding": "plain"}).plan({}, 1)
+    saved = 3750 * 200 * (HF_STEP_SECONDS - STATIC_STEP_SECONDS) / 3600
+    assert hours_of(*plain, A100)["rollouts"] - hours_of(config, work, A100)["rollouts"] == pytest.approx(saved)
+
+
+def test_gathering_at_every_token_costs_the_link_and_the_launches():
+    once, each = (recipe_of("clst_15k", "7B", 4, 40, {"ds3_gather_for_generation": gathers}).plan({}, 4)
+                  for gathers in ("true", "false"))  # fmt: skip
+    seconds = TOTAL * 2 * 3 / 4 / (300e9 * 0.6)
+    assert gathering_seconds(*each, A100) == pytest.approx(seconds)
+    assert gathering_seconds(*once, A100) == 0
+    read = (PRODUCTS * 2 + 16 * 510 * 28 * 1024 * 2) / (1555e9 * 0.6)
+    slower, faster = (hours_of(*one, A100)["rollouts"] for one in (each, once))
+    assert slower - faster == pytest.approx(937 * 200 * (seconds + HF_STEP_SECONDS - read) / 3600)
+
+
+def test_merged_adapter_takes_a_second_copy_of_the_adapted_weights():
+    apart, merged = (recipe_of("clst_15k_lora", "7B", 1, 80, {"merge_adapter": merges}).plan({}, 1)
+                     for merges in ("false", "true"))  # fmt: skip
+    adapted = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)
+    assert memory_of(*merged).peaks["rollout"] - memory_of(*apart).peaks["rollout"] == adapted * 2
+    too_large = recipe_of("clst_15k_lora", "7B", 1, 24, {"merge_adapter": "true"})
+    assert {"merge_adapter": False} in [one.changes for one in advise(too_large.plan, 1, 24)]
 
 
 def test_answers_take_longer_with_thoughts_and_less_on_more_gpus():
@@ -209,7 +253,7 @@ def test_keys_of_the_recipe_are_taken_with_it(capsys):
 
 def test_all_that_does_not_fit_is_told_what_to_change():
     lines = list(plan_lines(PlanConfig(gpus=4, memory=40, model="7B"), {}))
-    assert "clst_15k, 7B: 50.8 GiB (weights 8.3, " in "\n".join(lines)
+    assert "clst_15k, 7B: 51.3 GiB (weights 8.3, " in "\n".join(lines)
     assert any(line.startswith("  --tuning lora --learning_rate 1e-05: ") and ", fits, " in line for line in lines)
     assert not any(line.startswith("sft_lora, 7B") for line in lines)
 
@@ -224,6 +268,6 @@ def test_command_needs_no_gpu_no_data_and_no_network(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     planned = [(row[0], row[1]) for row in rows if row[1:2] in (["3B"], ["7B"]) and len(row) == 8]
-    assert planned == [(name, model) for name in ("sft_lora", "clst_15k", "clst_15k_lora") for model in ("3B", "7B")]
+    assert planned == [(file.stem, model) for file in shipped_recipes() for model in models_of(file)]
     assert "assumed (an estimate: no rate was measured on a GPU)" in done.stdout
     assert not (tmp_path / "cache").exists()

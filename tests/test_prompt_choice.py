@@ -1,6 +1,7 @@
 """The prompt: that of the checkpoint unless another is named, which is said; from a name, a text or a file."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from test_grpo import arguments
@@ -9,9 +10,11 @@ from tiny_world import make_base, write_train_file
 import grpo
 from omni_clst.answering.config import InferConfig
 from omni_clst.data.prompts import make_prompt
+from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.model.checkpoints import PROMPT_FILE, find_checkpoint, read_prompt, write_prompt
 from omni_clst.model.prompt_choice import prompt_for_answering
+from omni_clst.training.sft import target_text
 
 GERMAN = "Frage: {question}\n{choices}\nAntworte mit <think>...</think><answer>...</answer>."
 
@@ -96,6 +99,23 @@ def test_prompts_file_that_is_none_is_one_error(world, tmp_path, text, message):
 def test_training_from_a_released_model_takes_the_selective_prompt(world, capsys):
     grpo.main([*without_prompt(training(world, "released", model=world / "released")), "--dry_run"])
     assert "prompt: selective\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("prompt", "asks", "target"),
+    [
+        ("selective", True, "<think>\n\n</think><answer>drum</answer>"),
+        ("demo_selective", True, "<think>\n\n</think><answer>drum</answer>"),
+        ("{question} {choices} Think, then answer.", True, "<think>\n\n</think><answer>drum</answer>"),
+        ("{question} {choices} <answer>choice</answer>", False, "<answer>drum</answer>"),
+    ],
+)
+def test_text_that_mentions_only_the_answers_tags_asks_for_no_thought(prompt, asks, target):
+    made = make_prompt(prompt, "", asks_for_tags=True)
+    sample = AudioQASample("a", "/a.wav", "which ?", ("drum", "bell"), "drum", think="hiss drum")
+    assert made.asks_for_thought is asks
+    assert target_text(replace(sample, think=""), made) == target
+    assert ("hiss drum" in target_text(sample, made)) is asks
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_clst.data.response import Response, format_response, parse_response
+from omni_clst.data.response import Response, format_response, is_answer_alone, parse_response
 
 TABLE = [
     ("<think>a b</think><answer>dog</answer>", "a b", "dog", True, "the contract"),
@@ -51,6 +51,11 @@ def test_parser_decides(text, think, answer, well_formed, reason):
 def test_empty_thought_is_written_as_two_newlines():
     assert format_response("", "dog") == "<think>\n\n</think><answer>dog</answer>"
     assert format_response("a b", "dog") == "<think>a b</think><answer>dog</answer>"
+
+
+def test_answer_without_a_thought_is_written_alone():
+    assert format_response(None, "dog") == "<answer>dog</answer>"
+    assert is_answer_alone(format_response(None, "dog"))
 
 
 PLAIN = st.text(st.characters(blacklist_characters="<>", blacklist_categories=["Cs"])).map(str.strip)

@@ -83,7 +83,7 @@ def test_drawn_tokens_come_with_their_log_probs():
 
 def test_temperature_0_takes_the_likeliest_token_that_is_not_suppressed():
     chooser = TokenChooser(Sampling(4), [int(LOGITS[0].argmax())], [], CPU)
-    expected = LOGITS[0].clone().index_fill(-1, torch.tensor(chooser.suppressed), -torch.inf).argmax()
+    expected = LOGITS[0].clone().index_fill(-1, chooser.suppressed, -torch.inf).argmax()
     assert chooser.choose(LOGITS, torch.arange(2))[0][0] == expected
 
 

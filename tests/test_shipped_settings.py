@@ -73,6 +73,11 @@ def apart(found: Path, expected: Path, world: Path) -> float:
     return float((one - other).norm() / other.norm())
 
 
+def on_one_process(config: str) -> dict[str, int]:
+    """The rollout of two processes, which `clst_15k` has for several steps."""
+    return {"steps_per_generation": 8} if config == "clst_15k" else {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["clst_15k", "clst_15k_lora"])
 def test_grpo_under_zero3_trains_like_one_process(world, config):
@@ -80,7 +85,7 @@ def test_grpo_under_zero3_trains_like_one_process(world, config):
     own = GRPO | SAVING_MEMORY | {"dtype": "float32"}
     accumulated = 1 if config == "clst_15k" else 2
     plain = run(world, "grpo", config, f"{config} plain", "spell+ends_often", 1, own | {"deepspeed": "none"},
-                gradient_accumulation_steps=2 * accumulated)  # fmt: skip
+                **on_one_process(config), gradient_accumulation_steps=2 * accumulated)  # fmt: skip
     zero3 = run(world, "grpo", config, f"{config} zero3", "spell+ends_often+tokens_at_once:3", 2,
                 own | {"deepspeed": world / "zero3.json"}, gradient_accumulation_steps=accumulated)  # fmt: skip
     assert metric(plain, "groups/drawn") == metric(zero3, "groups/drawn")
@@ -91,8 +96,12 @@ def test_grpo_under_zero3_trains_like_one_process(world, config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "bound"), [("clst_15k", 0.35), ("clst_15k_lora", 0.05)])
-def test_grpo_in_bfloat16_trains_alike_under_zero3_and_ddp(world, config, bound):
+@pytest.mark.parametrize(
+    ("config", "bound", "of_losses"),
+    # between the updates of one generation the ratio is not 1, and its rounding is a part of the loss
+    [("clst_15k", 0.35, 3e-3), ("clst_15k_lora", 0.05, 5e-4)],  # of up to 0.03 and 5e-3
+)
+def test_grpo_in_bfloat16_trains_alike_under_zero3_and_ddp(world, config, bound, of_losses):
     """As shipped but for the size. All three learn from the same completions; what is left apart is bfloat16's rounding.
 
     In full fine-tuning ZeRO-3 also holds and saves the weights themselves in bfloat16, which is a part of what 8 steps
@@ -102,7 +111,7 @@ def test_grpo_in_bfloat16_trains_alike_under_zero3_and_ddp(world, config, bound)
     accumulated = 1 if config == "clst_15k" else 2
     tape = world / f"{config}.tape"
     one = run(world, "grpo", config, f"{config} one", f"spell+record:{tape}", 1, own | {"deepspeed": "none"},
-              gradient_accumulation_steps=2 * accumulated)  # fmt: skip
+              **on_one_process(config), gradient_accumulation_steps=2 * accumulated)  # fmt: skip
     ddp = run(world, "grpo", config, f"{config} ddp", f"spell+replay:{tape}", 2, own | {"deepspeed": "none"},
               gradient_accumulation_steps=accumulated)  # fmt: skip
     buffers = world / f"{config} buffers.pt"
@@ -110,7 +119,7 @@ def test_grpo_in_bfloat16_trains_alike_under_zero3_and_ddp(world, config, bound)
                 own | {"deepspeed": world / "zero3.json"}, gradient_accumulation_steps=accumulated)  # fmt: skip
     for found in (ddp, zero3):
         assert completions(found) == completions(one)
-        assert losses(found) == pytest.approx(losses(one), abs=5e-4)  # of up to 5e-3
+        assert losses(found) == pytest.approx(losses(one), abs=of_losses)
         assert max(metric(found, "sampling/logp_difference")) < 0.06
     assert apart(ddp, one, world) < 0.01
     assert apart(zero3, one, world) < bound

@@ -13,7 +13,7 @@ from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.files import read_jsonl
-from omni_clst.method.silence import leave_out_solvable_without_audio, note_silence
+from omni_clst.method.silence import note_silence, select_by_silence
 from omni_clst.method.thought_dropout import describe, drop_thoughts, split_by_clip
 
 SAMPLES = [
@@ -73,18 +73,28 @@ def test_no_clip_is_on_both_sides_of_the_split():
 
 def test_what_is_solvable_without_audio_is_left_out_above_the_limit():
     marked = note_silence(SAMPLES, {"s0": 1.0, "s1": 0.75, "s2": 0.5, "s3": 0.25, "s4": 0.0, "s5": 0.0})
-    assert [sample.id for sample in leave_out_solvable_without_audio(marked, 0.5)] == ["s2", "s3", "s4", "s5"]
-    assert [sample.id for sample in leave_out_solvable_without_audio(marked, 0.0)] == ["s4", "s5"]
-    assert leave_out_solvable_without_audio(marked, 1.0) == marked
-    assert leave_out_solvable_without_audio(SAMPLES, 1.0) == SAMPLES  # without marks
+
+    def ids(*limits: float) -> list[str]:
+        return [sample.id for sample in select_by_silence(marked, limits)[0]]
+
+    assert ids(0.0, 0.5) == ["s2", "s3", "s4", "s5"]
+    assert ids(0.0, 0.0) == ["s4", "s5"]
+    assert ids(0.5, 1.0) == ["s0", "s1", "s2"]  # the other way round: those solvable without audio
+    assert ids(0.25, 0.5) == ["s2", "s3"]
+    assert select_by_silence(marked, (0.0, 1.0))[0] == marked
+    assert select_by_silence(SAMPLES, (0.0, 1.0))[0] == SAMPLES  # without marks
+    assert select_by_silence(marked, (0.3, 0.8))[1] == {
+        "solvable without audio: silence pass rate above 0.8": 1,
+        "not solvable without audio: silence pass rate below 0.3": 3,
+    }
 
 
 def test_leaving_out_every_sample_is_an_error():
     marked = note_silence(SAMPLES, {sample.id: 1.0 for sample in SAMPLES})
     with pytest.raises(InputError) as caught:
-        leave_out_solvable_without_audio(marked, 0.5)
+        select_by_silence(marked, (0.0, 0.5))
     assert str(caught.value) == (
-        "nothing to train on: all 6 samples are solvable without audio: silence pass rate above 0.5"
+        "nothing to train on: of 6 samples 6 left out (solvable without audio: silence pass rate above 0.5)"
     )
 
 
@@ -214,8 +224,15 @@ def test_dropout_leaves_out_what_is_solvable_without_audio_and_says_how_many(ans
     assert {sample.id for sample in made} == {f"row{number}" for number in (0, 2, 3, 6, 7, 8, 9)}
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == (
-        f"{answered / 'train.jsonl'}: 3 of 10 samples left out (solvable without audio: silence pass rate above 0.5)"
+        f"{answered / 'train.jsonl'}: of 10 samples 3 left out (solvable without audio: silence pass rate above 0.5)"
     )
+
+
+def test_dropout_keeps_only_what_is_solvable_without_audio(answered, capsys):
+    judge_by_hand(answered, {1, 4, 5})
+    made = make_sft_data(answered, "--silence_answers_dir", str(answered / "judged"), "--min_silence_pass_rate", "0.5")
+    assert {sample.id for sample in made} == {"row1", "row4", "row5"}
+    assert "7 left out (not solvable without audio: silence pass rate below 0.5)" in capsys.readouterr().out
 
 
 def test_limit_on_silence_needs_answers_to_silence(answered):

@@ -163,7 +163,6 @@ WITHOUT = {  # how it is computed, on which machine: setting: value
     "dataloader_pin_memory": "false",
     "dataloader_prefetch_factor": 3,
     "ddp_bucket_cap_mb": 10,
-    "ddp_timeout": 60,
 }
 
 

@@ -19,7 +19,7 @@ sft_lora: {prompt: prompt.txt, max_steps: 2, eval_steps: 2, save_steps: 2, per_d
 build_sft: {num_workers: 0, max_new_tokens: 8}
 build_clst: {num_workers: 0, max_new_tokens: 8, size: 60}
 clst_15k: {max_steps: 2, save_steps: 2, max_completion_length: 8, deepspeed: none, tuning: lora, learning_rate: 1.0e-4,
-           dataloader_num_workers: 0, report_to: [none]}
+           steps_per_generation: 1, dataloader_num_workers: 0, report_to: [none]}
 infer: {num_workers: 0, max_new_tokens: 8}
 """
 

@@ -97,7 +97,7 @@ def _omni3_config(processor, hidden: int):
         },
         vision_config={
             "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": hidden,
-            "deepstack_visual_indexes": [0], "image_size": 64,  # the last for vLLM
+            "deepstack_visual_indexes": [0], "image_size": 64, "apply_vit_abs_pos_embed": True,  # the last two for vLLM
         },
         text_config=text,
         audio_token_id=token_id("<|audio_pad|>"), image_token_id=token_id("<|image_pad|>"),

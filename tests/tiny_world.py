@@ -8,8 +8,11 @@ import numpy as np
 import soundfile
 import torch
 
+from omni_clst.demo.clips import compose_clip
+from omni_clst.demo.knobs import Knobs
 from omni_clst.demo.pretrain import save_base, tokenizer_corpus
-from omni_clst.demo.sounds import SAMPLING_RATE, SOUNDS, synthesise_clip
+from omni_clst.demo.scene import SAMPLING_RATE, Scene
+from omni_clst.demo.sounds import SOUNDS, SynthesisedSounds
 from omni_clst.demo.tiny import make_config, make_processor
 from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker
 from omni_clst.settings import REPOSITORY
@@ -50,10 +53,12 @@ def write_clips(folder: Path, count: int, seed: int = 0) -> list[str]:
     """Clips of one to four events and of different lengths; returns their file names."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    names = []
+    names, sounds = [], SynthesisedSounds()
     for number in range(count):
-        events = [str(rng.choice(SOUNDS)) for _ in range(1 + number % 4)]
-        clip = synthesise_clip(rng, events)[: SAMPLING_RATE // 2 + number % 5 * SAMPLING_RATE // 4]
+        events = tuple(str(rng.choice(SOUNDS)) for _ in range(1 + number % 4))
+        clip = compose_clip(rng, Scene(events, sounds.words), sounds, Knobs())[
+            : SAMPLING_RATE // 2 + number % 5 * SAMPLING_RATE // 4
+        ]
         names.append(f"clip{number:03d}.wav")
         soundfile.write(folder / names[-1], clip, SAMPLING_RATE)
     return names

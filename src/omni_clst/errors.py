@@ -1,6 +1,7 @@
 """`InputError`, for problems that a user can fix, and `run_main`, which prints it."""
 
 import atexit
+import errno
 import io
 import json
 import os
@@ -9,11 +10,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from .preemption import NOTICE, Preempted
 
 EXPECTED_STATUS = 2  # exit status after an `InputError`
+LOST_STATUS = 74  # EX_IOERR of sysexits.h: another process of the run was lost, which says why itself
+PLACE_SUFFIX = ".place"  # of the file, beside that of a process's error, in which it writes where it is
 REPORTS_TO_LAUNCHER = "OMNI_CLST_REPORTS_TO_LAUNCHER"  # set in processes whose errors launch.py prints
 
 # torch's messages when one of its data workers died
@@ -27,6 +31,10 @@ class InputError(ValueError):
         # torch re-raises a data worker's error with the worker's traceback in front of the message
         cls = type(self)
         super().__init__(message.rpartition(f"{cls.__module__}.{cls.__qualname__}: ")[2].rstrip("\n"))
+
+
+class LostProcess(RuntimeError):
+    """Another process of the launch ended or did not come: printed in one line, and only where that one printed none."""
 
 
 def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
@@ -50,18 +58,20 @@ def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
     except InputError as error:
         _report(f"error: {error}")
         status = EXPECTED_STATUS
+    except LostProcess as lost:
+        _report(f"error: {lost}")
+        status = LOST_STATUS
     except BrokenPipeError:  # the reader of the output has ended, as in `... --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except Exception as error:
-        lost = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
-        if lost is None:
+        line = _line_of(error)
+        if line is None:
             if REPORTS_TO_LAUNCHER not in os.environ:
                 raise
             _report(traceback.format_exc().rstrip("\n"))
             raise SystemExit(1) from None
-        remedy = "often for lack of memory: lower dataloader_num_workers (num_workers for answer.py and infer.py)"
-        _report(f"error: a process that decodes audio died ({lost[1]}), {remedy}")
+        _report("error: " + "; ".join([line, *getattr(error, "__notes__", [])]))
         status = EXPECTED_STATUS
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -70,13 +80,24 @@ def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
         raise SystemExit(status)
 
 
+def _line_of(error: Exception) -> str | None:
+    """One line for an error that is not of the code: a data worker that died, a disk that is full; None for others."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); make room, then start again"
+    lost = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if lost is None:
+        return None
+    remedy = "often for lack of memory: lower dataloader_num_workers (num_workers for answer.py and infer.py)"
+    return f"a process that decodes audio died ({lost[1]}), {remedy}"
+
+
 def _report(text: str, stream: TextIO | None = None) -> None:
     """Print a line, on stderr if not elsewhere, or write it to the file from which launch.py learns why a process ended."""
     if REPORTS_TO_LAUNCHER in os.environ:
-        with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w", encoding="utf-8") as file:
+        with suppress(OSError), open(os.environ["TORCHELASTIC_ERROR_FILE"], "w", encoding="utf-8") as file:
             json.dump({"message": text, "timestamp": int(time.time())}, file)
-    else:
-        print(text, file=stream or sys.stderr, flush=True)
+            return
+    print(text, file=stream or sys.stderr, flush=True)  # also where the disk of temporary files is full
 
 
 def _end_distributed_process(status: int) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -143,6 +143,14 @@ class OneOf:
         return value
 
 
+def _require_folder_name(value: str) -> str:
+    name = Path(value)
+    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes this folder
+        raise PydanticCustomError("folder_name", "does not name a folder below runs_dir")
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(_require_folder_name)]
 FilePath = Annotated[str, Location()]
 ExistingFile = Annotated[str, Location(is_existing_file=True)]
 ModelSource = Annotated[str, Location(may_be_hub_id=True)]

@@ -1,8 +1,10 @@
 """Read and write files: written whole or not at all, or append-only with a last line that a kill may cut off."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,10 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from .errors import InputError
+
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+# Libraries write files too: safetensors reports the system's reason in words, torch only that its archive is too short.
+_LIBRARY_REASONS = re.compile(r"I/O error: (.*) \(os error \d+\)|.*(?:PytorchStreamWriter|inline_container).*", re.DOTALL)
 
 
 def sha256_of_file(path: Path | str) -> str:
@@ -54,6 +60,40 @@ def require_disk(folder: Path | str, needed_bytes: int, purpose: str) -> None:
         raise InputError(f"{folder}: {purpose} needs {needed_bytes / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free")
 
 
+def why_not_written(error: Exception) -> str | None:
+    """The reason of an error that says that a file could not be written, such as a full disk; None for any other."""
+    if isinstance(error, InputError) and isinstance(error.__cause__, Exception):  # explained already, by a part of it
+        return why_not_written(error.__cause__)
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in _NOT_WRITABLE else None
+    found = _LIBRARY_REASONS.search(str(error))
+    return (found[1] or "it was cut off, as on a full disk") if found else None
+
+
+@contextmanager
+def explaining_failed_writes(path: Path | str, remedy: str = "make room, then start again") -> Iterator[None]:
+    """Turn an error of writing to `path` into an `InputError` with the reason and the remedy."""
+    try:
+        yield
+    except Exception as error:
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        raise InputError(f"{path}: cannot be written ({reason}); {remedy}") from error
+
+
+def flush_to_disk(path: Path | str) -> None:
+    """Wait until a file or a folder's list of files is on the disk; raises `OSError` where the disk refuses it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some shared file systems flush no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path to write to, which is renamed to `path` if the block ends without an error."""
@@ -61,10 +101,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with explaining_failed_writes(path):
+            yield temporary
+            flush_to_disk(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -90,8 +130,9 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
 def append_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
     """Append JSON Lines in one write, so that a kill leaves all rows, none, or an incomplete last line."""
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
-    with open(path, "ab", buffering=0) as file:
-        file.write(data)
+    with explaining_failed_writes(path), open(path, "ab", buffering=0) as file:
+        while data:  # a disk that fills up takes a part, and refuses the rest
+            data = data[file.write(data) :]
 
 
 def remove_incomplete_line(path: Path | str) -> None:

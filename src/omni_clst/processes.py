@@ -34,12 +34,16 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def join_processes() -> None:
-    """Initialise torch.distributed, for barriers; does nothing for a single process."""
+def join_processes(timeout: timedelta = timedelta(days=2)) -> None:
+    """Initialise torch.distributed on CPUs; does nothing for a single process.
+
+    `timeout` ends a process that waits longer for the others; two days, since the slowest shard of answers may take hours
+    longer.
+    """
     import torch.distributed as dist
 
     if process_count() > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=timedelta(days=2))  # the slowest shard may take hours longer
+        dist.init_process_group("gloo", timeout=timeout)
 
 
 def wait_for_all() -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ..data.benchmarks.registry import BENCHMARKS
 from ..fields import AudioRoot, ExistingFile, FilePath, GroupBy, Lines, MayChange, OneOf, Seed, rule
-from ..model.config import EngineName, MemoryShare, ModelConfig
+from ..model.config import DecodingName, EngineName, MemoryShare, ModelConfig
 
 ALL = "all"  # benchmarks that have answers
 
@@ -33,6 +33,7 @@ class AnsweringConfig(ModelConfig):
         description="of engine hf: prompts and new tokens answered together; keys and values of a 7B take 56 KiB a token",
     )
     engine: EngineName = "auto"
+    decoding: DecodingName = "auto"
     gpu_memory_utilization: MayChange[MemoryShare] = 0.9
     tensor_parallel_size: int = Field(
         1, gt=0, description="of engine vllm: GPUs that share one model, in a launch of one process (NPROC_PER_NODE=1)"

@@ -17,9 +17,9 @@ def make_encoder(config: AnsweringConfig, checkpoint: Checkpoint, keep_waveform:
     """
     positions = load_thinker_config(checkpoint.full_model).text_config.max_position_embeddings
     prompt = prompt_for_answering(config, checkpoint)
-    if config.thought != "free" and not prompt.asks_for_tags:
+    if config.thought != "free" and not prompt.asks_for_thought:
         raise InputError(
-            f"thought {config.thought}: the prompt {prompt.name!r} asks for the bare answer, so there is no thought to "
+            f"thought {config.thought}: the prompt {prompt.name!r} asks for the answer alone, so there is no thought to "
             "force; --prompt selective asks for one"
         )
     say_prompt(prompt, checkpoint)

@@ -1,15 +1,16 @@
 """A folder of answers: rows appended by every process, resume by sample, and one file at the end."""
 
 import json
-import shutil
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, require_writable, write_json, write_jsonl
+from ..files import append_jsonl, read_json, read_jsonl, remove_incomplete_line, write_json, write_jsonl
 from ..processes import process_rank, wait_for_all
-from ..runs import changed_settings
+from ..runs import FolderLock, changed_settings, empty_folder
 
 
 class AnswerFolder:
@@ -20,15 +21,18 @@ class AnswerFolder:
         self.parts = folder / "parts"
         self.settings = settings
         if process_rank() == 0:
-            self._open(overwrite)
+            with ExitStack() as stack:
+                stack.enter_context(FolderLock(folder, "answer into another folder"))
+                self._open(overwrite)
+                weakref.finalize(self, stack.pop_all().close)
         wait_for_all()
         self.done = frozenset(self.answered())  # read by all processes before one of them appends
         wait_for_all()
 
     def _open(self, overwrite: bool) -> None:
         if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        require_writable(self.parts)
+            empty_folder(self.folder, last="settings.json")
+        self.parts.mkdir(exist_ok=True)
         for path in self.parts.glob("*.jsonl"):
             remove_incomplete_line(path)
         file = self.folder / "settings.json"

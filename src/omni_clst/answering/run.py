@@ -19,6 +19,7 @@ from ..model.checkpoints import Checkpoint, choose_dtype, load_thinker, read_pro
 from ..model.engine import Completion, HFEngine
 from ..model.model_files import weights_fingerprint
 from ..model.sampling import Sampling, derive_seed
+from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import VLLMEngine, choose_engine, describe_engine
 from ..processes import process_count, process_rank, say, wait_for_all
 from .audio_source import AudioSource
@@ -41,6 +42,7 @@ class AnsweringRun:
         self.checkpoint = checkpoint
         self.device = device
         self.engine_name = choose_engine(config.engine, device)
+        self.decoding = choose_decoding(config.decoding, device)
         if self.engine_name == "vllm":
             require_split(config, checkpoint)
         self.encoder = make_encoder(config, checkpoint, keep_waveform=self.engine_name == "vllm")
@@ -65,17 +67,19 @@ class AnsweringRun:
             "weights": weights_fingerprint(Path(source)) if self.checkpoint.is_local else source,
             "prompt": asdict(self.encoder.prompt),
             "max_audio_seconds": config.max_audio_seconds,
-            **(
-                {"engine": describe_engine(self.engine_name)}
-                if self.engine_name == "vllm"
-                else {"batch_tokens": config.batch_tokens}
-            ),
+            **self._engine_settings(),
             "dtype": str(choose_dtype(config.dtype, self.device)),
             **asdict(self.sampling),
             **set_settings,
             **({} if config.thought == "free" else {"thought": config.thought}),  # free: compatible with older folders
         }
         return AnswerFolder(path, settings, config.overwrite)
+
+    def _engine_settings(self) -> dict:
+        """What rounding may depend on; engine hf with plain decoding goes without saying."""
+        engine = describe_engine(self.engine_name, decoding=self.decoding)
+        named = {} if engine == "hf" else {"engine": engine}
+        return named if self.engine_name == "vllm" else named | {"batch_tokens": self.config.batch_tokens}
 
     @cached_property
     def engine(self) -> HFEngine | VLLMEngine:
@@ -87,7 +91,7 @@ class AnsweringRun:
             clips = self.clips_per_prompt
             return start_vllm(config, self.checkpoint, self.encoder, self.sampling, dtype, self.device, clips)
         model = load_thinker(self.checkpoint, dtype, self.device, config.attn_implementation)
-        return HFEngine(model, self.encoder, self.sampling)
+        return HFEngine(model, self.encoder, self.sampling, decoding=self.decoding)
 
     def answer(self, questions: Questions, folder: AnswerFolder, make_row: MakeRow, num_completions: int = 1) -> None:
         """Answer every sample that is not answered yet; this process takes its share.

@@ -4,7 +4,6 @@ Lengths are counted in frames (one value per channel, at the file's rate), sampl
 second) and audio tokens (of Qwen2.5-Omni 25 a second; other bases have rules of their own, see `clip_format.py`).
 """
 
-import functools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -67,6 +66,10 @@ class AudioInfo:
         return math.inf if max_audio_seconds is None else int(max_audio_seconds * self.sampling_rate)
 
 
+_PROBED: dict[str, tuple[tuple[int, int], AudioInfo]] = {}  # by path: size and time of change with the header
+_TRUSTED: dict[str, AudioInfo] = {}
+
+
 @dataclass(frozen=True)
 class AudioInspection:
     """A decoded clip: `info` with the decoded length, the mono peak, the share of windows (1,024 frames) below -60 dB,
@@ -93,20 +96,36 @@ def load_audio(path: str | Path, max_audio_seconds: float | None = None) -> np.n
 
 
 def probe_audio(path: str | Path) -> AudioInfo:
-    """Read a file's header; raises `ClipError` for a file that is missing, empty or not audio.
-
-    Decodes only where the header does not state the length (see `audio_files`). A file that did not change is opened
-    once per process.
-    """
+    """A file's header, see `read_header`; a file that did not change is opened once per process."""
+    path = str(path)
+    if trusted := _TRUSTED.get(path):
+        return trusted
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return _probe(str(path), 0, 0)  # raises with the reason
-    return _probe(str(path), status.st_size, status.st_mtime_ns)
+        return read_header(path)  # raises with the reason
+    stamp = (status.st_size, status.st_mtime_ns)
+    if path not in _PROBED or _PROBED[path][0] != stamp:
+        _PROBED[path] = stamp, read_header(path)
+    return _PROBED[path][1]
 
 
-@functools.cache
-def _probe(path: str, size: int, mtime_ns: int) -> AudioInfo:
+def trust_headers(infos: dict[str, AudioInfo]) -> None:
+    """Let `probe_audio` return these headers by path, without a look at the files."""
+    _TRUSTED.update(infos)
+
+
+def forget_headers() -> None:
+    """Free the memory of all headers that are known, once a run has started."""
+    _TRUSTED.clear()
+    _PROBED.clear()
+
+
+def read_header(path: str | Path) -> AudioInfo:
+    """Read a file's header; raises `ClipError` for a file that is missing, empty or not audio.
+
+    Decodes only where the header does not state the length (see `audio_files`).
+    """
     with open_clip(path) as (header, blocks):
         info = _info_of(path, header)
         if header.frames is not None:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..processes import process_rank, say
 from .audio import ClipError, load_audio
+from .header_cache import know_headers
 from .layouts import read_samples
 from .samples import AudioQASample
 
@@ -62,6 +63,7 @@ def read_measured(
     """The samples of a training file with their lengths in tokens; with `allow_unreadable`, samples that cannot be read
     are left out and counted in the log. Raises `InputError`."""
     samples = read_samples(path, audio_root)
+    know_headers(path, {clip for sample in samples for clip in sample.clips})
     remedy = "repair or remove them, or leave them out with --allow_missing_audio"
     lengths, unreadable = measure_lengths(samples, length_of, path, allow_unreadable, remedy, decode_up_to)
     if unreadable:

@@ -50,6 +50,11 @@ class Prompt:
     system: str
 
     @property
+    def asks_for_thought(self) -> bool:
+        """False where the answer is asked for alone: bare, or in its tags."""
+        return asks_for_thought(self.template, self.asks_for_tags)
+
+    @property
     def sha256(self) -> str:
         """Identifies the wording in answers files and in the settings that a resumed run compares."""
         return sha256_of_text(f"{self.system}\0{self.template}\0{self.asks_for_tags}")
@@ -60,6 +65,11 @@ class Prompt:
             return sample.prompt
         texts = {"question": sample.question, "choices": format_choices(sample.choices)}
         return re.sub(r"\{(question|choices)\}", lambda place: texts[place[1]], self.template)
+
+
+def asks_for_thought(template: str, asks_for_tags: bool) -> bool:
+    """False for a text that asks for the bare answer, or mentions the answer's tags and not those of a thought."""
+    return asks_for_tags and ("<think>" in template or "<answer>" not in template)
 
 
 def format_choices(choices: tuple[str, ...]) -> str:

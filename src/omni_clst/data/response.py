@@ -18,6 +18,7 @@ _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<think>(.*)", re.DOTALL | re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)(?=</?(?:think|answer)>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
+_ANSWER_ALONE = re.compile(r"\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 _WELL_FORMED = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 
 
@@ -58,9 +59,16 @@ def answer_of(text: str, asks_for_tags: bool) -> str | None:
     return answer if answer is not None or asks_for_tags else text.strip()
 
 
-def format_response(think: str, answer: str) -> str:
-    """The target text of training; an empty thought is two newlines between its tags."""
-    return f"<think>{think or chr(10) * 2}</think><answer>{answer}</answer>"
+def is_answer_alone(text: str) -> bool:
+    """True for exactly one answer in its tags, that is not empty, and nothing else but white space around it."""
+    match = _ANSWER_ALONE.fullmatch(text)
+    return match is not None and bool(match[1].strip()) and not _TAG.search(match[1])
+
+
+def format_response(think: str | None, answer: str) -> str:
+    """The target text of training; an empty thought is two newlines between its tags, None is the answer alone."""
+    thought = "" if think is None else f"<think>{think or chr(10) * 2}</think>"
+    return f"{thought}<answer>{answer}</answer>"
 
 
 def _answers(text: str) -> list[str]:

@@ -3,13 +3,17 @@
 An arm is one way to prepare the thoughts for SFT; GRPO follows in several orders.
 """
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
 from ..method.order import ORDERS
+from .knobs import Knobs
 
+DEFAULTS = Knobs()
 Arm = Literal["keep_all", "random", "guided", "drop_all"]
 
 
@@ -21,6 +25,39 @@ class DemoConfig(Settings):
     pretrain_steps: int | None = Field(
         None, gt=0, description="fewer steps are faster and give a worse base; none: the default number"
     )
+
+    events: int = Field(DEFAULTS.events, ge=4, le=16, description="of the longest clips: how long a transcript gets")
+    background: float = Field(
+        DEFAULTS.background, ge=0, le=1, description="standard deviation of the noise; an event's peak is 0.5 to 1"
+    )
+    overlap: float = Field(DEFAULTS.overlap, ge=0, le=0.9, description="share of an event that the next one covers")
+    false_events: float = Field(
+        DEFAULTS.false_events, ge=0, le=1, description="probability that an event in a reference thought is another sound"
+    )
+    deep_share: float = Field(DEFAULTS.deep_share, ge=0, le=0.8, description="of the questions that need counting")
+    perception_share: float = Field(
+        DEFAULTS.perception_share, ge=0, le=0.8, description="of the questions about loudness, direction and voice"
+    )
+    recordings: FilePath | None = Field(
+        None,
+        description="real recordings in place of the synthesised sounds: a folder of <label>_*.wav, a folder per label, "
+        "or a table with file and label",
+    )
+    unseen_speakers: list[str] = Field(
+        [], description="speakers of the recordings that are in no training clip; the benchmark mmar is theirs"
+    )
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs of the world."""
+        return Knobs(**{field.name: getattr(self, field.name) for field in fields(Knobs)})
+
+    @rule
+    def _recordings_come_with_their_settings(self) -> Lines:
+        if self.recordings and not Path(self.recordings).exists():
+            yield f"recordings {self.recordings}: no such file or folder"
+        if self.unseen_speakers and not self.recordings:
+            yield "unseen_speakers: only recordings have speakers; name them with recordings"
 
 
 class AblationConfig(Settings):
@@ -35,3 +72,42 @@ class AblationConfig(Settings):
     @rule
     def _seeds_are_whole_numbers(self) -> Lines:
         yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
+
+
+class RecipesConfig(Settings):
+    """The recipes and seeds to compare, and how much each trains."""
+
+    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
+    recipes: list[str] = Field(["all"], description="names of folders in configs/recipes, or all")
+    sft_steps: int = Field(220, gt=0, description="of stage 1, in recipes that have one")
+    form_steps: int = Field(
+        40, gt=0, description="of SFT in the other recipes: a released model answers in the form it is asked for, the tiny "
+        "one has to be shown it"
+    )  # fmt: skip
+    grpo_steps: int = Field(90, gt=0, description="of stage 2")
+    prompts_per_step: int = Field(8, gt=0, description="of stage 2, each with the recipe's number of completions")
+    out: FilePath = Field("runs/recipes", description="the folder of all runs; a second start resumes")
+    results: FilePath = Field("asset", description="the folder for recipes.md, recipes.json and recipes.png")
+
+    @rule
+    def _seeds_are_whole_numbers(self) -> Lines:
+        yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
+
+
+class ThinkingConfig(Settings):
+    """The part of the grid to run, and where."""
+
+    grid: FilePath = Field(
+        "configs/demo/grids/when_thinking_pays.yaml", description="the worlds, the arms and the ways of GRPO"
+    )
+    recordings: FilePath | None = Field(
+        None, description="real recordings, as of src/demo.py: the grid's recorded worlds take the place of its worlds"
+    )
+    unseen_speakers: list[str] = Field([], description="speakers of the recordings that are in no training clip")
+    worlds: list[str] = Field(["all"], description="names of the grid's worlds, or all")
+    arms: list[str] = Field(["all"], description="names of the grid's arms, or all")
+    grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")
+    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
+    out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
+    results: FilePath = Field("asset", description="the folder for NAME.md, .json and .png")
+    name: str = Field("when_thinking_pays", description="of the files in results")

@@ -20,10 +20,14 @@ from ..data.prompts import PROMPTS, format_choices, make_prompt
 from ..data.response import format_response
 from ..model.checkpoints import save_omni, write_prompt
 from ..model.families.qwen2_5_omni import Qwen2_5OmniThinker
-from .sounds import SOUNDS, synthesise_clip
+from .clips import clip_seconds, compose_clip
+from .knobs import Knobs
+from .scene import Scene, Sounds
+from .sounds import SynthesisedSounds
 from .tiny import make_config, make_processor
-from .world import NUMBERS, TEXT_QUESTION_SHARES, Question, Scene, ask, draw_kind, draw_scene
+from .world import TEXT_QUESTION_SHARES, Question, ask, draw_scene, question_shares
 
+DEFAULT = Knobs()
 CAPTION_REQUEST = "what do you hear ?"
 
 
@@ -32,6 +36,7 @@ class PretrainConfig:
     """Settings of the pretraining; every change makes a new base model."""
 
     seed: int = 0
+    knobs: Knobs = DEFAULT
     steps: int = 440
     clips: int = 4000  # used repeatedly with other questions; each takes 4 ms to synthesise
     audio_rows: int = 40  # rows per step with a clip: captions first, then increasingly questions
@@ -47,11 +52,15 @@ class PretrainConfig:
     log_steps: int = field(default=20, metadata={"cosmetic": True})
 
 
-def tokenizer_corpus() -> list[str]:
+def tokenizer_corpus(sounds: Sounds | None = None, knobs: Knobs = DEFAULT) -> list[str]:
     """Texts to train the tokenizer on: the world's words, alone and after a space, tags, questions and templates."""
-    words = [form for word in (*SOUNDS, *NUMBERS, "so") for form in (word, f" {word}")]
+    sounds = sounds or SynthesisedSounds()
+    names = (*sounds.words.sounds, *sounds.words.numbers, "so")
+    words = [form for word in names for form in (word, f" {word}")]
     rng = np.random.default_rng(0)
-    questions = [ask(rng, draw_scene(rng)).text for _ in range(300)]
+    questions = [ask(rng, draw_scene(rng, sounds, knobs), question_shares(knobs)).text for _ in range(300)]
+    if knobs.perception_share:
+        words += [form for word in ("rise", "fall", "same", "different") for form in (word, f" {word}")]
     tags = ["<think>", "</think>", "<answer>", "</answer>", "system\n", "user\n", "assistant\n"]
     templates = [PROMPTS[name].replace("{question}", "").replace("{choices}", "") for name in PROMPTS]
     return (words + tags + [CAPTION_REQUEST, "heard :", "\n- "]) * 40 + questions + templates
@@ -60,12 +69,13 @@ def tokenizer_corpus() -> list[str]:
 class PretrainingData:
     """Endless batches of training rows over a fixed set of clips."""
 
-    def __init__(self, config: PretrainConfig, processor):
+    def __init__(self, config: PretrainConfig, sounds: Sounds, processor):
         self.config = config
+        self.sounds = sounds
         self.rng = np.random.default_rng(config.seed)
         self.direct = OmniEncoder(processor, make_prompt("demo_direct", system=""), max_audio_seconds=30.0)
         self.selective = OmniEncoder(processor, make_prompt("demo_selective", system=""), max_audio_seconds=30.0)
-        self.scenes = [draw_scene(self.rng) for _ in range(config.clips)]
+        self.scenes = [draw_scene(self.rng, sounds, config.knobs) for _ in range(config.clips)]
         self.features = self._mel_features(self.scenes)
 
     def _mel_features(self, scenes: list[Scene]) -> torch.Tensor:
@@ -73,7 +83,8 @@ class PretrainingData:
         extractor = self.direct.processor.feature_extractor
         parts = []
         for start in range(0, len(scenes), 64):
-            clips = [synthesise_clip(self.rng, list(scene.events)) for scene in scenes[start : start + 64]]
+            part = scenes[start : start + 64]
+            clips = [compose_clip(self.rng, scene, self.sounds, self.config.knobs) for scene in part]
             parts.append(torch.as_tensor(log_mel(extractor, clips)[0]))
         return torch.cat(parts)
 
@@ -91,12 +102,12 @@ class PretrainingData:
 
     def question_row(self) -> Example:
         index = int(self.rng.integers(len(self.scenes)))
-        question = ask(self.rng, self.scenes[index])
+        question = ask(self.rng, self.scenes[index], question_shares(self.config.knobs))
         return self._with_clip(index, self._user_text(self.direct, question), question.answer)
 
     def text_row(self) -> Example:
-        scene = draw_scene(self.rng)
-        question = ask(self.rng, scene, draw_kind(self.rng, TEXT_QUESTION_SHARES))
+        scene = draw_scene(self.rng, self.sounds, self.config.knobs)
+        question = ask(self.rng, scene, TEXT_QUESTION_SHARES)
         # Without empty thoughts here their tokens stay untrained, and LoRA on the layers brings a model to generate them
         # in at most 3 % of its samples; a released model was trained on them.
         think = "" if question.kind in ("first", "last", "most") else question.think
@@ -144,16 +155,18 @@ def learning_rate_factor(step: int, config: PretrainConfig) -> float:
     return min(warmup, 1.0, decay)
 
 
-def pretrain(config: PretrainConfig):
+def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
     """Train the base model from random weights; returns (`Qwen2_5OmniThinker`, its Omni config, processor).
 
     Deterministic for a seed.
     """
     torch.manual_seed(config.seed)
-    processor = make_processor(tokenizer_corpus())
-    omni_config = make_config(processor, config.hidden, config.layers, config.audio_layers)
+    sounds = sounds or SynthesisedSounds()
+    processor = make_processor(tokenizer_corpus(sounds, config.knobs))
+    seconds = clip_seconds(sounds, config.knobs)
+    omni_config = make_config(processor, config.hidden, config.layers, config.audio_layers, seconds)
     model = Qwen2_5OmniThinker(omni_config.thinker_config)
-    data = PretrainingData(config, processor)
+    data = PretrainingData(config, sounds, processor)
     optimizers = make_optimizers(model, config)
     model.train()
     start = time.monotonic()

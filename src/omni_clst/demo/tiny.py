@@ -4,6 +4,7 @@ About 1.4 M parameters; only the sizes differ from the released model.
 """
 
 import json
+import math
 from collections.abc import Mapping
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -37,6 +38,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 MEL_BINS = 64
+SHORTEST_WINDOW_SECONDS = 3.0
 
 
 def train_tokenizer(
@@ -80,18 +82,26 @@ def _mrope_section(head_dim: int) -> list[int]:
 
 
 def make_config(
-    processor: Qwen2_5OmniProcessor, hidden: int = 128, layers: int = 4, audio_layers: int = 2
+    processor: Qwen2_5OmniProcessor,
+    hidden: int = 128,
+    layers: int = 4,
+    audio_layers: int = 2,
+    clip_seconds: float = SHORTEST_WINDOW_SECONDS,
 ) -> Qwen2_5OmniConfig:
     """The configuration of a model without speech output, with a tiny thinker."""
-    thinker = make_thinker_config(processor, hidden, layers, audio_layers)
+    thinker = make_thinker_config(processor, hidden, layers, audio_layers, clip_seconds)
     talker = {"vocab_size": 152064}  # unused; its default text ids exceed its default vocabulary
     return Qwen2_5OmniConfig(thinker_config=thinker, talker_config=talker, enable_audio_output=False)
 
 
 def make_thinker_config(
-    processor: Qwen2_5OmniProcessor, hidden: int = 128, layers: int = 4, audio_layers: int = 2
+    processor: Qwen2_5OmniProcessor,
+    hidden: int = 128,
+    layers: int = 4,
+    audio_layers: int = 2,
+    clip_seconds: float = SHORTEST_WINDOW_SECONDS,
 ) -> Qwen2_5OmniThinkerConfig:
-    """The thinker's configuration, with the token ids of `processor`."""
+    """The thinker's configuration, with the token ids of `processor`; one attention window covers a clip."""
     token_id = processor.tokenizer.convert_tokens_to_ids
     return Qwen2_5OmniThinkerConfig(
         audio_config={
@@ -101,7 +111,7 @@ def make_thinker_config(
             "encoder_ffn_dim": 2 * hidden,
             "d_model": hidden,
             "output_dim": hidden,
-            "n_window": 150,  # one attention window covers a clip of 3 s
+            "n_window": 2 * math.ceil(25 * max(clip_seconds, SHORTEST_WINDOW_SECONDS)),  # of half the frames, 100 a second
         },
         vision_config={
             "depth": 1,

@@ -10,7 +10,7 @@ from ..fields import AnyFloat, FunctionInFile, Lines, MayChange, OneOf, rule
 from ..method.order import ORDERS
 from ..method.own_rules import problems_of_rule
 from ..method.rewards import PARAMETERS, REWARDS
-from ..model.config import EngineName, MemoryShare
+from ..model.config import DecodingName, EngineName, MemoryShare
 from ..training.config import (
     Accumulation,
     Epochs,
@@ -66,6 +66,12 @@ class CLSTConfig(TuningConfig):
     )
     max_redraws: int = Field(4, ge=0, description="of dynamic_sampling: how often in one generation")
     engine: EngineName = "auto"
+    decoding: MayChange[DecodingName] = "auto"
+    merge_adapter: MayChange[bool] = Field(
+        False,
+        description="of engine hf with tuning lora: true merges the adapter while completions are generated: a third fewer "
+        "kernels a token, for a second copy of the adapted weights in memory",
+    )
     gpu_memory_utilization: MayChange[MemoryShare] = 0.3
     vllm_sleep: MayChange[bool] = Field(
         True, description="of engine vllm on a GPU: its memory is given back during the update, and its weights loaded anew"
@@ -97,6 +103,11 @@ class CLSTConfig(TuningConfig):
     audio_cache_gib: MayChange[float] = Field(
         0.0, ge=0, description="CPU memory for encodings of clips that are used again: a 10-s clip takes 1.8 MB"
     )
+    on_unlearning: Literal["warn", "stop", "shuffle"] = Field(
+        "warn",
+        description="what happens when thinking on held-out samples of a level falls below half of the start's: a warning, "
+        "the end of the run, or the rest of the curriculum shuffled",
+    )
     early_stopping_patience: MayChange[int | None] = Field(
         None, gt=0, description="evaluations without a better accuracy after which the run ends; none: it continues"
     )
@@ -124,6 +135,11 @@ class CLSTConfig(TuningConfig):
             yield "loss_type vespo with engine vllm needs vllm_importance_sampling_mode token_truncate or token_mask"
 
     @rule
+    def _quantised_policy_generates_itself(self) -> Lines:
+        if self.quantization == "nf4" and (self.engine == "vllm" or self.vllm_server):
+            yield "quantization nf4 cannot be used with engine vllm, whose weights are not quantised; set engine hf"
+
+    @rule
     def _server_can_be_asked(self) -> Lines:
         if self.vllm_server and not re.fullmatch(r"http://[^/\s:]+(:\d+)?/?", self.vllm_server):
             yield f"vllm_server {self.vllm_server!r} is not an address as http://HOST:PORT"
@@ -134,6 +150,15 @@ class CLSTConfig(TuningConfig):
     def _cached_encodings_stay(self) -> Lines:
         if self.audio_cache_gib and self.train_towers:
             yield "audio_cache_gib needs train_towers false: encodings change while the audio tower is trained"
+
+    @rule
+    def _adapter_can_be_merged(self) -> Lines:
+        if self.merge_adapter and self.tuning == "full":
+            yield "merge_adapter needs tuning lora: else there is no adapter"
+        if self.merge_adapter and self.quantization == "nf4":
+            yield "merge_adapter cannot be used with quantization nf4: an adapter does not merge into 4-bit weights"
+        if self.merge_adapter and (self.engine == "vllm" or self.vllm_server):
+            yield "merge_adapter is of engine hf: vllm gets merged weights anyway"
 
     @rule
     def _second_model_is_there(self) -> Lines:
@@ -172,9 +197,9 @@ class CLSTConfig(TuningConfig):
 
     @rule
     def _best_checkpoint_is_kept(self) -> Lines:
-        if self.valid_file and self.eval_steps % self.save_steps:
+        if self.valid_file and self.eval_steps % self.save_steps and self.save_steps % self.eval_steps:
             yield (
-                f"eval_steps {self.eval_steps} is not a multiple of save_steps {self.save_steps}: "
+                f"of eval_steps {self.eval_steps} and save_steps {self.save_steps} neither is a multiple of the other: "
                 "the best checkpoint could not be kept"
             )
 

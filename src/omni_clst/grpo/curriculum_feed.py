@@ -1,6 +1,7 @@
 """Feed the samples of the curriculum to a run in their order, encoded ahead in data workers."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,26 +23,41 @@ class PlacedSample:
 
 
 class SampleSequence:
-    """The endless sequence of samples of a run: the file in the order of the settings, epoch after epoch."""
+    """The endless sequence of samples of a run: the file in the order of the settings, epoch after epoch.
 
-    def __init__(self, samples: list[AudioQASample], order: str, overlap: float, seed: int):
+    `shuffled_from` is the position from which on the rest is shuffled after all; None for none.
+    """
+
+    def __init__(self, samples: Sequence[AudioQASample], order: str, overlap: float, seed: int):
         self.samples = samples
         self.order = order
         self.overlap = overlap
         self.seed = seed
-        self._epochs: dict[int, list[int]] = {}
+        self.shuffled_from: int | None = None
+        self._epochs: dict[tuple[int, int | None], list[int]] = {}
 
     def _arranged(self, epoch: int) -> list[int]:
-        if epoch not in self._epochs:
+        key = epoch, self.shuffled_from
+        if key not in self._epochs:
             levels = [sample.level for sample in self.samples]
-            self._epochs = {epoch: arrange(levels, self.order, self.seed + epoch, self.overlap)}
-        return self._epochs[epoch]
+            rows = arrange(levels, self.order, self.seed + epoch, self.overlap)
+            if self.shuffled_from is not None:
+                kept = max(self.shuffled_from - epoch * len(rows), 0)
+                rest = rows[kept:]
+                random.Random(self.seed + epoch).shuffle(rest)
+                rows = rows[:kept] + rest
+            self._epochs = {key: rows}
+        return self._epochs[key]
 
     def epoch_of(self, position: int) -> int:
         return position // len(self.samples)
 
+    def row_at(self, position: int) -> int:
+        """The row of the file at a position."""
+        return self._arranged(self.epoch_of(position))[position % len(self.samples)]
+
     def sample_at(self, position: int) -> AudioQASample:
-        return self.samples[self._arranged(self.epoch_of(position))[position % len(self.samples)]]
+        return self.samples[self.row_at(position)]
 
 
 class CurriculumFeed:
@@ -57,9 +73,9 @@ class CurriculumFeed:
         self.sequence = sequence
         self.length = length
         self.cursor = 0
-        self._sampler = PositionSampler()
+        self._sampler = RowSampler()
         self._loader = torch.utils.data.DataLoader(
-            EncodedSequence(sequence, encoder),
+            EncodedSamples(sequence.samples, encoder),
             sampler=self._sampler,  # sequential: the file's order is the curriculum
             batch_size=None,
             num_workers=num_workers,
@@ -96,39 +112,51 @@ class CurriculumFeed:
         ]
 
     def _decode(self, positions: list[int]) -> Iterator[Example]:
-        self._sampler.positions = positions
+        self._sampler.rows = [self.sequence.row_at(position) for position in positions]
         return iter(self._loader) if positions else iter([])
 
+    @property
+    def shuffled_from(self) -> int | None:
+        """The position from which on the order of the settings was given up."""
+        return self.sequence.shuffled_from
+
+    def shuffle_rest(self) -> None:
+        """Shuffle all samples after the cursor."""
+        self.sequence.shuffled_from = self.cursor
+        self._prefetched = None  # of the order until now
+
     def state_dict(self) -> dict:
-        return {"cursor": self.cursor}
+        shuffled = {} if self.shuffled_from is None else {"shuffled_from": self.shuffled_from}
+        return {"cursor": self.cursor} | shuffled
 
     def load_state_dict(self, state: dict) -> None:
         self.cursor = state["cursor"]
+        self.sequence.shuffled_from = state.get("shuffled_from")
 
 
-class PositionSampler(torch.utils.data.Sampler):
-    """The positions to decode next; set before each pass over the loader."""
+class RowSampler(torch.utils.data.Sampler):
+    """The rows of the file to decode next; set before each pass over the loader."""
 
     def __init__(self):
-        self.positions: list[int] = []
+        self.rows: list[int] = []
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.positions)
+        return iter(self.rows)
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.rows)
 
 
-class EncodedSequence(torch.utils.data.Dataset):
-    """Encodes the prompt at a position, in a data worker."""
+class EncodedSamples(torch.utils.data.Dataset):
+    """Encodes the prompt of a row, in a data worker."""
 
-    def __init__(self, sequence: SampleSequence, encoder: OmniEncoder):
-        self.sequence = sequence
+    def __init__(self, samples: list[AudioQASample], encoder: OmniEncoder):
+        self.samples = samples
         self.encoder = encoder
 
     def __len__(self) -> int:
-        return len(self.sequence.samples)
+        return len(self.samples)
 
-    def __getitem__(self, position: int) -> Example:
+    def __getitem__(self, row: int) -> Example:
         with explaining_broken_clips():
-            return self.encoder.encode(self.sequence.sample_at(position))
+            return self.encoder.encode(self.samples[row])

@@ -87,8 +87,16 @@ def recipes_of(request: PlanConfig, settings: dict[str, str]) -> list[Recipe]:
     if request.recipe is not None and not trains(Path(request.recipe)):
         raise InputError(f"{request.recipe}: not the recipe of a training (it has no train_file)")
     files = [Path(request.recipe)] if request.recipe else shipped_recipes()
-    models = [request.model] if request.model else list(RELEASED)
-    return [Recipe(file, model, request, settings) for file in files for model in models]
+    return [
+        Recipe(file, model, request, settings)
+        for file in files
+        for model in ([request.model] if request.model else models_of(file))
+    ]
+
+
+def models_of(file: Path) -> list[str]:
+    """The released models that a recipe is for: the one in its name, as in clst_3b_24gb, else all."""
+    return [model for model in RELEASED if f"_{model.lower()}_" in file.stem] or list(RELEASED)
 
 
 def answering_of(request: PlanConfig, stage: str, model: str) -> tuple[AnswerConfig, Workload]:

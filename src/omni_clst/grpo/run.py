@@ -1,5 +1,6 @@
 """Set up a GRPO run: from a checked config to a trainer."""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -9,27 +10,32 @@ from trl import GRPOConfig
 from ..data.audio import probe_audio
 from ..data.clip_check import read_measured
 from ..data.encoder import OmniEncoder, describe_clips
+from ..data.packed_samples import PackedSamples
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
-from ..method.rewards import files_of_rewards, make_rewards
-from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
+from ..method.rewards import OF_A_THOUGHT, OF_NO_THOUGHT, files_of_rewards, make_rewards
+from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker
+from ..model.lora import make_lora
+from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
 from ..processes import say
 from ..training.base import MetricsLog, TrainingRun, one_device_per_process, step_of
 from ..training.plan import levels_in_words
 from ..training.preempted import PreemptionCheckpoints
 from ..training.trainer_settings import require_schedule
+from ..training.workload import zero_stage
 from .completions_log import CompletionsLog
 from .config import CLSTConfig
 from .curriculum_feed import CurriculumFeed, SampleSequence
 from .settings import grpo_keys
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
+from .unlearning import UnlearningWatch
 from .vllm_rollout import reach_server
 
 SHOWN = (
     "loss", "reward", "accuracy", "think_rate", *(f"think_rate/{level}" for level in EASY_TO_HARD), "kl", "eval_accuracy",
-    "eval_think_rate", "sampling/logp_difference",
+    *(f"eval_think_rate/{level}" for level in EASY_TO_HARD), "sampling/logp_difference",
 )  # fmt: skip
 
 
@@ -69,7 +75,8 @@ class GRPORun(TrainingRun):
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
         self.rewards = make_rewards(config.rewards, config.max_thought_words)
-        self.engine_name = choose_engine("vllm" if config.vllm_server else config.engine, device)
+        engine = "hf" if config.quantization == "nf4" else config.engine
+        self.engine_name = choose_engine("vllm" if config.vllm_server else engine, device)
         super().__init__(config, checkpoint, device)
 
     @property
@@ -89,19 +96,28 @@ class GRPORun(TrainingRun):
         config = self.config
         if config.attn_implementation == "flex_attention" and self.device.type == "cpu":
             raise InputError("attn_implementation flex_attention has no backward on a CPU; use sdpa")
-        if not self.encoder.prompt.asks_for_tags:
-            raise InputError(f"prompt {config.prompt!r} asks for no thought; GRPO needs one that does, such as selective")
-        self.train, self.train_lengths = load_grpo_samples(
-            config.train_file, config.audio_root, self.encoder, config, **self.reading_options
-        )
-        self.valid: list[AudioQASample] = []
-        if config.valid_file:
-            self.valid, _ = load_grpo_samples(
-                config.valid_file, config.audio_root, self.encoder, config, **self.reading_options
-            )
+        self._require_fitting_prompt()
+
+        def load(path: str) -> tuple[list[AudioQASample], list[int]]:
+            return load_grpo_samples(path, config.audio_root, self.encoder, config, **self.reading_options)
+
+        samples, self.train_lengths = load(config.train_file)
+        self.train = PackedSamples(samples)
+        self.valid, self.valid_lengths = load(config.valid_file) if config.valid_file else ([], [])
         self.sequence = SampleSequence(self.train, config.order, config.overlap, config.seed)
         self.sequence.sample_at(0)  # raises now for an order that needs levels
         self._warn_of_one_level()
+
+    def _require_fitting_prompt(self) -> None:
+        """Raise `InputError` for a prompt without tags, and for rewards that are 0 for every answer to the prompt."""
+        prompt, rewards = self.encoder.prompt, self.config.rewards
+        if not prompt.asks_for_tags:
+            raise InputError(f"prompt {self.config.prompt!r} asks for no tags; GRPO needs one that does, such as selective")
+        if useless := sorted(rewards.keys() & (OF_NO_THOUGHT if prompt.asks_for_thought else OF_A_THOUGHT)):
+            asks = "asks for a thought: take format" if prompt.asks_for_thought else "asks for none: take answer_format"
+            raise InputError(
+                f"rewards {', '.join(useless)}: 0 for every completion, since the prompt {prompt.name!r} {asks}"
+            )
 
     def _warn_of_one_level(self) -> None:
         levels = {sample.level for sample in self.train}
@@ -144,8 +160,21 @@ class GRPORun(TrainingRun):
                     "audio_cache_gib needs ds3_gather_for_generation true: without it all processes have to encode equally "
                     "many clips"
                 )
+            if config.decoding == "static":
+                raise InputError(
+                    "decoding static needs ds3_gather_for_generation true: without it the weights move at every token"
+                )
+        if config.merge_adapter and zero_stage(config.deepspeed) == 3:
+            raise InputError(
+                f"merge_adapter cannot be used with ZeRO-3 ({config.deepspeed}), whose weights are in parts: leave it false"
+            )
         arguments.max_steps = self._count_steps(arguments)
         return arguments
+
+    def decoding_of(self, arguments: GRPOConfig) -> str:
+        """`plain` or `static`."""
+        moves = zero_stage(self.config.deepspeed) == 3 and not arguments.ds3_gather_for_generation
+        return choose_decoding(self.config.decoding, self.device, moves)
 
     def prompts_per_generation(self, arguments: GRPOConfig) -> int:
         """Prompts per generation, over all processes."""
@@ -185,6 +214,7 @@ class GRPORun(TrainingRun):
     def build_trainer(self, arguments: GRPOConfig, resumed: Path | None) -> AudioGRPOTrainer:
         """The trainer, with its curriculum at the position of the checkpoint `resumed`."""
         config = self.config
+        arguments.eval_on_start = bool(self.valid) and not resumed  # what later evaluations are compared with
         set_seed(config.seed)
         model = self.load_model()
         lora = reference = None
@@ -209,11 +239,15 @@ class GRPORun(TrainingRun):
             ),
             self.rewards,
             CompletionsLog(config.run_dir, step_of(resumed)),
-            self.valid,
+            (self.valid, self.valid_lengths),
+            self.decoding_of(arguments),
             self.compute_dtype if self.engine_name == "vllm" else None,
         )
         trainer.remove_callback(PrinterCallback)  # MetricsLog prints the same in one line
         trainer.add_callback(MetricsLog(config.run_dir, step_of(resumed), SHOWN))
+        if self.valid:
+            counts = Counter(sample.level for sample in self.valid if sample.level)
+            trainer.add_callback(UnlearningWatch(config.run_dir, counts, trainer.feed, config.on_unlearning))
         if config.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
         trainer.add_callback(PreemptionCheckpoints(trainer.steps_per_rollout))

@@ -1,5 +1,7 @@
 """The settings of TRL that are refused, since they would have no effect or lose the audio."""
 
+from dataclasses import replace
+
 from ..fields import Lines
 from ..training.trainer_settings import OPTIMISERS, PASSED_ON, PASSED_TO_TRL, LibrarySetting, keys_of
 
@@ -50,6 +52,12 @@ CHOICES = {  # values that TRL checks only in the first loss
     "vllm_importance_sampling_mode": ("token_mask", "token_truncate", "sequence_mask", "sequence_truncate"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
 }
+HELP = {  # in place of TRL's texts, which do not say what a value costs
+    "ds3_gather_for_generation": "of ZeRO-3 and engine hf: true gathers the weights once for a rollout, which takes memory "
+    "for the whole model on every GPU; false gathers them anew for every token, several times slower (see --dry_run)",
+    "steps_per_generation": "micro-batches whose prompts are rolled out together; none: gradient_accumulation_steps, so "
+    "that every completion is of the newest policy; more are faster and take memory for keys and values",
+}
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
@@ -57,9 +65,9 @@ def grpo_keys() -> dict[str, LibrarySetting]:
     """The fields of `trl.GRPOConfig` that can be given as keys; some of them are refused."""
     from trl import GRPOConfig
 
-    return keys_of(
-        GRPOConfig, (PASSED_ON | PASSED_TO_TRL | CORRECTION) - REFUSED.keys(), CHOICES | {"optim": tuple(OPTIMISERS)}
-    )
+    offered = (PASSED_ON | PASSED_TO_TRL | CORRECTION) - REFUSED.keys()
+    keys = keys_of(GRPOConfig, offered, CHOICES | {"optim": tuple(OPTIMISERS)})
+    return keys | {name: replace(keys[name], help=text) for name, text in HELP.items()}
 
 
 def refused(settings: dict[str, object]) -> Lines:

@@ -4,7 +4,7 @@ The loss and the training loop are TRL's; `trl_bridge.py` connects to it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..files import read_json, write_json
 from ..method.rewards import Reward
 from ..model.checkpoints import load_model_config, save_omni
 from ..model.engine import Completion, Engine, HFEngine, placeholder_ids
+from ..model.merged_adapter import adapter_merged
 from ..model.sampling import Sampling
 from ..model.thinker import OmniThinker
 from .boundaries import GenerationBoundaries
@@ -53,7 +54,8 @@ class AudioGRPOTrainer(TRLBridge):
         feed: CurriculumFeed,
         rewards: dict[str, Reward],
         completions_log: CompletionsLog,
-        valid: list[AudioQASample],
+        valid: tuple[list[AudioQASample], list[int]],
+        decoding: str,
         vllm_dtype: torch.dtype | None = None,
     ):
         super().__init__(
@@ -62,7 +64,7 @@ class AudioGRPOTrainer(TRLBridge):
             encoder,
             list(rewards),
             len(feed.sequence.samples),
-            len(valid),
+            len(valid[0]),
             config.save_total_limit,
             config.offload_reference,
         )
@@ -70,7 +72,8 @@ class AudioGRPOTrainer(TRLBridge):
         self.encoder = encoder
         self.feed = feed
         self.completions_log = completions_log
-        self.valid = valid
+        self.valid, self.valid_lengths = valid  # held-out samples, and their prompts in tokens
+        self.decoding = decoding
         self.encodings = EncodingCache(int(config.audio_cache_gib * 2**30)) if config.audio_cache_gib else None
         self.sampling = Sampling(
             config.max_completion_length,
@@ -95,7 +98,7 @@ class AudioGRPOTrainer(TRLBridge):
             seed=config.seed,
         )
         self.progress = CurriculumProgress(feed, slots.total)
-        self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid)))
+        self.add_callback(GenerationBoundaries(feed, slots.total, self.steps_per_rollout, bool(valid[0])))
         self._generated_at_step = -1
         self.vllm: RolloutVLLM | None = None
         if vllm_dtype:
@@ -146,13 +149,14 @@ class AudioGRPOTrainer(TRLBridge):
             with self.vllm.at_step(self.state.global_step, sampling) as engine:
                 yield engine
             return
-        with self.generating_policy() as model:
+        with self.generating_policy() as model, adapter_merged(model) if self.config.merge_adapter else nullcontext():
             yield self._hf_engine(model, sampling)
 
     def _hf_engine(self, model: OmniThinker, sampling: Sampling) -> HFEngine:
         pieces = {"prefill_tokens": None, "anyone_generates": self._anyone_generates}
         more = pieces if self.is_policy_sharded else {}
-        return HFEngine(model, self.encoder, sampling, self.config.completions_per_rollout, **more)
+        at_once = self.config.completions_per_rollout
+        return HFEngine(model, self.encoder, sampling, at_once, decoding=self.decoding, **more)
 
     def _anyone_generates(self, is_unfinished: bool) -> bool:
         """Whether any process has unfinished completions."""
@@ -209,7 +213,7 @@ class AudioGRPOTrainer(TRLBridge):
             rows = answer_greedily(
                 engine,
                 self.valid,
-                [self.encoder.length(sample) for sample in self.valid],
+                self.valid_lengths,
                 self.config.per_device_eval_batch_size,
                 self.args.dataloader_num_workers,
             )

@@ -130,6 +130,9 @@ class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
         arguments.gradient_checkpointing_kwargs = checkpointing
         if isinstance(self.model, PeftModel):
             self.model.peft_config["default"].base_model_name_or_path = policy.base_model
+            if getattr(policy.model, "is_loaded_in_4bit", False):  # TRL rounds to bfloat16, which loses small updates
+                for parameter in filter(lambda parameter: parameter.requires_grad, self.model.parameters()):
+                    parameter.data = parameter.data.float()
         self.beta = beta
         self.ref_model = self._place_reference(policy.reference, offload_reference)
         if self.ref_model is not None and sync:

@@ -33,6 +33,13 @@ class ContributionConfig(Settings):
     max_silence_pass_rate: float = Field(
         1.0, ge=0, le=1, description="samples above it are left out, being solvable without audio; 1 leaves out none"
     )
+    min_silence_pass_rate: float = Field(
+        0.0, ge=0, le=1, description="samples below it are left out: above remain those that are solvable without audio"
+    )
+
+    @property
+    def silence_limits(self) -> tuple[float, float]:
+        return self.min_silence_pass_rate, self.max_silence_pass_rate
 
     @property
     def silence_answers_file(self) -> str | None:
@@ -45,8 +52,14 @@ class ContributionConfig(Settings):
 
     @rule
     def _leaving_out_needs_answers(self) -> Lines:
-        if self.silence_answers_dir is None and self.max_silence_pass_rate < 1:
-            yield f"max_silence_pass_rate {self.max_silence_pass_rate} needs silence_answers_dir"
+        for name, neutral in (("max_silence_pass_rate", 1.0), ("min_silence_pass_rate", 0.0)):
+            if self.silence_answers_dir is None and getattr(self, name) != neutral:
+                yield f"{name} {getattr(self, name)} needs silence_answers_dir"
+
+    @rule
+    def _silence_limits_are_an_interval(self) -> Lines:
+        if self.min_silence_pass_rate > self.max_silence_pass_rate:
+            yield f"min_silence_pass_rate {self.min_silence_pass_rate} is above max_silence_pass_rate"
 
 
 class ThoughtDropoutConfig(ContributionConfig):
@@ -66,13 +79,15 @@ class ThoughtDropoutConfig(ContributionConfig):
 
     @property
     def answers_file(self) -> str | None:
-        return None if self.answers_dir is None else str(Path(self.answers_dir) / "answers.jsonl")
+        """None without answers to the clips: a YAML that answer.py shares may name the folder of those on silence."""
+        is_none = self.answers_dir in (None, self.silence_answers_dir)
+        return None if is_none else str(Path(self.answers_dir or "") / "answers.jsonl")
 
     @rule
     def _base_has_answered(self) -> Lines:
         yield from missing_file("answers_dir", self.answers_file)
-        if self.answers_dir is None and self.mode in ("guided", "random"):
-            yield f"mode {self.mode} needs answers_dir"
+        if self.answers_file is None and self.mode in ("guided", "random"):
+            yield f"mode {self.mode} needs answers_dir" + (" with answers to the clips" if self.answers_dir else "")
 
 
 class CurriculumConfig(ContributionConfig):

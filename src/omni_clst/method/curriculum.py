@@ -14,7 +14,7 @@ from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from .config import CurriculumConfig
 from .levels import LevelRule, grade, make_level_rule, problems_of_mix
-from .silence import is_solvable_without_audio, reason_of_silence
+from .silence import left_out_by_silence
 
 FILL_ORDER = (*EASY_TO_HARD[1:], EASY_TO_HARD[0])  # the levels that take the places which another level cannot fill
 
@@ -40,7 +40,7 @@ def make_curriculum(
     """Grade, leave out, hold out, draw and order; the result depends on the seed, not on the order of `samples`."""
     rule = make_level_rule(config.level_rule)
     graded = grade(samples, base_pass_rates, sft_pass_rates, config.right_from, rule)
-    limits = (config.min_sft_pass_rate, config.max_sft_pass_rate, config.max_silence_pass_rate)
+    limits = (config.min_sft_pass_rate, config.max_sft_pass_rate, config.silence_limits)
     reasons = {sample.id: why_left_out(sample, *limits) for sample in graded}
     usable = [sample for sample in graded if reasons[sample.id] is None]
     held_out, available = hold_out(usable, config.valid_size, config.size, config.mix, config.seed)
@@ -56,7 +56,7 @@ def make_curriculum(
 
 
 def why_left_out(
-    sample: AudioQASample, min_sft_pass_rate: float, max_sft_pass_rate: float, max_silence_pass_rate: float
+    sample: AudioQASample, min_sft_pass_rate: float, max_sft_pass_rate: float, silence_limits: tuple[float, float]
 ) -> str | None:
     """The reason for leaving a graded sample out of training, None if it stays.
 
@@ -67,8 +67,8 @@ def why_left_out(
     """
     if not sample.answer:
         return "no answer to compare with"
-    if is_solvable_without_audio(sample, max_silence_pass_rate):
-        return reason_of_silence(max_silence_pass_rate)
+    if reason := left_out_by_silence(sample, silence_limits):
+        return reason
     if sample.extra["sft_pass_rate"] < min_sft_pass_rate:
         return f"SFT pass rate below {min_sft_pass_rate:g}"
     if sample.extra["sft_pass_rate"] > max_sft_pass_rate:

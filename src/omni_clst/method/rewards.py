@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Real
 
 from ..data.matching import strict_correct
-from ..data.response import parse_response
+from ..data.response import is_answer_alone, parse_response
 from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..fields import FunctionInFile
@@ -55,10 +55,20 @@ def format(sample: AudioQASample, completion: ParsedCompletion) -> float:
     return float(completion.well_formed)
 
 
+def answer_format(sample: AudioQASample, completion: ParsedCompletion) -> float:
+    """1 for exactly one answer in its tags and nothing else, for a prompt that asks for no thought."""
+    return float(is_answer_alone(completion.text))
+
+
 def length(sample: AudioQASample, completion: ParsedCompletion, max_thought_words: int) -> float:
     """1 for a thought of up to `max_thought_words`, falling linearly to 0 at twice as many; also an unfinished thought."""
     words = len((completion.think or "").split())
     return min(max(2.0 - words / max_thought_words, 0.0), 1.0)
+
+
+def brevity(sample: AudioQASample, completion: ParsedCompletion, max_thought_words: int) -> float:
+    """1 for no words of thought, falling linearly to 0 at `max_thought_words`: a small weight is a cost of tokens."""
+    return max(1.0 - len((completion.think or "").split()) / max_thought_words, 0.0)
 
 
 def selective_thought(sample: AudioQASample, completion: ParsedCompletion) -> float:
@@ -73,14 +83,22 @@ REWARDS: dict[str, Callable[..., float]] = {
     "accuracy": accuracy,
     "exact_accuracy": exact_accuracy,
     "format": format,
+    "answer_format": answer_format,
     "length": length,
+    "brevity": brevity,
     "selective_thought": selective_thought,
 }
 
 
+OF_A_THOUGHT = {"format", "selective_thought"}  # 0 for every completion without one
+OF_NO_THOUGHT = {"answer_format"}
+
+
 def make_rewards(names: Iterable[str], max_thought_words: int) -> dict[str, Reward]:
-    """The rewards that the setting names, in its order, by their names in logs; `max_thought_words` is that of `length`."""
-    functions = REWARDS | {"length": partial(length, max_thought_words=max_thought_words)}
+    """The rewards that the setting names, in its order, by their names in logs; `max_thought_words` is that of `length` and
+    `brevity`.
+    """
+    functions = REWARDS | {rule.__name__: partial(rule, max_thought_words=max_thought_words) for rule in (length, brevity)}
     names = list(names)
     own = {name: OwnReward(load_rule(name, PARAMETERS)) for name in names if FunctionInFile.is_file(name)}
     return {

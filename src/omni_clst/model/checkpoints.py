@@ -15,21 +15,20 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, GenerationConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..data.prompts import Prompt
 from ..errors import InputError
 from ..fields import HUB_ID
-from ..files import read_object, write_json
+from ..files import explaining_failed_writes, flush_to_disk, read_object, write_json
 from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
 from .families.family import Family
 from .families.registry import family_of, is_thinker_type
-from .lora_layers import lora_experts, lora_layers
 from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
+from .quantization import keep_trainable, nf4_loading
 from .thinker import OmniThinker
 
 MARKER = "COMPLETE"  # written last: a training checkpoint without it is incomplete, after a kill
@@ -125,17 +124,27 @@ def is_complete(folder: Path) -> bool:
 
 def mark_complete(folder: Path) -> None:
     """Flush a finished training checkpoint to disk and write its marker."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+    for path in [*sorted(folder.rglob("*")), folder]:
+        flush_to_disk(path)
     (folder / MARKER).touch()
+    flush_to_disk(folder)
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, its marker first: a kill in between leaves an incomplete one."""
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def checkpoints_of(run_dir: Path | str) -> list[Path]:
+    """The `checkpoint-<step>` folders of a run, complete or not, by rising step."""
+    folders = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(folders, key=lambda path: int(path.name.split("-")[1]))
 
 
 def complete_checkpoints(run_dir: Path | str) -> list[Path]:
     """The complete `checkpoint-<step>` folders of a run, by rising step."""
-    folders = [path for path in Path(run_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(filter(is_complete, folders), key=lambda path: int(path.name.split("-")[1]))
+    return list(filter(is_complete, checkpoints_of(run_dir)))
 
 
 def write_prompt(folder: Path, prompt: Prompt) -> None:
@@ -215,18 +224,28 @@ def load_processor(checkpoint: Checkpoint):
 
 
 def load_thinker(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str = "cpu", attn_implementation: str = "sdpa"
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    attn_implementation: str = "sdpa",
+    quantization: str = "none",
 ) -> OmniThinker:
-    """Load the thinker, with an adapter merged into its base, and without the release's generation settings."""
+    """Load the thinker, with an adapter merged into its base, and without the release's generation settings.
+
+    With `quantization` nf4 the language model's linear layers are 4-bit, on `device` from the start, and cannot be merged.
+    """
     thinker = load_family(checkpoint).thinker
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
         raise InputError(f"{checkpoint.source}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
     is_flex = attn_implementation == "flex_attention"  # only in the language model: transformers has none for the towers
 
+    is_quantised = quantization == "nf4"
+    more = nf4_loading(dtype, device) if is_quantised else {}
+
     def load(source: str):
         attention = "sdpa" if is_flex else attn_implementation
-        return thinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True)
+        return thinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True, **more)
 
     model, report = from_hub_or_folder(load, checkpoint.full_model)
     if report["missing_keys"]:
@@ -241,6 +260,8 @@ def load_thinker(
     if is_deepspeed_zero3_enabled():  # the parameters are placed already, a move would only move the buffers
         recompute_buffers(model)
         return model.eval()
+    if is_quantised:
+        return keep_trainable(model).eval()
     return model.to(device).eval()
 
 
@@ -268,38 +289,6 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
     return DTYPES[setting]
 
 
-def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str | None = None, dropout: float = 0.0) -> LoraConfig:
-    """LoRA (Hu et al. 2021) on the linear layers and experts whose full name matches `targets`, without them on those of
-    the base; raises `InputError` if none does.
-
-    Matched on the full name, since the towers have layers with the same last names.
-    """
-    targets = targets or family_of(model.config).lora_targets
-    layers, experts = lora_layers(model, targets), lora_experts(model, targets)
-    if experts and dropout:
-        raise InputError(
-            f"lora_dropout {dropout:g}: LoRA on experts has none; set it to 0, or leave them out of lora_targets"
-        )
-    return LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(layers) if model.experts else targets,  # PEFT widens a pattern over a model with experts
-        target_parameters=list(experts) or None,
-        task_type="CAUSAL_LM",
-    )
-
-
-def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> PeftModel:
-    """Freeze the thinker and add an adapter with `base` as its base model.
-
-    `float32` keeps the adapter in float32 on a bfloat16 model, which ZeRO-3 does not support.
-    """
-    peft_model = get_peft_model(model, lora, autocast_adapter_dtype=float32)
-    peft_model.peft_config["default"].base_model_name_or_path = base
-    return peft_model
-
-
 def save_omni(
     out: Path | str,
     state_dict: dict[str, torch.Tensor],
@@ -321,7 +310,7 @@ def save_omni(
     config.dtype = next(iter(state_dict.values())).dtype
     config.save_pretrained(out)
     released = family.released_weights(state_dict.items())
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in released}
+    weights = {name: _in_its_own_memory(tensor) for name, tensor in released}
     if keep_talker:
         weights |= speech_weights(base, family.speech)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
@@ -332,12 +321,23 @@ def save_omni(
                 shutil.copyfile(source / name, out / name)
 
 
+def _in_its_own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the CPU; a copy where it is a part of a larger one, as under ZeRO-3 in one process on a CPU."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+
+
 def save_whole(out: Path | str, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder beside `out`, and rename it to `out` once it is complete."""
     out = Path(out)
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    write(temporary)
-    mark_complete(temporary)
+    try:
+        with explaining_failed_writes(out):
+            write(temporary)
+            mark_complete(temporary)
+    except InputError:
+        shutil.rmtree(temporary, ignore_errors=True)  # the room that it took
+        raise
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)

@@ -11,6 +11,14 @@ EngineName = Annotated[
     Literal["auto", "hf", "vllm"],
     Field(description="what generates completions; auto is vllm where it is installed and a GPU is used, else hf"),
 ]
+DecodingName = Annotated[
+    Literal["auto", "plain", "static"],
+    Field(
+        description="of engine hf: static decodes in memory reserved at the start, on a GPU as one CUDA graph a token, "
+        "without the time to launch kernels; plain frees the memory of finished completions; auto: static on a GPU, else "
+        "plain"
+    ),
+]
 MemoryShare = Annotated[
     float, Field(gt=0, le=1, description="of engine vllm: the share of a GPU's memory for weights, keys and values")
 ]

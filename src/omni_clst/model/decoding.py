@@ -5,6 +5,7 @@ cache contains the prompt once, then one token per lane for each step, and a lan
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
@@ -14,6 +15,24 @@ from .sampling import TokenChooser
 from .thinker import OmniThinker
 
 COMPACT_WHEN_IDLE = 0.25  # the share of finished lanes at which they are removed, which copies the cache
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """Prompts that were computed: logits (prompts, vocabulary) after each, cache, mask (prompts, tokens), left-padded."""
+
+    logits: torch.Tensor
+    cache: GrowingCache
+    attention_mask: torch.Tensor
+
+    @classmethod
+    def of(cls, thinker: OmniThinker, prompts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> "Prefilled":
+        """Prefill prompts part by part; a part is as in `generate_completions`."""
+        parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
+        cache = GrowingCache.joined([cache for (_, cache), _ in parts])
+        longest = cache.get_seq_length()
+        attention_mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for _, mask in parts])
+        return cls(torch.cat([logits for (logits, _), _ in parts]), cache, attention_mask)
 
 
 class Lanes:
@@ -71,13 +90,9 @@ def generate_completions(
     "this process has unfinished completions" to "some process has": with sharded weights all processes have to take the
     same number of steps.
     """
-    parts = [(thinker.prefill(embeddings, mask), mask) for embeddings, mask in prompts]
-    logits = torch.cat([logits for (logits, _), _ in parts])  # (prompts, vocabulary)
-    cache = GrowingCache.joined([cache for (_, cache), _ in parts])
-    longest = cache.get_seq_length()
-    attention_mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for _, mask in parts])
-    logits = logits.unsqueeze(1).expand(-1, copies, -1)  # (prompts, lanes, vocabulary)
-    lanes = Lanes(attention_mask, copies)
+    prefilled = Prefilled.of(thinker, prompts)
+    cache, logits = prefilled.cache, prefilled.logits.unsqueeze(1).expand(-1, copies, -1)  # (prompts, lanes, vocabulary)
+    lanes = Lanes(prefilled.attention_mask, copies)
     ends = torch.tensor(end_ids, device=logits.device)
     steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # (completions, their tokens, log-probabilities)
     for step in range(max_new_tokens):
@@ -91,7 +106,7 @@ def generate_completions(
         lanes.step()
         logits = thinker.decode(ids, lanes.positions, lanes.seen, cache)
         lanes.positions = lanes.positions + 1
-    return _by_completion(steps, len(attention_mask) * copies, chooser.draws)
+    return _by_completion(steps, len(prefilled.logits) * copies, chooser.draws)
 
 
 def _by_completion(steps: list[tuple], count: int, with_log_probs: bool) -> tuple[list[list[int]], list[list[float]]]:

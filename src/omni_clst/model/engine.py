@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from ..data.encoder import Example, OmniEncoder, collate
 from .decoding import generate_completions
 from .sampling import Sampling, TokenChooser, derive_seed
+from .static_decoding import generate_static
 from .thinker import OmniThinker
 
 PREFILL_TOKENS = 2048  # enough for a matrix product to be fast; more only costs memory and padding
@@ -44,7 +46,7 @@ class HFEngine:
 
     `completions_at_once` bounds how many completions are generated together (None: all), `prefill_tokens` how many prompt
     tokens are in one prefill (None: no bound, so all processes do equally many forwards). `anyone_generates`: see
-    `generate_completions`.
+    `generate_completions`. `decoding` is `plain` or `static` (see `choose_decoding`).
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class HFEngine:
         completions_at_once: int | None = None,
         prefill_tokens: int | None = PREFILL_TOKENS,
         anyone_generates: Callable[[bool], bool] = bool,
+        decoding: str = "plain",
     ):
         base_of_peft = getattr(model, "get_base_model", None)  # its layers contain the adapter
         self.thinker: OmniThinker = model if base_of_peft is None else base_of_peft()
@@ -62,7 +65,8 @@ class HFEngine:
         self.sampling = sampling
         self.completions_at_once = completions_at_once
         self.prefill_tokens = prefill_tokens
-        self.anyone_generates = anyone_generates
+        more = {} if decoding == "static" else {"anyone_generates": anyone_generates}
+        self.decode = partial(generate_static if decoding == "static" else generate_completions, **more)
         self.end_ids = encoder.end_ids
 
     @torch.no_grad()
@@ -104,14 +108,13 @@ class HFEngine:
     def _generate_copies(self, examples: list[Example], seeds: list[int], copies: range) -> list[list[Completion]]:
         """The completions of every prompt whose numbers are in `copies`."""
         completion_seeds = [derive_seed(seed, copy) for seed in seeds for copy in copies]
-        ids, log_probs = generate_completions(
+        ids, log_probs = self.decode(
             self.thinker,
             self._embedded(examples),
             len(copies),
             TokenChooser(self.sampling, list(self.encoder.suppressed_ids), completion_seeds, self.thinker.device),
             self.end_ids,
             self.sampling.max_new_tokens,
-            self.anyone_generates,
         )
         completions = [self._completion(*generated) for generated in zip(ids, log_probs, strict=True)]
         return [completions[start : start + len(copies)] for start in range(0, len(completions), len(copies))]

@@ -1,4 +1,7 @@
-"""A key-value cache that grows in place; transformers' own copies all keys and values for every new token."""
+"""Key-value caches that are written in place; transformers' own copies all keys and values for every new token.
+
+One grows, the other has a fixed size.
+"""
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -69,3 +72,41 @@ class GrowingCache(Cache):
         """As `GrowingLayer.keep`, in every layer."""
         for layer in self.layers:
             layer.keep(rows, tokens)
+
+
+class FixedLayer(DynamicLayer):
+    """One layer's keys and values in room that is reserved at the start; new tokens go to `columns`, a tensor (tokens,).
+
+    Neither shapes nor addresses change from token to token, as a CUDA graph needs it.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, prompts: GrowingLayer, tokens: int, columns: torch.Tensor):
+        super().__init__()
+        self.columns = columns
+        self.keys, self.values = (_with_room(states, tokens) for states in (prompts.keys, prompts.values))
+        self.dtype, self.device, self.is_initialized = self.keys.dtype, self.keys.device, True
+        prompts.keys = prompts.values = self.keys[:0]  # layer by layer, so that both caches are never there as a whole
+        prompts.buffers = None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write tokens; returns all keys and values, unused room included."""
+        self.keys.index_copy_(2, self.columns, key_states)
+        self.values.index_copy_(2, self.columns, value_states)
+        return self.keys, self.values
+
+
+class FixedCache(Cache):
+    """The keys and values of prefilled prompts with room for a total of `tokens`; `prompts` is emptied."""
+
+    def __init__(self, prompts: GrowingCache, tokens: int, columns: torch.Tensor):
+        super().__init__(layers=[FixedLayer(layer, tokens, columns) for layer in prompts.layers])
+
+
+def _with_room(states: torch.Tensor, tokens: int) -> torch.Tensor:
+    # zeros: what is masked out is multiplied by 0, and what was in memory before may be NaN
+    room = states.new_zeros(*states.shape[:2], tokens, states.shape[3])
+    room[:, :, : states.shape[2]] = states
+    return room

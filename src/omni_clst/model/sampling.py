@@ -5,6 +5,7 @@ The published code samples with temperature 1.2 and top-k 50, but computes log-p
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,10 @@ class Sampling:
 
 
 def token_log_probs(
-    logits: torch.Tensor, sampling: Sampling, suppressed: list[int], sampled: torch.Tensor | None = None
+    logits: torch.Tensor,
+    sampling: Sampling,
+    suppressed: list[int] | torch.Tensor,
+    sampled: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Log-probabilities (rows, vocabulary) of the distribution that tokens are sampled from; -inf for excluded tokens.
 
@@ -31,8 +35,8 @@ def token_log_probs(
     since after an update of the policy one may have left the top-k or the nucleus and would have probability 0.
     """
     logits = logits.float() / sampling.temperature
-    if suppressed:
-        logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
+    if len(suppressed):
+        logits.index_fill_(-1, torch.as_tensor(suppressed, device=logits.device), -torch.inf)
     if not (sampling.top_k or sampling.top_p < 1.0 or sampling.min_p > 0.0):
         return logits.log_softmax(dim=-1)
     excluded = torch.zeros_like(logits, dtype=torch.bool)
@@ -102,7 +106,7 @@ class TokenChooser:
 
     def __init__(self, sampling: Sampling, suppressed: list[int], seeds: list[int], device: torch.device):
         self.sampling = sampling
-        self.suppressed = suppressed
+        self.suppressed = torch.tensor(suppressed, dtype=torch.long, device=device)
         self.draws = sampling.temperature > 0
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds] if self.draws else []
 
@@ -111,20 +115,28 @@ class TokenChooser:
 
         `completions` (rows,) are the numbers of the rows' completions.
         """
+        uniform = self.room_for_noise(*logits.shape)
+        if self.draws:
+            self.draw(uniform, completions.tolist())
+        return self.pick(logits, uniform)
+
+    def room_for_noise(self, rows: int, vocabulary: int) -> torch.Tensor:
+        """Room for the uniform values of one token of each row (rows, vocabulary); empty where nothing is drawn."""
+        # float64: uniform values near 1 are then fine-grained too, and on a CPU they are generated faster
+        shape = (rows, vocabulary) if self.draws else (0,)
+        return torch.empty(shape, dtype=torch.float64, device=self.suppressed.device)
+
+    def draw(self, uniform: torch.Tensor, completions: Sequence[int]) -> None:
+        """Fill `uniform` (rows, vocabulary) from the generators of the rows' completions; nothing when greedy."""
+        for row, completion in zip(uniform, completions, strict=False):
+            row.uniform_(generator=self.generators[completion])
+
+    def pick(self, logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `choose`, with values drawn before, which are used up; without waiting for the device."""
         if not self.draws:
-            suppressed = torch.tensor(self.suppressed, device=logits.device)
-            ids = logits.float().index_fill(-1, suppressed, -torch.inf).argmax(dim=-1)
+            ids = logits.float().index_fill(-1, self.suppressed, -torch.inf).argmax(dim=-1)
             return ids, torch.zeros(len(ids), device=ids.device)
         log_probs = token_log_probs(logits, self.sampling, self.suppressed)  # (rows, vocabulary)
-        # float64: uniform values near 1 are then fine-grained too, and on a CPU they are generated faster
-        uniform = torch.stack(
-            [
-                torch.empty(logits.shape[-1], dtype=torch.float64, device=logits.device).uniform_(
-                    generator=self.generators[completion]
-                )
-                for completion in completions.tolist()
-            ]
-        )
         waits = uniform.log_().neg_().to(torch.float32)  # exponential; minus its logarithm is Gumbel noise
         ids = (log_probs - waits.log()).argmax(dim=-1)
         return ids, log_probs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

@@ -74,9 +74,11 @@ def choose_engine(setting: str, device: torch.device) -> str:
     return setting
 
 
-def describe_engine(name: str, server: str | None = None) -> str:
-    """The engine with its version and server, as `vllm 0.31.0 on http://node7:8000`."""
-    version = f"vllm {installed_version()}" if name == "vllm" else name
+def describe_engine(name: str, server: str | None = None, decoding: str = "plain") -> str:
+    """The engine with its version and server, as `vllm 0.31.0 on http://node7:8000`, or its decoding."""
+    if name == "hf":
+        return f"hf, {decoding} decoding" if decoding != "plain" else name
+    version = f"vllm {installed_version()}"
     return f"{version} on {server}" if server else version
 
 

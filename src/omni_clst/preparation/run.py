@@ -7,6 +7,7 @@ clip is decoded once: a killed run continues when started again, and writes the 
 import hashlib
 import math
 import os
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ..data.audio import SAMPLING_RATE
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
+from ..runs import FolderLock
 from .benchmark_layout import lay_out
 from .clips import ClipAudit, Inspection
 from .columns import OWN
@@ -37,8 +39,9 @@ class Preparation:
 
     def __init__(self, config: PrepareConfig):
         self.config = config
-        self.output = require_writable(Path(config.output))
+        self.output = Path(config.output)
         self.work = require_writable(self.output / ".work")
+        weakref.finalize(self, FolderLock(self.work, "give another --output").close)
         self.flac_folder = self.output / "audio"
         for partial in self.output.rglob(".*.part"):  # of a killed run
             partial.unlink()

@@ -1,4 +1,4 @@
-"""Compute the metrics of every model of an ablation, and write its table.
+"""Compute the metrics of every model of an experiment over seeds, and write its table.
 
 Every model answers the same held-out questions; their depth is set by the world's generator, not by a curriculum.
 """
@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from ..data.table import make_table
 from ..files import read_jsonl, write_json, write_text
 
+NOTE = "Mean ± standard deviation over the seeds; percent, and tokens per completion; greedy answers, strict score."
 METRICS = ("accuracy", "accuracy on shallow", "accuracy on deep", "think rate on shallow", "think rate on deep", "tokens")
 
 
@@ -32,27 +33,35 @@ def metrics_of(model: Path) -> dict[str, float]:
     return metrics
 
 
-def write_results(folder: Path, runs: dict[str, dict[str, dict[str, float]]], command: str, environment: dict) -> str:
-    """Write ablation.md, .json and .png from model -> seed -> metrics; returns the table."""
+def write_results(
+    folder: Path,
+    runs: dict[str, dict[str, dict[str, float]]],
+    command: str,
+    environment: dict,
+    name: str = "ablation",
+    metrics: tuple[str, ...] = METRICS,
+    note: str = NOTE,
+) -> str:
+    """Write NAME.md, .json and .png from model -> seed -> metrics; returns the table."""
     from .ablation_picture import plot_ablation
 
-    table = _table(runs)
+    table = _table(runs, metrics)
     seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
     origin = f"`{command}` at commit {environment['commit']}, {environment['devices'][0]}, seeds {', '.join(seeds)}."
-    note = "Mean ± standard deviation over the seeds; percent, and tokens per completion; greedy answers, strict score."
-    write_text(folder / "ablation.md", f"# Ablation on the embedded world\n\n{table}\n\n{note}\nMade by {origin}\n")
+    title = f"# {name.capitalize()} on the embedded world"
+    write_text(folder / f"{name}.md", f"{title}\n\n{table}\n\n{note}\nMade by {origin}\n")
     kept = {key: environment[key] for key in ("python", "packages", "commit", "devices")}
-    write_json(folder / "ablation.json", {"command": command, "environment": kept, "runs": runs})
-    plot_ablation(folder / "ablation.png", runs)
+    write_json(folder / f"{name}.json", {"command": command, "environment": kept, "runs": runs})
+    plot_ablation(folder / f"{name}.png", runs)
     return table
 
 
-def _table(runs: dict[str, dict[str, dict[str, float]]]) -> str:
+def _table(runs: dict[str, dict[str, dict[str, float]]], metrics: tuple[str, ...]) -> str:
     rows = [
-        [model, *(_mean_and_deviation([metrics[name] for metrics in seeds.values()]) for name in METRICS)]
+        [model, *(_mean_and_deviation([of_seed[name] for of_seed in seeds.values()]) for name in metrics)]
         for model, seeds in runs.items()
     ]
-    return make_table(["model", *METRICS], rows, markdown=True)
+    return make_table(["model", *metrics], rows, markdown=True)
 
 
 def _mean_and_deviation(values: list[float]) -> str:

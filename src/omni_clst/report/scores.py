@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.intervals import ClipSums
+from ..data.prompts import asks_for_thought
 from ..errors import InputError
 from ..files import read_json, read_jsonl
 
@@ -95,8 +96,9 @@ def _read_result(folder: Path, file: Path, benchmark: str) -> Result:
         answers.append(
             _read_answer(benchmark, verdict, prediction, groups.get(verdict["id"], prediction.get("groups", {})))
         )
-    asks_for_thought = settings["prompt"]["asks_for_tags"]
-    thought = settings.get("thought", "free") if asks_for_thought else "unasked"
+    prompt = settings["prompt"]
+    is_asked = asks_for_thought(prompt.get("template", ""), prompt["asks_for_tags"])
+    thought = settings.get("thought", "free") if is_asked else "unasked"
     limit = settings.get("limit")
     model = file.parents[2]
     name = folder.resolve().name if model == folder else str(model.relative_to(folder))

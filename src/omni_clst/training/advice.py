@@ -97,6 +97,8 @@ def _smaller_batches(config) -> Iterator[dict[str, object]]:
 def _smaller_rollouts(config, work: Workload) -> Iterator[dict[str, object]]:
     if work.engine == "vllm" and not config.vllm_sleep:
         yield {"vllm_sleep": True}
+    if config.merge_adapter:
+        yield {"merge_adapter": False}
     if work.engine == "vllm":
         yield {"engine": "hf"}
     elif (config.completions_per_rollout or math.inf) > config.num_generations:

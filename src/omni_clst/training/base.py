@@ -2,9 +2,9 @@
 
 import math
 import os
-import shutil
 import socket
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,26 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from ..data.audio import probe_audio
+from ..data.audio import forget_headers, probe_audio
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt
 from ..data.samples import AudioQASample
 from ..errors import InputError
-from ..files import append_jsonl, read_jsonl, remove_incomplete_line, write_json, write_jsonl
+from ..files import (
+    append_jsonl,
+    explaining_failed_writes,
+    read_jsonl,
+    remove_incomplete_line,
+    write_json,
+    write_jsonl,
+)
 from ..model.checkpoints import (
     CHOSEN_FILE,
     Checkpoint,
+    checkpoints_of,
     choose_dtype,
     complete_checkpoints,
+    delete_checkpoint,
     is_complete,
     load_family,
     load_model_config,
@@ -33,10 +42,12 @@ from ..model.checkpoints import (
     write_prompt,
 )
 from ..model.prompt_choice import prompt_for_training, say_prompt
+from ..model.quantization import require_bitsandbytes
 from ..model.thinker import OmniThinker
-from ..processes import process_count, say
+from ..processes import join_processes, process_count, say
 from .config import TuningConfig
 from .model_size import measure_model
+from .watch import Watch
 from .workload import Workload
 
 SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
@@ -45,8 +56,8 @@ SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
 class CompleteCheckpoints:
     """Mixin over `transformers.Trainer`: a checkpoint is complete once its marker file is written, last of all.
 
-    A run killed while saving leaves a folder without the marker, which is never resumed from; older checkpoints are
-    deleted only after the new one is complete. Full fine-tuning is saved in the Omni layout.
+    A run killed while saving leaves a folder without the marker, which is never resumed from, and which the next start
+    deletes; older checkpoints are deleted only after the new one is complete. Full fine-tuning is saved in the Omni layout.
     """
 
     def __init__(self, *, base_model: str, prompt: Prompt, keep_checkpoints: int | None, **trainer):
@@ -56,19 +67,38 @@ class CompleteCheckpoints:
         self.keep_checkpoints = keep_checkpoints
         super().__init__(**trainer)
 
+    def train(self, *arguments, **keywords):
+        with Watch(self):
+            if self.args.should_save:
+                self._delete_incomplete_checkpoints()
+            return super().train(*arguments, **keywords)
+
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save and folder.exists() and not is_complete(folder):
-            shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
-        super()._save_checkpoint(model, trial)
-        self._save_collectively(folder)
-        self.accelerator.wait_for_everyone()
+        try:
+            with explaining_failed_writes(folder, self._way_on()):
+                super()._save_checkpoint(model, trial)
+                self._save_collectively(folder)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    self._write_extra_files(folder)
+                    mark_complete(folder)
+        except InputError:
+            delete_checkpoint(folder)  # the room that it took
+            raise
         if self.args.should_save:
-            self._write_extra_files(folder)
-            mark_complete(folder)
             self._delete_old_checkpoints()
         self.accelerator.wait_for_everyone()
+
+    def _way_on(self) -> str:
+        newest = newest_checkpoint(self.args.output_dir)
+        return f"{newest.name} is complete: make room, then start again" if newest else "make room, then start again"
+
+    def _delete_incomplete_checkpoints(self) -> None:
+        for folder in checkpoints_of(self.args.output_dir):
+            if not is_complete(folder):
+                delete_checkpoint(folder)
 
     def _save_collectively(self, folder: Path) -> None:
         """Hook: save parts of a checkpoint that need all processes."""
@@ -84,7 +114,11 @@ class CompleteCheckpoints:
         best = self.state.best_model_checkpoint
         for folder in complete_checkpoints(self.args.output_dir)[: -self.keep_checkpoints]:
             if best is None or folder.resolve() != Path(best).resolve():
-                shutil.rmtree(folder)
+                delete_checkpoint(folder)
+
+    def _determine_best_metric(self, metrics, trial):
+        """The library takes an evaluation between two checkpoints for the best, and then has no checkpoint of it."""
+        return self.control.should_save and super()._determine_best_metric(metrics, trial)
 
     def _save(self, output_dir=None, state_dict=None):
         if hasattr(self.model, "peft_config"):
@@ -174,7 +208,7 @@ def one_device_per_process(arguments: TrainingArguments) -> None:
         arguments._setup_devices = torch.device("cpu")
 
 
-def prepare_deepspeed(device: torch.device) -> None:
+def prepare_deepspeed(device: torch.device, timeout: timedelta) -> None:
     """Make DeepSpeed start on a single process, where it would look for MPI, and on the CPU, where it is not started."""
     single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in single.items():
@@ -183,7 +217,7 @@ def prepare_deepspeed(device: torch.device) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"
         import deepspeed
 
-        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, timeout=timeout)
 
 
 class TrainingRun:
@@ -191,7 +225,7 @@ class TrainingRun:
 
     keeps_waveforms = False  # for an engine that computes mel features itself
     engine_name = "hf"
-    train: list[AudioQASample]  # by load_samples, with their lengths in tokens
+    train: Sequence[AudioQASample]  # by load_samples, with their lengths in tokens
     train_lengths: list[int]
 
     def __init__(self, config: TuningConfig, checkpoint: Checkpoint, device: torch.device):
@@ -202,6 +236,8 @@ class TrainingRun:
             raise InputError(
                 f"{checkpoint.source}: an adapter; LoRA starts from a full model, such as sft.py's <run>/merged"
             )
+        if config.quantization == "nf4":
+            require_bitsandbytes()
         # before ZeRO-3 is set up, which would shard the counted parameters
         rank = config.lora_rank if config.tuning == "lora" else 0
         self.size = measure_model(checkpoint.full_model, config.lora_targets, rank)
@@ -257,7 +293,10 @@ class TrainingRun:
     def load_model(self) -> OmniThinker:
         """The thinker to be trained; in full fine-tuning only the trained weights require a gradient."""
         config = self.config
-        model = load_thinker(self.checkpoint, self.parameter_dtype, "cpu", config.attn_implementation)
+        place = self.device if config.quantization == "nf4" else "cpu"  # 4-bit weights are not moved
+        attention = config.attn_implementation
+        forget_headers()  # from here on clips are decoded
+        model = load_thinker(self.checkpoint, self.parameter_dtype, place, attention, config.quantization)
         model.config.get_text_config().use_cache = False
         if config.tuning == "full":
             model.train_fully(config.train_towers)
@@ -266,8 +305,11 @@ class TrainingRun:
     def shared_arguments(self, known: Container[str]) -> dict:
         """Trainer settings of both stages: those of the config that are in `known`, and fixed ones."""
         config = self.config
+        timeout = timedelta(seconds=config.ddp_timeout)
         if config.deepspeed:
-            prepare_deepspeed(self.device)
+            prepare_deepspeed(self.device, timeout)
+        elif self.device.type == "cpu":
+            join_processes(timeout)  # transformers would, and leave the time-out out
         from_config = {name: getattr(config, name) for name in type(config).model_fields if name in known}
         return from_config | {
             "output_dir": str(config.run_dir),

@@ -14,6 +14,7 @@ from ..fields import (
     AudioRoot,
     ExistingFile,
     FilePath,
+    FolderName,
     Lines,
     MayChange,
     OneOf,
@@ -36,15 +37,7 @@ def _require_regex(value: str) -> str:
     return value
 
 
-def _require_folder_name(value: str) -> str:
-    name = Path(value)
-    if name.is_absolute() or not name.parts or ".." in name.parts:  # overwrite deletes this folder
-        raise PydanticCustomError("folder_name", "does not name a folder below runs_dir")
-    return value
-
-
 Regex = Annotated[str, AfterValidator(_require_regex)]
-FolderName = Annotated[str, AfterValidator(_require_folder_name)]
 # Settings of both stages whose defaults differ.
 RunName = Annotated[FolderName, Field(description="the run directory is runs_dir/run_name")]
 LearningRate = Annotated[float, Field(gt=0, description="of the optimiser, after warm-up")]
@@ -78,6 +71,9 @@ class TuningConfig(RunConfig):
     tuning: Literal["lora", "full"] = Field(
         "lora", description="full trains float32 master weights: 16 bytes per parameter instead of 2"
     )
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description="nf4 keeps the frozen base in 4 bits (QLoRA): a third of its memory, and slower"
+    )
     lora_rank: int = Field(8, gt=0, description="higher has more capacity and costs memory in proportion")
     lora_alpha: float = Field(32.0, gt=0, description="the update is scaled by lora_alpha / lora_rank")
     lora_targets: Regex | None = Field(
@@ -100,6 +96,12 @@ class TuningConfig(RunConfig):
     gradient_checkpointing: bool = Field(True, description="a third more time, for a fraction of the activation memory")
     dataloader_num_workers: MayChange[int] = Field(4, ge=0, description="processes that decode audio ahead of the device")
     deepspeed: ExistingFile | None = Field(None, description="configs/zero2.json or configs/zero3.json")
+    ddp_timeout: MayChange[int] = Field(
+        1800,
+        gt=0,
+        description="seconds that processes wait for each other (NCCL, gloo) before the run ends, for one that "
+        "hangs; longer than writing a checkpoint or an evaluation takes",
+    )
     report_to: MayChange[list[Annotated[str, OneOf(REPORTERS)]]] = Field(
         ["tensorboard"], description="where the log also goes; each tracker needs its package"
     )
@@ -120,6 +122,13 @@ class TuningConfig(RunConfig):
         except InputError as error:
             yield f"deepspeed {error}"
         yield from missing_package("deepspeed", ("deepspeed", "deepspeed"))
+
+    @rule
+    def _quantised_base_is_frozen_and_whole(self) -> Lines:
+        if self.quantization == "nf4" and self.tuning == "full":
+            yield "quantization nf4 needs tuning lora: 4-bit weights are not trained"
+        if self.quantization == "nf4" and self.deepspeed:
+            yield "quantization nf4 cannot be used with deepspeed: it does not shard 4-bit weights; --deepspeed none"
 
     @rule
     def _has_steps(self) -> Lines:

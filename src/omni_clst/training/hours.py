@@ -14,13 +14,15 @@ from .workload import (
     is_grpo,
     is_sharded,
     rows_per_generation,
+    scores_before_training,
     steps_per_generation,
 )
 
 PEAK_SHARE = 0.35  # of a card's TFLOP/s that training and prefill reach
 BANDWIDTH_SHARE = 0.6  # of the memory's and the link's GB/s
 HOST_GBS = 20  # from CPU memory to a card
-HF_STEP_SECONDS = 0.035  # at least, to decode one token of a batch with engine hf: launching kernels
+HF_STEP_SECONDS = 0.035  # at least, to decode one token of a batch with engine hf and plain decoding: launching kernels
+STATIC_STEP_SECONDS = 0.012  # the same with static decoding: 1,300 to 2,500 small kernels one after the other
 VLLM_STEP_SECONDS = 0.005  # the same with vLLM
 VLLM_WAKE_SECONDS = 1.0  # per generation: waking, and taking the policy's weights
 COMPLETION_TOKENS = 100  # on average, thoughts and empty thoughts together
@@ -36,8 +38,9 @@ def assumptions(card: Card) -> list[str]:
         f"training and prefill reach {PEAK_SHARE:.0%} of the TFLOP/s; memory and link {BANDWIDTH_SHARE:.0%} of the GB/s",
         "operations per token, P the language model without its embedding: 2 P forward, 4 P backward (LoRA 2 P), "
         "2 P for gradient checkpointing, 2 P for the reference, 2 P of the audio tower per position (2 per audio token)",
-        f"one decoding step: reading weights and cache, at least {1000 * HF_STEP_SECONDS:g} ms with engine hf, "
-        f"{1000 * VLLM_STEP_SECONDS:g} ms with vllm, which also takes {VLLM_WAKE_SECONDS:g} s per generation to wake",
+        f"one decoding step: reading weights and cache, at least {1000 * STATIC_STEP_SECONDS:g} ms with engine hf "
+        f"({1000 * HF_STEP_SECONDS:g} ms with decoding plain), {1000 * VLLM_STEP_SECONDS:g} ms with vllm, which also takes "
+        f"{VLLM_WAKE_SECONDS:g} s per generation to wake",
         f"completions of {COMPLETION_TOKENS} tokens on average, {LONGEST_TOKENS} for the longest of a batch",
         "ZeRO-3 sends all weights for the forward, the backward, the reference and a generation, and the gradients; "
         "nothing overlaps, and all GPUs are in one node",
@@ -93,13 +96,16 @@ def _grpo_seconds(config, work: Workload, card: Card) -> dict[str, float]:
     completion = min(COMPLETION_TOKENS, config.max_completion_length)
     tokens = groups * work.mean + rows * completion
     training = config.num_iterations * _training_operations(config, work, tokens)
-    training += 2 * _products(work) * tokens if config.beta > 0 else 0  # the reference
+    scorings = (config.beta > 0) + scores_before_training(config, work)  # of the reference, and of the policy
+    training += scorings * 2 * _products(work) * tokens
     training += _audio_operations(work, groups)
     at_once = config.completions_per_forward or config.per_device_train_batch_size
     forwards = passes * -(-config.per_device_train_batch_size // at_once)
     seconds = {"training": _compute_seconds(training, card), "rollouts": _rollout_seconds(config, work, card, rows)}
     if is_sharded(config, work):
-        sent = _sends_per_pass(config) * forwards + (passes if config.tuning == "full" and config.beta > 0 else 0)
+        scored = passes / config.num_iterations * scores_before_training(config, work)
+        sent = _sends_per_pass(config) * forwards + scored
+        sent += passes / config.num_iterations if config.tuning == "full" and config.beta > 0 else 0
         seconds["weights sent"] = _sent_seconds(sent + gathers_for_generation(config), work, card)
     if config.offload_reference:
         seconds["weights sent"] = passes * work.size.total * work.compute_width / (HOST_GBS * 1e9)
@@ -111,19 +117,25 @@ def _rollout_seconds(config, work: Workload, card: Card, rows: int) -> float:
     at_once = min(rows, (config.completions_per_rollout or rows) if work.engine == "hf" else rows)
     steps = min(LONGEST_TOKENS, config.max_completion_length)
     prefill = rows / config.num_generations * work.mean
-    step = step_seconds(work, card, at_once, work.mean + steps / 2)
-    if is_sharded(config, work) and work.engine == "hf" and not gathers_for_generation(config):
-        step += _sent_seconds(1, work, card)
+    gathering = gathering_seconds(config, work, card)
+    step = gathering + step_seconds(config, work, card, at_once, work.mean + steps / 2, weights_stay=not gathering)
     seconds = _compute_seconds(2 * _products(work) * prefill + _audio_operations(work, rows / config.num_generations), card)
     return seconds + -(-rows // at_once) * steps * step + (VLLM_WAKE_SECONDS if work.engine == "vllm" else 0)
 
 
-def step_seconds(work: Workload, card: Card, sequences: float, context: float) -> float:
+def gathering_seconds(config, work: Workload, card: Card) -> float:
+    """Seconds in which one decoding step of a rollout gathers the weights; 0 where they are gathered once or never."""
+    gathers = is_sharded(config, work) and work.engine == "hf" and not gathers_for_generation(config)
+    return _sent_seconds(1, work, card) if gathers else 0.0
+
+
+def step_seconds(config, work: Workload, card: Card, sequences: float, context: float, weights_stay: bool = True) -> float:
     """Seconds to decode one token of each of `sequences` with `context` tokens in the cache."""
     size = work.size
     weights = (_products(work) + work.size.idle) * work.compute_width  # a batch is routed to most experts
     cache = sequences * context * size.layers * size.cached * work.compute_width
-    least = VLLM_STEP_SECONDS if work.engine == "vllm" else HF_STEP_SECONDS
+    is_static = config.decoding != "plain" and weights_stay
+    least = VLLM_STEP_SECONDS if work.engine == "vllm" else STATIC_STEP_SECONDS if is_static else HF_STEP_SECONDS
     return max(least, (weights + cache) / (card.memory_gbs * 1e9 * BANDWIDTH_SHARE))
 
 
@@ -133,7 +145,8 @@ def answering_hours(config, work: Workload, card: Card) -> float:
     at_once = max(config.batch_tokens // (work.mean + config.max_new_tokens), 1)
     operations = 2 * _products(work) * work.mean + _audio_operations(work, 1)
     per_sample = _compute_seconds(operations, card)
-    per_sample += config.num_completions * steps * step_seconds(work, card, at_once, work.mean + steps / 2) / at_once
+    step = step_seconds(config, work, card, at_once, work.mean + steps / 2)
+    per_sample += config.num_completions * steps * step / at_once
     return work.samples / work.processes * per_sample / 3600
 
 

@@ -6,6 +6,7 @@ Activations and rollouts are estimated by the formulas of `activation_bytes` and
 from dataclasses import dataclass
 
 from ..model.engine import PREFILL_TOKENS
+from ..model.quantization import NF4_BYTES
 from ..model.thinker import LOGITS_AT_ONCE
 from .model_size import ModelSize
 from .workload import Workload, gathers_for_generation, is_grpo, is_sharded, rows_per_generation, zero_stage
@@ -84,6 +85,8 @@ def memory_of(config, work: Workload) -> Memory:
     permanent = memory_table(
         work.size, trainable_count(config, work.size), width, stage, work.compute_width, work.processes
     )
+    if config.quantization == "nf4":
+        permanent["weights"] -= int(work.size.linear * (width - NF4_BYTES))
     more = _grpo_memory(config, work) if is_grpo(config) else _sft_memory(config, work)
     return Memory(permanent | more.permanent, more.peaks)
 
@@ -129,9 +132,10 @@ def _rollout(config, work: Workload) -> int:
     generated = min(generated, config.completions_per_rollout or generated)
     prompt_tokens = -(-generated // config.num_generations) * work.longest  # completions share their prompt's cache
     uses_vllm = work.engine == "vllm"  # which has weights of its own
+    merged = work.size.adapted * work.compute_width if config.merge_adapter and not uses_vllm else 0
     sharded, gathers = is_sharded(config, work), gathers_for_generation(config)
     prefills_all = sharded and not gathers and not uses_vllm
-    return rollout_bytes(
+    return merged + rollout_bytes(
         work.size,
         generated,
         prompt_tokens + generated * config.max_completion_length,
@@ -142,9 +146,11 @@ def _rollout(config, work: Workload) -> int:
 
 
 def _activations(config, work: Workload, tokens: int, labelled: int) -> int:
-    return activation_bytes(
-        work.size, tokens, labelled, config.gradient_checkpointing, work.compute_width, _hidden_values(config, work)
-    )
+    size, width = work.size, work.compute_width
+    # a 4-bit weight is expanded while it is used, one at a time
+    expanded = size.hidden * size.intermediate * width if config.quantization == "nf4" else 0
+    checkpointing, hidden_values = config.gradient_checkpointing, _hidden_values(config, work)
+    return activation_bytes(size, tokens, labelled, checkpointing, width, hidden_values) + expanded
 
 
 def _hidden_values(config, work: Workload) -> int:

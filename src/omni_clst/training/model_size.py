@@ -6,7 +6,7 @@ import torch
 
 from ..model.checkpoints import load_thinker_config
 from ..model.families.registry import family_of
-from ..model.lora_layers import lora_experts, lora_layers
+from ..model.lora import lora_experts, lora_layers
 from ..model.thinker import OmniThinker
 
 
@@ -25,6 +25,8 @@ class ModelSize:
     audio: int = 0  # the part of the towers that encodes clips
     idle: int = 0  # the part of the language model that a token is not multiplied with: experts that it is not routed to
     audio_rate: float = 25.0  # audio tokens of a second
+    adapted: int = 0  # weights of the layers that have an adapter
+    linear: int = 0  # weights of the language model's linear layers, which can be quantised
 
     @property
     def total(self) -> int:
@@ -61,6 +63,8 @@ def measure_thinker(config, lora_targets: str | None, lora_rank: int) -> ModelSi
         audio=audio,
         idle=experts - experts * chosen // text.num_experts if chosen else 0,
         audio_rate=family.clips.tokens_per_second,
+        adapted=_adapted_count(model, lora_targets or family.lora_targets) if lora_rank else 0,
+        linear=sum(layer.weight.numel() for layer in model.text_model.modules() if isinstance(layer, torch.nn.Linear)),
     )
 
 
@@ -69,3 +73,9 @@ def _lora_count(model: OmniThinker, targets: str, rank: int) -> int:
     layers = sum(layer.in_features + layer.out_features for layer in lora_layers(model, targets).values())
     experts = sum(len(matrices) * sum(matrices.shape[1:]) for matrices in lora_experts(model, targets).values())
     return rank * (layers + experts)
+
+
+def _adapted_count(model: OmniThinker, targets: str) -> int:
+    """Weights of the layers and experts that have an adapter."""
+    adapted = [layer.weight for layer in lora_layers(model, targets).values()] + [*lora_experts(model, targets).values()]
+    return sum(weight.numel() for weight in adapted)

@@ -1,14 +1,15 @@
 """Print the plan of a run before it starts: steps, tokens per step, memory per device, hours, disk."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import torch
 
 from ..data.samples import LEVELS, AudioQASample
 from ..files import require_disk
 from ..processes import process_count, say
-from .cards import card_of_device, choose_card
-from .hours import hours_of
+from .cards import Card, card_of_device, choose_card
+from .hours import gathering_seconds, hours_of
 from .memory import GIB, Memory, memory_of, parameter_width, trainable_count
 
 CARDS_GIB = (24, 48, 80)
@@ -68,7 +69,25 @@ def print_grpo_plan(run, arguments) -> None:
         sleeps = "given back during the update" if config.vllm_sleep else "kept during the update"
         share = f"{config.gpu_memory_utilization:.0%} of a GPU's memory"
         say(f"engine       vllm, with its own weights and cache: the rollout's memory below, at most {share}, {sleeps}")
+    _print_gathering(run)
     _print_size(run)
+
+
+def _print_gathering(run) -> None:
+    """Print what it costs that ZeRO-3 gathers the weights at every token of a rollout, where it does."""
+    config, work, card = run.config, run.workload, _card_of(run)
+    seconds = gathering_seconds(config, work, card)
+    if not seconds:
+        return
+    gathered_once = config.model_copy(update={"trainer": config.trainer | {"ds3_gather_for_generation": True}})
+    hours, others = (hours_of(one, work, card)["rollouts"] for one in (config, gathered_once))
+    more = memory_of(gathered_once, work).peaks["rollout"] - memory_of(config, work).peaks["rollout"]
+    fetched = f"{work.size.total * work.compute_width / 1e9:.1f} GB of weights from the other GPUs"
+    say(
+        f"rollouts     ds3_gather_for_generation false: every token fetches {fetched}, {seconds:.2f} s a token as "
+        f"estimated for {card.name}: {hours:.1f} hours instead of {others:.1f}; true takes {more / GIB:.1f} GiB more "
+        "during a rollout"
+    )
 
 
 def _print_size(run) -> None:
@@ -82,14 +101,17 @@ def _print_size(run) -> None:
 
 def _print_hours(run) -> None:
     """Print the estimated hours on this machine's card; without one, on an A100."""
-    if run.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(run.device)
-        card = card_of_device(properties.name, properties.total_memory / GIB)
-    else:
-        card = choose_card(80)
+    card = _card_of(run)
     hours = sum(hours_of(run.config, run.workload, card).values())
     place = f"{run.workload.processes} x {card.name}"
     say(f"hours        {hours:.1f} on {place}, estimated and not measured: script/plan.sh prints the assumptions")
+
+
+def _card_of(run) -> Card:
+    if run.device.type != "cuda":
+        return choose_card(80)
+    properties = torch.cuda.get_device_properties(run.device)
+    return card_of_device(properties.name, properties.total_memory / GIB)
 
 
 def print_memory(memory: Memory) -> None:
@@ -103,7 +125,7 @@ def print_memory(memory: Memory) -> None:
     say(f"memory       {memory.total / GIB:.2f} GiB per device ({in_words(memory.permanent)}, {peak}); fits {fits}")
 
 
-def levels_in_words(samples: list[AudioQASample]) -> str:
+def levels_in_words(samples: Iterable[AudioQASample]) -> str:
     """Samples by level, as `easy 10, hard 5`."""
     counts = Counter(sample.level for sample in samples)
     return ", ".join(f"{level} {counts[level]}" for level in LEVELS if counts[level])

@@ -14,20 +14,21 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from ..data.clip_check import explaining_broken_clips, read_measured
 from ..data.encoder import Example, OmniEncoder, collate, describe_clips
+from ..data.packed_samples import PackedSamples
+from ..data.prompts import Prompt
 from ..data.response import format_response
 from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..model.checkpoints import (
     Checkpoint,
-    add_lora,
     load_model_config,
     load_thinker,
-    make_lora,
     read_prompt,
     save_omni,
     save_whole,
     write_prompt,
 )
+from ..model.lora import add_lora, make_lora
 from ..model.model_files import require_talker
 from ..processes import say, start_data_worker
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
@@ -40,7 +41,7 @@ from .workload import zero_stage
 class SFTDataset(torch.utils.data.Dataset):
     """Encodes samples on access, so that decoding happens in the data workers."""
 
-    def __init__(self, samples: list[AudioQASample], encoder: OmniEncoder):
+    def __init__(self, samples: Sequence[AudioQASample], encoder: OmniEncoder):
         self.samples = samples
         self.encoder = encoder
 
@@ -50,12 +51,13 @@ class SFTDataset(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> Example:
         sample = self.samples[index]
         with explaining_broken_clips():
-            return self.encoder.encode(sample, target_text(sample))
+            return self.encoder.encode(sample, target_text(sample, self.encoder.prompt))
 
 
-def target_text(sample: AudioQASample) -> str:
-    """The assistant's turn to train on; without a thought, the empty one."""
-    return format_response(sample.think or "", sample.answer)
+def target_text(sample: AudioQASample, prompt: Prompt) -> str:
+    """The assistant's turn to train on; without a thought, the empty one, or the answer alone where that is asked for."""
+    is_alone = prompt.asks_for_tags and not prompt.asks_for_thought
+    return format_response(None if is_alone else sample.think or "", sample.answer)
 
 
 def load_sft_samples(
@@ -67,7 +69,7 @@ def load_sft_samples(
     """
 
     def length_of(sample: AudioQASample) -> int:
-        return encoder.length(sample, target_text(sample))
+        return encoder.length(sample, target_text(sample, encoder.prompt))
 
     samples = read_measured(path, audio_root, length_of, **reading_options)
     kept = [(sample, length) for sample, length in samples if length <= max_length]
@@ -109,8 +111,10 @@ class SFTRun(TrainingRun):
         if config.keep_talker:
             require_talker(self.checkpoint.full_model, self.family.speech)
 
-        def load(path: str) -> tuple[list[AudioQASample], list[int]]:
-            return load_sft_samples(path, config.audio_root, self.encoder, config.max_length, **self.reading_options)
+        def load(path: str) -> tuple[PackedSamples, list[int]]:
+            root, longest = config.audio_root, config.max_length
+            samples, lengths = load_sft_samples(path, root, self.encoder, longest, **self.reading_options)
+            return PackedSamples(samples), lengths
 
         self.train, self.train_lengths = load(config.train_file)
         self.valid = load(config.valid_file)[0] if config.valid_file else None

@@ -108,13 +108,13 @@ PASSED_ON = {
     "lr_scheduler_type", "lr_scheduler_kwargs", "optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon",
     "max_grad_norm", "tf32", "torch_empty_cache_steps", "eval_delay", "eval_on_start", "neftune_noise_alpha",
     "full_determinism", "data_seed", "dataloader_drop_last", "dataloader_pin_memory", "dataloader_prefetch_factor",
-    "ddp_bucket_cap_mb", "ddp_timeout",
+    "ddp_bucket_cap_mb",
 }  # fmt: skip
 RANGES = {  # (at least, below)
     "weight_decay": (0, math.inf), "adam_beta1": (0, 1), "adam_beta2": (0, 1), "adam_epsilon": (0, math.inf),
     "max_grad_norm": (0, math.inf), "eval_delay": (0, math.inf), "neftune_noise_alpha": (0, math.inf),
     "torch_empty_cache_steps": (1, math.inf), "data_seed": (0, 2**32), "dataloader_prefetch_factor": (1, math.inf),
-    "ddp_bucket_cap_mb": (1, math.inf), "ddp_timeout": (1, math.inf),
+    "ddp_bucket_cap_mb": (1, math.inf),
 }  # fmt: skip
 PASSED_TO_TRL = {
     "disable_dropout", "ds3_gather_for_generation", "generation_batch_size", "steps_per_generation", "min_p", "epsilon",

@@ -57,6 +57,12 @@ def rows_per_generation(config, work: Workload) -> int:
     return steps_per_generation(config, work.processes) * config.per_device_train_batch_size
 
 
+def scores_before_training(config, work: Workload) -> bool:
+    """Whether the policy scores a generation before its first update, as TRL does where not all is in one update."""
+    passes = steps_per_generation(config, work.processes) * config.num_iterations
+    return work.engine == "vllm" or config.gradient_accumulation_steps % passes != 0
+
+
 def gathers_for_generation(config) -> bool:
     """Whether ZeRO-3 gathers the whole model on every device for a generation."""
     return config.trainer.get("ds3_gather_for_generation", True)

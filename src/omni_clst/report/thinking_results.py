@@ -1,0 +1,59 @@
+"""Write the results of a grid of worlds: its tables, its figures as JSON, and its pictures."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from ..files import write_json, write_text
+from .thinking_map import Folders, ThinkingMap, comparison_table, worth_table
+from .thinking_picture import plot_course, plot_map
+
+NOTES = """In all tables: percent, mean ± standard deviation over the seeds; greedy answers, strict score. Differences are
+in points with their 95 % interval over questions and seeds, bold where it excludes 0. *Gain of a thought*: accuracy with a
+forced thought less that with a forced empty one. *Shallow* questions need no thought, *deep* ones do, and no transcript
+answers those of *perception*."""
+
+
+def write_results(
+    folder: Path, name: str, folders: Folders, pairs: list[tuple[str, str]], command: str, environment: dict
+) -> str:
+    """Write NAME.md, .json, .png, and NAME_course.png where models were trained by GRPO; returns the Markdown."""
+    thinking_map = ThinkingMap(folders)
+    differences = thinking_map.comparisons(pairs)
+    judged = [after for after, _ in pairs]
+    worth = {model: thinking_map.worth_of_thinking(model) for model in dict.fromkeys(judged)}
+    sections = {
+        "Differences": comparison_table(differences),
+        "Models": thinking_map.model_table(),
+        "Accuracy within a budget of tokens": thinking_map.budget_table(),
+        **{f"What a thought is worth to: {model}": worth_table(rows) for model, rows in worth.items() if rows},
+        "By benchmark": thinking_map.benchmark_table(),
+        "With another sound": thinking_map.audio_table(),
+    }
+    origin = f"Made by `{command}` at commit {environment['commit']}, {environment['devices'][0]}."
+    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in sections.items() if table)
+    text = f"# {name.replace('_', ' ').capitalize()}\n\n{origin}\n\n{NOTES}\n\n{text}\n"
+    write_text(folder / f"{name}.md", text)
+    kept = {key: environment[key] for key in ("python", "packages", "commit", "devices")}
+    figures = {
+        "command": command,
+        "environment": kept,
+        "models": thinking_map.as_json(),
+        "differences": {", ".join(key): asdict(difference) for key, difference in differences.items()},
+        "worth": {
+            f"{model}, {world}, {kind}": asdict(gain) | {"think_rate": rate}
+            for model, rows in worth.items()
+            for (world, kind), (gain, rate) in rows.items()
+        },
+    }
+    write_json(folder / f"{name}.json", figures)
+    first = next((rows for rows in reversed(worth.values()) if rows), {})
+    plot_map(folder / f"{name}.png", thinking_map, differences, first)
+    for world, models in folders.items():
+        trained = {model: by_seed for model, by_seed in models.items() if _has_course(by_seed)}
+        if trained:
+            plot_course(folder / f"{name}_{world}.png", trained)
+    return text
+
+
+def _has_course(folders: dict[str, Path]) -> bool:
+    return all((folder / "completions.jsonl").exists() for folder in folders.values())

@@ -1,0 +1,50 @@
+"""docs/hardware.md and the YAMLs state the memory of every training recipe as it is planned."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from omni_clst.grpo.recipes import Recipe, models_of, shipped_recipes, trains
+from omni_clst.settings import REPOSITORY
+from omni_clst.training.config import PlanConfig
+from omni_clst.training.memory import CARD_SHARE, GIB, memory_of
+
+CONFIGS = REPOSITORY / "configs"
+PUBLISHED = [file for file in sorted((CONFIGS / "recipes").glob("*/*.yaml")) if trains(file)]
+GPUS = (1, 4, 8)
+ROWS = [(file, model) for file in shipped_recipes() for model in models_of(file)] + [(file, "7B") for file in PUBLISHED]
+
+
+def gib(file: Path, model: str, gpus: int) -> float:
+    request = PlanConfig(gpus=gpus, memory=80)
+    return round(memory_of(*Recipe(file, model, request, {}).plan({}, gpus)).total / GIB, 1)
+
+
+def row(file: Path, model: str) -> str:
+    cells = [f"`{file.relative_to(CONFIGS).with_suffix('')}`, {model}", *(f"{gib(file, model, gpus):.1f}" for gpus in GPUS)]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_hardware_page_has_the_memory_of_every_training_recipe():
+    text = (REPOSITORY / "docs" / "hardware.md").read_text(encoding="utf-8")
+    table = "\n".join(row(file, model) for file, model in ROWS)
+    assert table in text, f"the table has to be:\n{table}"
+
+
+STATED = [file for file in shipped_recipes() if re.search(r"\d GiB a GPU", file.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("file", STATED, ids=lambda file: file.stem)
+def test_memory_in_a_recipes_comment_is_the_planned_one(file):
+    """As `# Memory: 7B on 4 GPUs 50.8 GiB a GPU`."""
+    stated = re.findall(r"(3B|7B) on (\d+) GPUs? ([\d.]+) GiB a GPU", file.read_text(encoding="utf-8"))
+    assert stated
+    assert [float(value) for _, _, value in stated] == [gib(file, model, int(gpus)) for model, gpus, _ in stated]
+
+
+@pytest.mark.parametrize("file", [f for f in shipped_recipes() if f.stem.endswith("gb")], ids=lambda file: file.stem)
+def test_recipe_for_one_card_fits_it(file):
+    card = int(re.search(r"(\d+)gb$", file.stem)[1])
+    assert file in STATED
+    assert all(gib(file, model, 1) < CARD_SHARE * card for model in models_of(file))
