@@ -23,10 +23,9 @@ from omni_clst.data.encoder import Example, OmniEncoder, collate
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.devices import choose_device
-from omni_clst.model.checkpoints import add_lora, make_lora
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.model.cuda_graph import GraphedStep
 from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.merged_adapter import adapter_merged
 from omni_clst.model.sampling import Sampling
 
@@ -52,7 +51,7 @@ class CardBench:
         thinker = self.model
         self.products = sum(p.numel() for p in [*thinker.model.layers.parameters(), *thinker.lm_head.parameters()])
         if tuning == "lora":
-            self.model = add_lora(thinker, "", make_lora(thinker, 16, 32.0, LANGUAGE_MODEL_LINEAR), float32=True)
+            self.model = add_lora(thinker, "", make_lora(thinker, 16, 32.0), float32=True)
         self.rates = best_rates(device, self.dtype)
         self.examples = self._encoded()
 

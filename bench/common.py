@@ -21,7 +21,7 @@ from transformers import (  # noqa: E402
 
 from omni_clst.demo.pretrain import tokenizer_corpus  # noqa: E402
 from omni_clst.demo.tiny import CHAT_TEMPLATE, make_thinker_config, train_tokenizer  # noqa: E402
-from omni_clst.model.thinker import OmniThinker  # noqa: E402
+from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker  # noqa: E402
 
 QUESTION = "What can be heard in this recording? " * 12  # about 100 tokens
 SIZES = {  # text: hidden, layers, heads, key-value heads, vocabulary; audio: width, layers
@@ -46,7 +46,9 @@ def make_processor() -> Qwen2_5OmniProcessor:
     )
 
 
-def make_model(processor, size: str, vocabulary: int | None = None, dtype=torch.float32, device="cpu") -> OmniThinker:
+def make_model(
+    processor, size: str, vocabulary: int | None = None, dtype=torch.float32, device="cpu"
+) -> Qwen2_5OmniThinker:
     """A thinker with random weights; the audio tower is frozen, as it is in training."""
     hidden, layers, heads, kv_heads, words, width, audio_layers = SIZES[size]
     config = make_thinker_config(processor, hidden, layers, audio_layers)
@@ -63,7 +65,7 @@ def make_model(processor, size: str, vocabulary: int | None = None, dtype=torch.
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):  # 7B would take minutes on a CPU, and twice the memory in float32
-            model = OmniThinker(config).to(dtype).eval()
+            model = Qwen2_5OmniThinker(config).to(dtype).eval()
     finally:
         torch.set_default_dtype(usual)
     model.audio_tower.requires_grad_(False)

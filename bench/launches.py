@@ -18,9 +18,8 @@ from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.model import static_decoding
-from omni_clst.model.checkpoints import add_lora, make_lora
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
 from omni_clst.model.engine import HFEngine
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.merged_adapter import adapter_merged
 from omni_clst.model.sampling import Sampling
 
@@ -73,7 +72,7 @@ class Bench:
         self.encoder = OmniEncoder(make_processor(), make_prompt("direct", ""), 300.0)
         sample = AudioQASample("x", "/x.wav", QUESTION, ("a dog", "a cat"), "a dog")
         model = make_model(self.encoder.processor, size)
-        self.model = add_lora(model, "", make_lora(model, 16, 32.0, LANGUAGE_MODEL_LINEAR), float32=True)
+        self.model = add_lora(model, "", make_lora(model, 16, 32.0), float32=True)
         self.example = self.encoder.encode_waveform(sample, make_clip(5.0))
         self.copies = copies
 

@@ -79,9 +79,10 @@ def log_clips(file: Path) -> None:
     import hashlib
 
     from omni_clst.model.engine import HFEngine
+    from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker
     from omni_clst.model.thinker import OmniThinker
 
-    encode, embed = OmniThinker.get_audio_features, OmniThinker.embed
+    encode, embed = Qwen2_5OmniThinker.get_audio_features, OmniThinker.embed
     generate, score = HFEngine._generate_copies, OmniThinker.score_completions
     phases: list[str] = []
     clip_of: dict[str, str] = {}
@@ -126,7 +127,7 @@ def log_clips(file: Path) -> None:
         note(phases[-1], [clip_of[digest(row[mask].detach())] for row, mask in pairs])
         return embeddings
 
-    OmniThinker.get_audio_features, OmniThinker.embed = encoded, embedded
+    Qwen2_5OmniThinker.get_audio_features, OmniThinker.embed = encoded, embedded
     HFEngine._generate_copies, OmniThinker.score_completions = generated, scored
 
 

@@ -49,7 +49,7 @@ def score(
     }
     model.rope_deltas = None  # what another forward left behind
     with as_released(model):
-        logits = type(model).__mro__[1].forward(model, **rows).logits[:, prompt - 1 : -1]
+        logits = type(model).__mro__[2].forward(model, **rows).logits[:, prompt - 1 : -1]
     logits = logits.float() / temperature
     logits = logits.index_fill(-1, torch.tensor(suppressed, device=logits.device), -torch.inf)
     log_probs = logits.log_softmax(dim=-1).gather(-1, completion_ids.unsqueeze(-1)).squeeze(-1)

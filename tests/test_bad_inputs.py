@@ -251,9 +251,11 @@ CASES = [
          "{w}/runs/x/checkpoint-3: incomplete checkpoint (no file COMPLETE: the run ended while writing it); give an "
          "earlier one"),
     Case("model of another kind, training", "sft", config_of_another_kind, {},
-         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
+         "{w}/base: model type 'qwen2' is none of the bases: Qwen2.5-Omni (qwen2_5_omni), Qwen2-Audio (qwen2_audio), "
+         "Qwen3-Omni (qwen3_omni_moe)"),
     Case("model of another kind, inference", "infer", config_of_another_kind, {},
-         "{w}/base: model type 'qwen2', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
+         "{w}/base: model type 'qwen2' is none of the bases: Qwen2.5-Omni (qwen2_5_omni), Qwen2-Audio (qwen2_audio), "
+         "Qwen3-Omni (qwen3_omni_moe)"),
     Case("broken config.json", "infer", put("base/config.json", "{{"), {},
          "{w}/base/config.json:1: not JSON (Expecting property name enclosed in double quotes)"),
     Case("broken prompt.json", "infer", put("base/prompt.json", "{{"), {},

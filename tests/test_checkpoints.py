@@ -14,15 +14,13 @@ from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniThinker
 from omni_clst.errors import InputError
 from omni_clst.model.checkpoints import (
     MARKER,
-    add_lora,
     complete_checkpoints,
     find_checkpoint,
     load_model_config,
     load_thinker,
-    make_lora,
     save_omni,
 )
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.training.sft import merge_checkpoint
 
 
@@ -36,7 +34,7 @@ def adapter(base, tmp_path_factory):
     """An adapter folder whose B matrices are not zero."""
     folder = tmp_path_factory.mktemp("adapter") / "checkpoint-7"
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
-    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
+    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0), float32=True)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
@@ -49,7 +47,7 @@ def adapter(base, tmp_path_factory):
 
 def test_lora_sits_in_the_language_model_and_nowhere_else(base):
     model = load_thinker(find_checkpoint(str(base)), torch.float32)
-    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
+    peft_model = add_lora(model, str(base), make_lora(model, 4, 8.0), float32=True)
     learning = [name for name, parameter in peft_model.named_parameters() if parameter.requires_grad]
     assert len(learning) == 2 * 7 * 2  # A and B for seven linear layers in each of two decoder layers
     assert all(".model.layers." in name and "lora" in name for name in learning)

@@ -21,9 +21,9 @@ from omni_clst.data.layouts import read_samples
 from omni_clst.data.prompts import make_prompt
 from omni_clst.errors import InputError
 from omni_clst.model.attention import FOLDED_FLASH, FOLDED_FLEX, FOLDED_SDPA, explicit_mask
-from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.model.engine import HFEngine, placeholder_ids
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.sampling import Sampling
 from omni_clst.model.shared_prefix import SharedPrefix
 
@@ -46,7 +46,7 @@ def world(tmp_path_factory):
         model.visual.requires_grad_(False)
         if name == "lora":
             torch.manual_seed(0)
-            model = add_lora(model, str(folder), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
+            model = add_lora(model, str(folder), make_lora(model, 4, 8.0), float32=True)
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.data = 0.1 * torch.randn_like(parameter)

@@ -174,7 +174,8 @@ BAD_FOLDERS = {
         copy_of(f, base), model__safetensors="version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         "{f}/model.safetensors: a Git LFS pointer, not the weights; `git lfs pull` fetches them"),
     "another model type": (lambda f, base: change_config(copy_of(f, base), model_type="qwen2_5_omni_talker"),
-        "{f}: model type 'qwen2_5_omni_talker', expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'"),
+        "{f}: model type 'qwen2_5_omni_talker' is none of the bases: Qwen2.5-Omni (qwen2_5_omni), "
+        "Qwen2-Audio (qwen2_audio), Qwen3-Omni (qwen3_omni_moe)"),
     "a model type that nobody knows": (lambda f, base: change_config(copy_of(f, base), model_type="omni3"),
         "{f}: cannot be loaded, here or from the Hub (The checkpoint you are trying to load has model type `omni3` but "
         "Transformers does not recognize this architecture. This could be because of an issue with the checkpoint, or "

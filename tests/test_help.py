@@ -83,7 +83,7 @@ def test_help_of_training_names_what_the_libraries_trainer_takes(capsys):
 def test_help_shows_default_rule_and_what_may_change_on_resume(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     lines = printed(grpo.main, ["--help"], capsys)
-    assert "  --model ...                         a folder in the Omni layout, or a Hub id [folder or Hub id]" in lines
+    assert "  --model ...                         a folder in a base's layout, or a Hub id [folder or Hub id]" in lines
     at = lines.index("  --top_k 0                           sample from this many most likely tokens; 0: all")
     assert lines[at + 1].strip() == "[whole number >= 0]"
     assert any(line.endswith("[group | batch | none]") for line in lines)  # scale_rewards, of TRL

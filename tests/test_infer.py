@@ -128,13 +128,13 @@ def test_two_processes_answer_like_one(world, undisturbed):
 
 
 def test_adapter_folder_answers_like_its_merged_model(world, tmp_path):
-    from omni_clst.model.checkpoints import MARKER, add_lora, make_lora, write_prompt
-    from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+    from omni_clst.model.checkpoints import MARKER, write_prompt
+    from omni_clst.model.lora import add_lora, make_lora
     from omni_clst.training.sft import merge_checkpoint
 
     base = str(world / "base")
     thinker = load_thinker(find_checkpoint(base), torch.float32)
-    model = add_lora(thinker, base, make_lora(thinker, 4, 8.0, LANGUAGE_MODEL_LINEAR), True)
+    model = add_lora(thinker, base, make_lora(thinker, 4, 8.0), True)
     torch.manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

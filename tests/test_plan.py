@@ -10,9 +10,9 @@ from tiny_world import make_base, write_train_file
 import grpo
 from omni_clst.demo.tiny import make_thinker_config
 from omni_clst.errors import InputError
-from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, make_lora
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
-from omni_clst.model.thinker import OmniThinker
+from omni_clst.model.checkpoints import find_checkpoint, load_processor
+from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.settings import REPOSITORY
 from omni_clst.training.memory import HIDDEN_VALUES, Memory, activation_bytes, memory_table, rollout_bytes
 from omni_clst.training.model_size import ModelSize
@@ -40,10 +40,10 @@ def test_activations_are_what_a_decoder_layer_keeps_for_its_backward(world, kind
     for layers in (2, 4):
         torch.manual_seed(0)
         config = make_thinker_config(processor, hidden=64, layers=layers, audio_layers=1)
-        model = OmniThinker(config).to(getattr(torch, dtype))
+        model = Qwen2_5OmniThinker(config).to(getattr(torch, dtype))
         model.audio_tower.requires_grad_(False)
         if kind == "lora":
-            model = add_lora(model, "base", make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
+            model = add_lora(model, "base", make_lora(model, 4, 8.0), float32=True)
         weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         saved: dict[int, torch.Tensor] = {}  # held here, so that no storage is used again
 

@@ -343,7 +343,7 @@ def test_chat_without_audio_has_no_placeholder_and_no_features(encoder):
 
 def example_of(ids: list[int], labels: list[int] | None, frames: int | None) -> Example:
     features = None if frames is None else torch.full((2, frames), float(frames))
-    return Example(ids, labels, features)
+    return Example(ids, labels, features, frames=() if frames is None else (frames,))
 
 
 COLLATED = {

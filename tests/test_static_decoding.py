@@ -13,10 +13,10 @@ from omni_clst.data.layouts import read_samples
 from omni_clst.data.prompts import make_prompt
 from omni_clst.devices import choose_device
 from omni_clst.model import static_decoding
-from omni_clst.model.checkpoints import add_lora, find_checkpoint, load_processor, load_thinker, make_lora
-from omni_clst.model.config import LANGUAGE_MODEL_LINEAR
+from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
 from omni_clst.model.cuda_graph import GraphedStep
 from omni_clst.model.engine import HFEngine
+from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.merged_adapter import adapter_merged
 from omni_clst.model.sampling import Sampling
 from omni_clst.model.static_decoding import choose_decoding
@@ -43,7 +43,7 @@ def world(tmp_path_factory):
     models = {"full": load_thinker(checkpoint, torch.float32)}
     torch.manual_seed(0)
     model = load_thinker(checkpoint, torch.float32)
-    models["lora"] = add_lora(model, str(folder), make_lora(model, 4, 8.0, LANGUAGE_MODEL_LINEAR), float32=True)
+    models["lora"] = add_lora(model, str(folder), make_lora(model, 4, 8.0), float32=True)
     for parameter in models["lora"].parameters():
         if parameter.requires_grad:
             parameter.data = 0.1 * torch.randn_like(parameter)

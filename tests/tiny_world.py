@@ -14,7 +14,7 @@ from omni_clst.demo.pretrain import save_base, tokenizer_corpus
 from omni_clst.demo.scene import SAMPLING_RATE, Scene
 from omni_clst.demo.sounds import SOUNDS, SynthesisedSounds
 from omni_clst.demo.tiny import make_config, make_processor
-from omni_clst.model.thinker import OmniThinker
+from omni_clst.model.families.qwen2_5_omni import Qwen2_5OmniThinker
 from omni_clst.settings import REPOSITORY
 
 
@@ -23,7 +23,7 @@ def make_base(folder: Path, seed: int = 0, hidden: int = 32, gain: float = 5.0) 
     torch.manual_seed(seed)
     processor = make_processor(tokenizer_corpus())
     config = make_config(processor, hidden=hidden, layers=2, audio_layers=1)
-    model = OmniThinker(config.thinker_config)
+    model = Qwen2_5OmniThinker(config.thinker_config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:

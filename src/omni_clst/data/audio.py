@@ -1,7 +1,7 @@
 """Decode any audio file to mono 16 kHz float32, read its header, count the audio tokens that it takes in the model.
 
 Lengths are counted in frames (one value per channel, at the file's rate), samples (mono, at 16 kHz), mel frames (100 a
-second) and audio tokens (25 a second).
+second) and audio tokens (of Qwen2.5-Omni 25 a second; other bases have rules of their own, see `clip_format.py`).
 """
 
 import math
@@ -51,10 +51,16 @@ class AudioInfo:
         """Length of what `load_audio` returns with the same setting."""
         return _resampled_length(min(self.frames, self.frame_limit(max_audio_seconds)), self.sampling_rate)
 
-    def audio_tokens(self, max_audio_seconds: float | None = None) -> int:
-        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`; raises `ClipError` for none."""
+    def audio_tokens(
+        self, max_audio_seconds: float | None = None, tokens_of_samples: Callable[[int], int] | None = None
+    ) -> int:
+        """Audio placeholder tokens that the clip takes, cropped at `max_audio_seconds`; raises `ClipError` for none.
+
+        `tokens_of_samples` is a base's rule; without one it is Qwen2.5-Omni's.
+        """
         _require_token(self, int(min(self.frames, self.frame_limit(max_audio_seconds))))
-        return audio_token_count(mel_frame_count(self.samples(max_audio_seconds)))
+        samples = self.samples(max_audio_seconds)
+        return tokens_of_samples(samples) if tokens_of_samples else audio_token_count(mel_frame_count(samples))
 
     def frame_limit(self, max_audio_seconds: float | None) -> float:
         """Frames that `max_audio_seconds` leaves of a file of any length (infinite for None)."""

@@ -1,6 +1,6 @@
 """Convert samples to model inputs: chat template, audio placeholders, labels on the assistant's turn, padded batches.
 
-`input_ids` equal the stock `Qwen2_5OmniProcessor`'s; the mel features are not padded to 300 s (`mel.py`).
+`input_ids` equal those of the base's stock processor, and the mel features too, as far as they reach (`clip_format.py`).
 """
 
 import re
@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .audio import audio_token_count, load_audio, probe_audio
-from .mel import log_mel
+from .audio import load_audio, probe_audio
+from .clip_format import ClipFormat
 from .prompts import Prompt
 from .response import ANSWER_TAGS, FULL_THOUGHT_OPENING
 from .samples import AudioQASample
 
 IGNORED_LABEL = -100
+QWEN2_5_OMNI_CLIPS = ClipFormat()
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Example:
     """Model inputs of one sample, not yet batched.
 
     `input_ids` and `labels` have shape (tokens,), labels are -100 outside the assistant's turn (None for a prompt
-    alone); `input_features` has shape (mel_bins, frames), None for a text without audio. `audio_embeddings`
+    alone); `input_features` has shape (mel_bins, columns), None for a text without audio. `audio_embeddings`
     (audio tokens, hidden) is the clips' encoding, where the audio tower has computed it; `waveform` (samples,) at 16 kHz is
     kept for engines that compute mel features themselves. A question about several clips has the others' features and
-    waveforms in `more_features` and `more_waveforms`.
+    waveforms in `more_features` and `more_waveforms`. `frames` are the mel frames of every clip: the columns of its
+    features before any padding; `audio_tokens` those of all clips.
     """
 
     input_ids: list[int]
@@ -40,6 +42,8 @@ class Example:
     sample_id: str = "text"
     more_features: tuple[torch.Tensor, ...] = ()
     more_waveforms: tuple[np.ndarray, ...] = ()
+    frames: tuple[int, ...] = ()
+    audio_tokens: int = 0
 
     @property
     def features(self) -> tuple[torch.Tensor, ...]:
@@ -51,26 +55,18 @@ class Example:
         """The waveforms of all clips, where they are kept."""
         return () if self.waveform is None else (self.waveform, *self.more_waveforms)
 
-    @property
-    def audio_tokens(self) -> int:
-        """Audio tokens of all clips."""
-        return sum(audio_token_count(features.shape[1]) for features in self.features)
-
     def __reduce__(self):
         """Pickle the features as plain bytes: sent as tensors by a data worker, torch would open a file for each clip of
         a batch, and a process may have 1,024 open files."""
         features = [features.numpy() for features in self.features]
-        return _unpickle_example, (self.input_ids, self.labels, features, self.waveforms, self.sample_id)
+        without = replace(
+            self, input_features=None, more_features=(), audio_embeddings=None, waveform=None, more_waveforms=()
+        )
+        return _unpickle_example, (vars(without), features, self.waveforms)
 
 
-def _unpickle_example(
-    input_ids: list[int],
-    labels: list[int] | None,
-    features: list[np.ndarray],
-    waveforms: tuple[np.ndarray, ...],
-    sample_id: str,
-) -> Example:
-    example = Example(input_ids, labels, None, sample_id=sample_id)
+def _unpickle_example(fields: dict, features: list[np.ndarray], waveforms: tuple[np.ndarray, ...]) -> Example:
+    example = Example(**fields)
     return _with_clips(example, list(map(torch.from_numpy, features)), waveforms)
 
 
@@ -91,7 +87,7 @@ class OmniEncoder:
     `opening` begins the assistant's turn: a prompt without a response ends with it, and the model continues from there.
     After `FULL_THOUGHT_OPENING` the tokens of an empty thought are suppressed.
     `keep_waveform` leaves the decoded clip in every example. `max_tokens` are as many as a prompt may have, where the model
-    sets a limit.
+    sets a limit. `clips` says how the processor's base takes clips.
     """
 
     def __init__(
@@ -102,7 +98,10 @@ class OmniEncoder:
         opening: str = "",
         keep_waveform: bool = False,
         max_tokens: int | None = None,
+        clips: ClipFormat = QWEN2_5_OMNI_CLIPS,
     ):
+        clips.require_taken(max_audio_seconds)
+        self.clips = clips
         self.max_tokens = max_tokens
         self.processor = processor
         self.prompt = prompt
@@ -136,7 +135,8 @@ class OmniEncoder:
     def placeholder_ids(self) -> tuple[int, ...]:
         """The audio, image and video placeholders: one in a completion would ask for a clip that is not there."""
         names = ("audio_token", "image_token", "video_token")
-        return tuple(self.tokenizer.convert_tokens_to_ids(getattr(self.processor, name)) for name in names)
+        tokens = [getattr(self.processor, name) for name in names if hasattr(self.processor, name)]
+        return tuple(self.tokenizer.convert_tokens_to_ids(token) for token in tokens)
 
     @cached_property
     def suppressed_ids(self) -> tuple[int, ...]:
@@ -158,7 +158,8 @@ class OmniEncoder:
 
     def audio_tokens(self, sample: AudioQASample) -> list[int]:
         """The audio tokens of every clip, from the files' headers."""
-        return [probe_audio(clip).audio_tokens(self.max_audio_seconds) for clip in sample.clips]
+        tokens_of = self.clips.tokens_of_samples
+        return [probe_audio(clip).audio_tokens(self.max_audio_seconds, tokens_of) for clip in sample.clips]
 
     def describe_prompt(self, sample: AudioQASample) -> str:
         """The sample's prompt as the model reads it, with one placeholder for a clip's tokens, under its token count."""
@@ -222,20 +223,22 @@ class OmniEncoder:
     ) -> Example:
         """As `encode`, for given waveforms of its clips."""
         extractor = self.processor.feature_extractor
-        features = [torch.as_tensor(log_mel(extractor, [waveform])[0][0]) for waveform in waveforms]
-        example = self._encode_chat(self.prompt.user_text(sample), response, features, sample.id)
+        features = [torch.as_tensor(self.clips.features(extractor, waveform)) for waveform in waveforms]
+        frames = [self.clips.frames_of(len(waveform)) for waveform in waveforms]
+        example = self._encode_chat(self.prompt.user_text(sample), response, features, frames, sample.id)
         return _with_clips(example, features, waveforms if self.keep_waveform else ())
 
     def encode_chat(
         self, user_text: str, response: str | None, features: torch.Tensor | None, sample_id: str = "text"
     ) -> Example:
         """Inputs of one chat turn over mel features (mel_bins, frames), or over none for a chat without audio."""
-        return self._encode_chat(user_text, response, [] if features is None else [features], sample_id)
+        clips = [] if features is None else [features]
+        return self._encode_chat(user_text, response, clips, [clip.shape[1] for clip in clips], sample_id)
 
     def _encode_chat(
-        self, user_text: str, response: str | None, features: Sequence[torch.Tensor], sample_id: str
+        self, user_text: str, response: str | None, features: Sequence[torch.Tensor], frames: list[int], sample_id: str
     ) -> Example:
-        audio_tokens = [audio_token_count(of_clip.shape[1]) for of_clip in features]
+        audio_tokens = [self.clips.tokens_of(of_clip) for of_clip in frames]
         ids, labels = self.token_ids(self.chat_text(user_text, audio_tokens, sample_id)), None
         if response is None:
             ids += self.opening_ids
@@ -243,7 +246,8 @@ class OmniEncoder:
             self._require_plain(response, sample_id)
             response_ids = self.token_ids(response) + [self.end_of_turn_id]
             ids, labels = ids + response_ids, [IGNORED_LABEL] * len(ids) + response_ids
-        return _with_clips(Example(ids, labels, None, sample_id=sample_id), features)
+        example = Example(ids, labels, None, sample_id=sample_id, frames=tuple(frames), audio_tokens=sum(audio_tokens))
+        return _with_clips(example, features)
 
     def length(self, sample: AudioQASample, response: str | None = None) -> int:
         """Number of tokens of the encoded sample, from the files' headers without decoding them; raises `InputError` for
@@ -296,11 +300,12 @@ def collate(examples: list[Example], pad_token_id: int, padding_side: str) -> di
         return batch
     clips = [features for example in with_audio for features in example.features]
     if clips:
-        frames = max(clip.shape[1] for clip in clips)
+        columns = max(clip.shape[1] for clip in clips)
         batch["input_features"] = torch.stack(
-            [torch.nn.functional.pad(clip, (0, frames - clip.shape[1])) for clip in clips]
+            [torch.nn.functional.pad(clip, (0, columns - clip.shape[1])) for clip in clips]
         )
+        frames = [count for example in with_audio for count in example.frames]
         batch["feature_attention_mask"] = torch.tensor(
-            [[1] * clip.shape[1] + [0] * (frames - clip.shape[1]) for clip in clips]
+            [[1] * count + [0] * (columns - count) for count, _ in zip(frames, clips, strict=True)]
         )
     return batch

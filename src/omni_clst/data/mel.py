@@ -1,4 +1,4 @@
-"""Compute the mel features of a batch of clips, padded to its longest clip instead of to 300 s."""
+"""Compute mel features as Qwen2.5-Omni takes them, with a batch padded to its longest clip instead of to 300 s."""
 
 import numpy as np
 
@@ -14,9 +14,7 @@ def log_mel(feature_extractor, waveforms: list[np.ndarray]) -> tuple[np.ndarray,
     `WhisperFeatureExtractor`; unlike in a call to it, its `chunk_length` neither pads nor cuts a clip. Raises
     `InputError` for a clip too short for one audio token.
     """
-    for index, waveform in enumerate(waveforms):
-        if len(waveform) < MIN_SAMPLES:
-            raise InputError(f"clip {index}: {len(waveform)} samples are too short, one audio token takes {MIN_SAMPLES}")
+    require_token(waveforms)
     hop = feature_extractor.hop_length
     longest = max(len(waveform) for waveform in waveforms)
     stock = feature_extractor(
@@ -30,6 +28,18 @@ def log_mel(feature_extractor, waveforms: list[np.ndarray]) -> tuple[np.ndarray,
     frames = -(-longest // hop)
     mask = stock["attention_mask"][:, :frames].astype(np.int64)
     return np.ascontiguousarray(stock["input_features"][:, :, :frames]), mask
+
+
+def clip_features(feature_extractor, waveform: np.ndarray) -> np.ndarray:
+    """The features (mel_bins, frames) of one clip by `log_mel`."""
+    return log_mel(feature_extractor, [waveform])[0][0]
+
+
+def require_token(waveforms: list[np.ndarray]) -> None:
+    """Raise `InputError` for a clip too short for one audio token."""
+    for index, waveform in enumerate(waveforms):
+        if len(waveform) < MIN_SAMPLES:
+            raise InputError(f"clip {index}: {len(waveform)} samples are too short, one audio token takes {MIN_SAMPLES}")
 
 
 def padded_length(feature_extractor, samples: int) -> int:

@@ -19,7 +19,7 @@ from ..data.prompts import PROMPTS, format_choices, make_prompt
 from ..data.response import format_response
 from ..data.time_left import TimeLeft
 from ..model.checkpoints import save_omni, write_prompt
-from ..model.thinker import OmniThinker
+from ..model.families.qwen2_5_omni import Qwen2_5OmniThinker
 from .clips import clip_seconds, compose_clip
 from .knobs import Knobs
 from .scene import Scene, Sounds
@@ -128,7 +128,7 @@ class PretrainingData:
             yield [collate(rows, pad, "right") for rows in (captions, questions, texts)]
 
 
-def make_optimizers(model: OmniThinker, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Qwen2_5OmniThinker, config: PretrainConfig) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the layers' matrices, AdamW for the rest.
 
     In a trial on this world AdamW alone took about twice the steps until the model could name the first sound.
@@ -156,7 +156,7 @@ def learning_rate_factor(step: int, config: PretrainConfig) -> float:
 
 
 def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
-    """Train the base model from random weights; returns (`OmniThinker`, its Omni config, processor).
+    """Train the base model from random weights; returns (`Qwen2_5OmniThinker`, its Omni config, processor).
 
     Deterministic for a seed.
     """
@@ -165,7 +165,7 @@ def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
     processor = make_processor(tokenizer_corpus(sounds, config.knobs))
     seconds = clip_seconds(sounds, config.knobs)
     omni_config = make_config(processor, config.hidden, config.layers, config.audio_layers, seconds)
-    model = OmniThinker(omni_config.thinker_config)
+    model = Qwen2_5OmniThinker(omni_config.thinker_config)
     data = PretrainingData(config, sounds, processor)
     optimizers = make_optimizers(model, config)
     model.train()
@@ -186,7 +186,7 @@ def pretrain(config: PretrainConfig, sounds: Sounds | None = None):
     return model.eval(), omni_config, processor
 
 
-def save_base(folder: Path, model: OmniThinker, omni_config: Qwen2_5OmniConfig, processor) -> None:
+def save_base(folder: Path, model: Qwen2_5OmniThinker, omni_config: Qwen2_5OmniConfig, processor) -> None:
     """Write a base model like a released one: full Omni layout, processor, and its training prompt."""
     save_omni(folder, model.state_dict(), omni_config, base=None)
     processor.save_pretrained(folder)

@@ -5,6 +5,7 @@ About 1.4 M parameters; only the sizes differ from the released model.
 
 import json
 import math
+from collections.abc import Mapping
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -40,7 +41,9 @@ MEL_BINS = 64
 SHORTEST_WINDOW_SECONDS = 3.0
 
 
-def train_tokenizer(corpus: list[str], vocab_size: int = 700) -> Qwen2TokenizerFast:
+def train_tokenizer(
+    corpus: list[str], vocab_size: int = 700, tokens: Mapping[str, str] = MULTIMODAL_TOKENS
+) -> Qwen2TokenizerFast:
     """A byte-level BPE trained on the world's words, which become single tokens; any other text can be encoded too."""
     released = Qwen2TokenizerFast()._tokenizer  # for its splitting rules, which saving and loading keep
     bpe = Tokenizer(models.BPE())
@@ -56,7 +59,7 @@ def train_tokenizer(corpus: list[str], vocab_size: int = 700) -> Qwen2TokenizerF
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
         unk_token=END_OF_TEXT,
-        extra_special_tokens={**MULTIMODAL_TOKENS, "turn_start_token": TURN_START},
+        extra_special_tokens={**tokens, "turn_start_token": TURN_START},
     )
 
 

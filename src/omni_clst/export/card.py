@@ -10,6 +10,7 @@ from ..data.samples import EASY_TO_HARD
 from ..data.table import make_table, with_interval
 from ..files import read_json
 from ..grpo.config import CLSTConfig
+from ..model.families.family import Family
 from ..training.config import SFTConfig
 from .stages import Stage
 
@@ -34,9 +35,9 @@ Answers are in the form `<think>...</think><answer>...</answer>`; an empty thoug
 greedily, with transformers or with vLLM:
 
 ```python
-from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
-processor = Qwen2_5OmniProcessor.from_pretrained("{name}")
-model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained("{name}", dtype="auto")
+from transformers import {processor}, {thinker}
+processor = {processor}.from_pretrained("{name}")
+model = {thinker}.from_pretrained("{name}", dtype="auto")
 ```
 
 ```python
@@ -44,7 +45,7 @@ from vllm import LLM
 llm = LLM("{name}", limit_mm_per_prompt={{"audio": 1, "image": 0, "video": 0}})
 ```
 
-The whole class, `Qwen2_5OmniForConditionalGeneration.from_pretrained("{name}", dtype="auto")`, loads it too; {speech}."""
+The whole class, `{whole}.from_pretrained("{name}", dtype="auto")`, loads it too; {speech}."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Facts:
     scored: list[Path]
     prompt: Prompt | None
     speaks: bool
+    family: Family
     dtype: str
     licences: dict[str, str | None]
 
@@ -65,11 +67,17 @@ def write_card(facts: Facts) -> str:
     """The card of the last stage's model."""
     name, base, stages, licences = facts.name, facts.base, facts.stages, facts.licences
     speech = "it speaks" if facts.speaks else "it has no talker and answers in text"
+    family = facts.family
+    classes = {
+        "processor": family.processor.__name__,
+        "thinker": family.stock_thinker.__name__,
+        "whole": family.whole.__name__,
+    }
     parts = [
         _front_matter(base, licences["base"]),
         f"# {name}",
         _introduction(stages, base),
-        f"## Use\n\n{USE.format(name=name, speech=speech)}",
+        f"## Use\n\n{USE.format(name=name, speech=speech, **classes)}",
         _prompt_section(facts.prompt),
         f"## Training\n\n{_stages_table(stages, base)}",
         *(f"### {stage.name}\n\n{_settings(stage)}\n\n{_curve(stage)}" for stage in stages),

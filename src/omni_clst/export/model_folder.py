@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from transformers import Qwen2_5OmniForConditionalGeneration
 
 from ..errors import InputError
 from ..model.checkpoints import (
@@ -16,10 +15,9 @@ from ..model.checkpoints import (
     save_omni,
     write_prompt,
 )
+from ..model.families.registry import family_of
 from ..model.model_files import require_talker
 
-FULL_CLASS = Qwen2_5OmniForConditionalGeneration
-SPEAKERS = "spk_dict.pt"  # without it transformers does not load the whole model, even one that does not speak
 SHOWN = 3  # names in an error
 
 
@@ -30,13 +28,15 @@ def write_model(source: Path, out: Path, dtype: str, speech_base: str | None) ->
     """
     checkpoint = find_checkpoint(str(source))
     base = speech_base or checkpoint.full_model
-    if speech_base is not None:
-        require_talker(speech_base)
     config = load_model_config(base)
+    family = family_of(config)
+    if speech_base is not None:
+        require_talker(speech_base, family.speech)
     model = load_thinker(checkpoint, DTYPES[dtype])
     save_omni(out, model.state_dict(), config, base, keep_talker=speech_base is not None)
-    if not (out / SPEAKERS).exists():
-        torch.save({}, out / SPEAKERS)
+    for name in family.whole_needs:
+        if not (out / name).exists():
+            torch.save({}, out / name)
     if prompt := read_prompt(checkpoint):
         write_prompt(out, prompt)
 
@@ -61,8 +61,9 @@ def require_layout(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def expected_weights(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights that the whole model's class has with the folder's configuration."""
+    config = load_model_config(str(folder))
     with torch.device("meta"):
-        model = FULL_CLASS(load_model_config(str(folder)))
+        model = family_of(config).whole(config)
     tied = getattr(model, "all_tied_weights_keys", {})  # saved once, under the other name
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
 

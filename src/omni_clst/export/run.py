@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..files import require_writable, write_text
-from ..model.checkpoints import find_checkpoint, read_prompt, save_whole
+from ..model.checkpoints import find_checkpoint, load_family, read_prompt, save_whole
 from .card import Facts, write_card
 from .config import ExportConfig
 from .licence import CARD, licence_of
@@ -26,7 +26,8 @@ def export(config: ExportConfig) -> list[str]:
         write_model(stages[-1].checkpoint, folder, config.dtype, speech_base)
         weights.update(require_layout(folder))
         prompt = read_prompt(find_checkpoint(str(stages[-1].checkpoint)))
-        facts = Facts(config.name, base, stages, scored, prompt, config.keep_talker, config.dtype, licences)
+        family = load_family(find_checkpoint(str(folder)))
+        facts = Facts(config.name, base, stages, scored, prompt, config.keep_talker, family, config.dtype, licences)
         write_text(folder / CARD, write_card(facts))
 
     save_whole(out, write)

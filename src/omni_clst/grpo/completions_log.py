@@ -48,7 +48,7 @@ class CompletionsLog:
                 "rewards": group.rewards[number],
                 "advantage": round(advantage, 6),
                 "prompt_tokens": len(group.place.example.input_ids),
-                "audio_seconds": group.place.example.input_features.shape[1] / MEL_FRAMES_PER_SECOND,
+                "audio_seconds": group.place.example.frames[0] / MEL_FRAMES_PER_SECOND,
             }
             for (group, number), advantage in zip(numbered, advantages, strict=True)
         ]

@@ -93,8 +93,8 @@ def _assumed_samples(request: PlanConfig) -> list[str]:
     counts = f"{SOURCE_SAMPLES} for SFT and answers, {CURRICULUM_SAMPLES} for GRPO (--samples gives another number)"
     return [
         f"samples: {request.samples or counts}",
-        f"clips of {CLIP_SECONDS} s, 25 tokens a second, and {TEXT_TOKENS} tokens of text; in SFT {TARGET_TOKENS} more of "
-        "thought and answer",
+        f"clips of {CLIP_SECONDS} s, in tokens of the base, and {TEXT_TOKENS} tokens of text; in SFT {TARGET_TOKENS} more "
+        "of thought and answer",
         "memory is that of the longest sample which the recipe allows (max_audio_seconds, max_length, max_prompt_length) "
         "and of completions of max_completion_length",
     ]

@@ -7,13 +7,13 @@ from pathlib import Path
 from ..answering.config import AnswerConfig
 from ..errors import InputError
 from ..method.config import CurriculumConfig, ThoughtDropoutConfig
+from ..model.families.registry import family_of
 from ..model.released import RELEASED, thinker_config_of
 from ..settings import REPOSITORY, load_config, read_yaml
 from ..training.config import PlanConfig, SFTConfig, TuningConfig
 from ..training.model_size import ModelSize, measure_thinker
 from ..training.trainer_settings import trainer_keys
 from ..training.workload import (
-    AUDIO_TOKENS_PER_SECOND,
     CLIP_SECONDS,
     TEXT_TOKENS,
     Workload,
@@ -40,6 +40,7 @@ class Recipe:
     def plan(self, changes: dict[str, object], gpus: int) -> tuple[TuningConfig, Workload]:
         """The checked config with changed settings, and its workload on this many GPUs; raises `InputError`."""
         config = load_recipe(self.file, self.settings | changes)
+        family_of(thinker_config_of(self.model)).clips.require_taken(config.max_audio_seconds)
         size = measure(self.model, config.lora_targets, config.lora_rank)
         engine = getattr(config, "engine", "hf")
         engine = self.request.engine if engine == "auto" else engine
@@ -102,6 +103,6 @@ def answering_of(request: PlanConfig, stage: str, model: str) -> tuple[AnswerCon
     """The answers to the source samples that build_<stage>.sh needs: their config and workload."""
     file = REPOSITORY / "configs" / f"build_{stage}.yaml"
     config = load_config(AnswerConfig, ["--config", str(file)], None, STAGES, needs_files=False)
-    prompt = AUDIO_TOKENS_PER_SECOND * CLIP_SECONDS + TEXT_TOKENS
     size = measure(model, None, 0)
+    prompt = size.audio_rate * CLIP_SECONDS + TEXT_TOKENS
     return config, Workload(size, request.samples or SOURCE_SAMPLES, prompt, prompt, request.gpus, engine=request.engine)

@@ -14,7 +14,8 @@ from ..data.packed_samples import PackedSamples
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from ..method.rewards import OF_A_THOUGHT, OF_NO_THOUGHT, files_of_rewards, make_rewards
-from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker, make_lora
+from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker
+from ..model.lora import make_lora
 from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
 from ..processes import say
@@ -135,6 +136,7 @@ class GRPORun(TrainingRun):
             "per_device_eval_batch_size": config.num_generations,  # TRL samples groups there; we answer greedily
             "reward_weights": list(config.rewards.values()),
             "shuffle_dataset": False,
+            "router_aux_loss_coef": 0.0,  # the rewards alone decide; and the bridge hands TRL no router's logits
             "metric_for_best_model": "eval_accuracy" if evaluates else None,
             "greater_is_better": True if evaluates else None,
         }

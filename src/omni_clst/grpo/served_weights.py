@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ..errors import InputError
+from ..model.families.family import under_thinker
 from ..processes import process_rank
 from ..training.base import free_port
 from .vllm_server import VLLMServer
@@ -44,7 +45,7 @@ class FolderWeights:
             shutil.rmtree(self.folder)
 
     def _write(self) -> None:
-        for number, part in enumerate(in_parts(named_for_vllm(self.weights()), self.dtype)):
+        for number, part in enumerate(in_parts(under_thinker(self.weights()), self.dtype)):
             save_file(part, self.folder / f"{number:04d}.safetensors")
 
     def _load(self) -> None:
@@ -99,7 +100,7 @@ class PolicySource:
         return self._metadata
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, tensor in named_for_vllm(self.weights()):
+        for name, tensor in under_thinker(self.weights()):
             # a copy: vLLM packs several before it sends them, and ZeRO-3 takes a gathered weight back
             yield name, tensor.to(self.device, self.dtype, copy=True)
 
@@ -114,8 +115,3 @@ def in_parts(weights: Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype) ->
             part = {}
     if part:
         yield part
-
-
-def named_for_vllm(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights by their names in the Omni layout."""
-    return ((f"thinker.{name}", tensor) for name, tensor in weights)

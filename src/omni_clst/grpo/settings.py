@@ -27,7 +27,7 @@ REFUSED = {  # setting: (values that do not request it, the reason)
     "num_generations_eval": ((None,), "evaluation answers greedily, as inference does"),
     "model_init_kwargs": ((None,), _LOADED),
     "trust_remote_code": ((False,), _LOADED),
-    "router_aux_loss_coef": ((None,), "the thinker has no experts"),
+    "router_aux_loss_coef": ((None,), "a mixture of experts is trained without a loss of its router"),
     "neftune_noise_alpha": ((None,), "it would change the policy and not the rollout"),
     "data_seed": ((None,), "seed decides the order"),
     "dataloader_drop_last": ((False,), _FEED),

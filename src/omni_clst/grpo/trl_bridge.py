@@ -107,6 +107,11 @@ class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
             arguments.beta, arguments.sync_ref_model = 0.0, False
         # With LoRA it would use reentrant checkpointing, under which DeepSpeed reduces a weight's gradient twice.
         checkpointing, arguments.gradient_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs, None
+        # For a generation of its own, which does not take place, it asks the model for the token of an image.
+        config = policy.model.config
+        sees_images = hasattr(config, "image_token_id")
+        if not sees_images:
+            config.image_token_id = config.audio_token_id
         super().__init__(
             base_model=policy.base_model,
             prompt=encoder.prompt,
@@ -119,6 +124,8 @@ class TRLBridge(FiniteGradients, CompleteCheckpoints, GRPOTrainer):
             processing_class=encoder.processor,
             peft_config=policy.lora,
         )
+        if not sees_images:
+            del config.image_token_id
         arguments.beta, arguments.sync_ref_model = beta, sync
         arguments.gradient_checkpointing_kwargs = checkpointing
         if isinstance(self.model, PeftModel):

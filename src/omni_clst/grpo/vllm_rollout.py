@@ -10,6 +10,7 @@ from ..data.encoder import OmniEncoder
 from ..errors import InputError
 from ..model.checkpoints import load_model_config
 from ..model.engine import Engine
+from ..model.families.registry import family_of
 from ..model.sampling import Sampling
 from ..model.vllm_engine import TRIED_VERSION, VLLMEngine, VLLMSettings
 from ..model.vllm_serving import start_command
@@ -135,8 +136,15 @@ def reach_server(config: CLSTConfig, base_model: str, dtype: torch.dtype) -> tup
     longest = longest_sequence(config)
     start = start_command(base_model, _name(dtype), longest, config.vllm_server)
     server = VLLMServer(config.vllm_server, start)
+    model = load_model_config(base_model)
+    family = family_of(model)
+    if not family.vllm_server:
+        raise InputError(
+            f"vllm_server: a server is not given the mel features of {family.name}; leave it out: engine vllm and hf "
+            "generate in the run itself"
+        )
     needed = {"vllm": TRIED_VERSION, "logprobs_mode": "processed_logprobs", "dtype": _name(dtype)}
-    return server, server.require_policy(needed | thinker_sizes(load_model_config(base_model).thinker_config), longest)
+    return server, server.require_policy(needed | thinker_sizes(family.thinker_of(model)), longest)
 
 
 def longest_sequence(config: CLSTConfig) -> int:

@@ -28,7 +28,7 @@ _INNER_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_mod
 _LORA_KEY = re.compile(
     r"(?P<layer>.+)\.(?:(?P<matrix>lora_[AB])(?:\.[^.]+)?\.weight|(?P<other>lora_embedding_[AB]|lora_magnitude_vector)(?:\.[^.]+)?)"
 )
-_USED_SETTINGS = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora"}
+_USED_SETTINGS = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_parameters"}
 _IGNORED_SETTINGS = {  # they do not change the merged weights
     "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "lora_dropout",
@@ -111,8 +111,11 @@ def merge_adapter(model: Model, adapter: Adapter) -> Model:
     _require_all_targets(adapter, modules, {layer for layer, _ in lora.values()}, set(full_weights.values()))
     _replace_weights(adapter, parameters, full_weights)
 
-    peft_model = get_peft_model(model, _lora_config(adapter, lora))
-    weights = {f"base_model.model.{layer}.{part}": adapter.weights[key] for key, (layer, part) in lora.items()}
+    peft_model = get_peft_model(model, _lora_config(adapter, lora, modules))
+    weights = {
+        f"base_model.model.{layer}{_around_experts(key, modules[layer])}.{part}": adapter.weights[key]
+        for key, (layer, part) in lora.items()
+    }
     if len(weights) < len(lora):
         raise InputError(f"{adapter.folder}: several keys of the adapter name one layer: {_first(sorted(lora))}")
     expected = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
@@ -131,6 +134,11 @@ def _thinker_name(name: str, known: dict) -> str | None:
             return None
         words = words[1:]
     return ".".join(words)
+
+
+def _around_experts(key: str, module: torch.nn.Module) -> str:
+    """What PEFT adds to the name of experts, which have a layer of the adapter for every parameter, one in another."""
+    return "" if hasattr(module, "weight") else ".base_layer" * key.count(".base_layer")
 
 
 def _require_all_targets(adapter: Adapter, modules: dict, layers: set[str], replaced: set[str]) -> None:
@@ -168,7 +176,7 @@ def _replace_weights(adapter: Adapter, parameters: dict[str, torch.nn.Parameter]
         parameters[name].data.copy_(adapter.weights[key])
 
 
-def _lora_config(adapter: Adapter, lora: dict[str, tuple[str, str]]) -> LoraConfig:
+def _lora_config(adapter: Adapter, lora: dict[str, tuple[str, str]], modules: dict) -> LoraConfig:
     """PEFT's settings with the full name of every layer, its rank and its scale."""
     settings = adapter.settings
     ranks, alphas = {}, {}
@@ -176,12 +184,16 @@ def _lora_config(adapter: Adapter, lora: dict[str, tuple[str, str]]) -> LoraConf
         names = (adapter.lora_keys[key][0].removeprefix("base_model.model."), layer)  # in training, and here
         ranks[layer] = _setting_of(names, settings.get("rank_pattern") or {}, settings.get("r", 8))
         alphas[layer] = _setting_of(names, settings.get("alpha_pattern") or {}, settings.get("lora_alpha", 8))
+    linear = sorted(layer for layer in ranks if hasattr(modules[layer], "weight"))
+    has_experts = any(name.endswith(".mlp.experts") for name in modules)
     return LoraConfig(
         r=next(iter(ranks.values())),
         lora_alpha=next(iter(alphas.values())),
-        rank_pattern={re.escape(layer): rank for layer, rank in ranks.items()},
-        alpha_pattern={re.escape(layer): alpha for layer, alpha in alphas.items()},
-        target_modules="|".join(re.escape(layer) for layer in sorted(ranks)),
+        rank_pattern={re.escape(layer): ranks[layer] for layer in linear},
+        alpha_pattern={re.escape(layer): alphas[layer] for layer in linear},
+        # PEFT widens a pattern over a model with experts to all layers with the same last names
+        target_modules=linear if has_experts else "|".join(map(re.escape, linear)),
+        target_parameters=settings.get("target_parameters"),
         use_rslora=bool(settings.get("use_rslora")),
         use_dora=bool(settings.get("use_dora")),
     )

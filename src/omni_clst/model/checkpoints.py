@@ -1,7 +1,7 @@
-"""Find and check checkpoints, load a thinker, add and merge LoRA, save in the full Omni layout.
+"""Find and check checkpoints, load a thinker, add and merge LoRA, save in the layout of the base's released folders.
 
-The full Omni layout (`config.json` of type `qwen2_5_omni` with a `thinker_config`, weights named `thinker.*`) is that of
-the released folders; transformers loads it as thinker or as whole model, and it is the only one that vLLM loads.
+That of Qwen2.5-Omni, the full Omni layout, is a `config.json` of type `qwen2_5_omni` with a `thinker_config`, and weights
+named `thinker.*`. transformers loads it as thinker or as whole model, and it is the only one that vLLM loads.
 """
 
 import copy
@@ -15,14 +15,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoConfig,
-    GenerationConfig,
-    Qwen2_5OmniConfig,
-    Qwen2_5OmniProcessor,
-    Qwen2_5OmniThinkerConfig,
-)
+from transformers import AutoConfig, GenerationConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..data.prompts import Prompt
@@ -32,6 +25,8 @@ from ..files import explaining_failed_writes, flush_to_disk, read_object, write_
 from ..processes import say
 from .adapters import ADAPTER_CONFIG, merge_adapter, read_adapter
 from .attention import FOLDED_FLEX
+from .families.family import Family
+from .families.registry import family_of, is_thinker_type
 from .model_files import PROCESSOR_FILES, base_files, processor_source, require_weights, speech_weights
 from .quantization import keep_trainable, nf4_loading
 from .thinker import OmniThinker
@@ -177,30 +172,34 @@ def from_hub_or_folder(load: Callable, source: str):
         raise InputError(f"{source}: cannot be loaded, here or from the Hub ({reason})") from None
 
 
-def load_model_config(source: str) -> Qwen2_5OmniConfig:
-    """The full Omni configuration of a folder or Hub id; around that of the thinker where it is a thinker alone.
+def load_model_config(source: str):
+    """The whole configuration of a folder or Hub id; around that of the thinker where it is a thinker alone.
 
-    Raises `InputError` for a model of another kind and for quantised weights.
+    Raises `InputError` for a model that is none of the bases and for quantised weights.
     """
     config = from_hub_or_folder(AutoConfig.from_pretrained, source)
-    if isinstance(config, Qwen2_5OmniThinkerConfig):
-        # a vocabulary size for the absent talker: its default text ids exceed its default vocabulary
-        config = Qwen2_5OmniConfig(
-            thinker_config=_without_dtype(config.to_dict()), talker_config={"vocab_size": 152064}, enable_audio_output=False
-        )
-    if not isinstance(config, Qwen2_5OmniConfig):
-        raise InputError(f"{source}: model type {config.model_type!r}, expected 'qwen2_5_omni' or 'qwen2_5_omni_thinker'")
-    for part in (config, config.thinker_config):
+    try:
+        family = family_of(config)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if not isinstance(config, family.config):
+        config = family.whole_config(config)
+    for part in (config, family.thinker_of(config)):
         if quantised := getattr(part, "quantization_config", None):
             method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
             raise InputError(f"{source}: its weights are quantised ({method}); start from weights that are not")
     return config
 
 
-def _without_dtype(config: dict) -> dict:
-    """A configuration without the dtypes of its parts: a saved one has only that of the whole model."""
-    kept = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
-    return {key: _without_dtype(value) if isinstance(value, dict) else value for key, value in kept.items()}
+def load_thinker_config(source: str):
+    """The thinker's configuration of a folder or Hub id; raises as `load_model_config`."""
+    config = load_model_config(source)
+    return family_of(config).thinker_of(config)
+
+
+def load_family(checkpoint: Checkpoint) -> Family:
+    """The base that a checkpoint is of, or was trained from."""
+    return family_of(load_model_config(checkpoint.full_model))
 
 
 def describe_origin(checkpoint: Checkpoint) -> str | None:
@@ -209,18 +208,19 @@ def describe_origin(checkpoint: Checkpoint) -> str | None:
     if not os.path.isdir(source):
         return None
     words = []
-    if read_object(Path(source) / "config.json").get("model_type") == "qwen2_5_omni_thinker":
+    if is_thinker_type(read_object(Path(source) / "config.json").get("model_type")):
         words.append("the thinker alone; checkpoints trained from it are saved in the full Omni layout")
     if (processor := processor_source(source)) != source:
         words.append(f"tokenizer and processor are taken from {processor}")
     return f"{source}: {'; '.join(words)}" if words else None
 
 
-def load_processor(checkpoint: Checkpoint) -> Qwen2_5OmniProcessor:
+def load_processor(checkpoint: Checkpoint):
     """The processor of the checkpoint (of an adapter: of its base); logs its source if that is another folder."""
     if line := describe_origin(checkpoint):
         say(line)
-    return from_hub_or_folder(Qwen2_5OmniProcessor.from_pretrained, processor_source(checkpoint.full_model))
+    processor = load_family(checkpoint).processor
+    return from_hub_or_folder(processor.from_pretrained, processor_source(checkpoint.full_model))
 
 
 def load_thinker(
@@ -234,7 +234,7 @@ def load_thinker(
 
     With `quantization` nf4 the language model's linear layers are 4-bit, on `device` from the start, and cannot be merged.
     """
-    load_model_config(checkpoint.full_model)
+    thinker = load_family(checkpoint).thinker
     if checkpoint.is_adapter and is_deepspeed_zero3_enabled():
         raise InputError(f"{checkpoint.source}: under ZeRO-3 no adapter can be merged while loading; merge it first")
 
@@ -245,9 +245,7 @@ def load_thinker(
 
     def load(source: str):
         attention = "sdpa" if is_flex else attn_implementation
-        return OmniThinker.from_pretrained(
-            source, dtype=dtype, attn_implementation=attention, output_loading_info=True, **more
-        )
+        return thinker.from_pretrained(source, dtype=dtype, attn_implementation=attention, output_loading_info=True, **more)
 
     model, report = from_hub_or_folder(load, checkpoint.full_model)
     if report["missing_keys"]:
@@ -291,56 +289,30 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
     return DTYPES[setting]
 
 
-def make_lora(model: OmniThinker, rank: int, alpha: float, targets: str, dropout: float = 0.0) -> LoraConfig:
-    """LoRA (Hu et al. 2021) on the linear layers whose full name matches `targets`; raises `InputError` if none does.
-
-    Matched on the full name, since the towers have layers with the same last names.
-    """
-    lora_layers(model, targets)
-    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
-
-
-def add_lora(model: OmniThinker, base: str, lora: LoraConfig, float32: bool) -> PeftModel:
-    """Freeze the thinker and add an adapter with `base` as its base model.
-
-    `float32` keeps the adapter in float32 on a bfloat16 model, which ZeRO-3 does not support.
-    """
-    peft_model = get_peft_model(model, lora, autocast_adapter_dtype=float32)
-    peft_model.peft_config["default"].base_model_name_or_path = base
-    return peft_model
-
-
-def lora_layers(model: torch.nn.Module, targets: str) -> list[torch.nn.Linear]:
-    """The linear layers whose full name matches `targets`; raises `InputError` if there are none."""
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    matched = [module for name, module in linear.items() if re.fullmatch(targets, name)]
-    if not matched:
-        raise InputError(f"lora_targets {targets!r} matches none of the model's {len(linear)} linear layers")
-    return matched
-
-
 def save_omni(
     out: Path | str,
     state_dict: dict[str, torch.Tensor],
-    config: Qwen2_5OmniConfig,
+    config,
     base: str | None,
     keep_talker: bool = False,
 ) -> None:
-    """Write a thinker's weights to folder `out` in the full Omni layout, with the base's processor files.
+    """Write a thinker's weights to folder `out` in the released layout, with the base's processor files.
 
     `config` is the whole model's. Without `keep_talker` the folder contains the thinker alone and its config says so
     (`enable_audio_output: false`); with it, talker and token2wav are copied from the base.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    config = copy.deepcopy(config)
-    config.enable_audio_output = keep_talker
-    config.architectures = ["Qwen2_5OmniModel"]  # as in released folders; vLLM looks it up
+    config, family = copy.deepcopy(config), family_of(config)
+    if family.has_parts:
+        config.enable_audio_output = keep_talker
+    config.architectures = [family.architecture]  # as in released folders; vLLM looks it up
     config.dtype = next(iter(state_dict.values())).dtype
     config.save_pretrained(out)
-    weights = {f"thinker.{name}": _in_its_own_memory(tensor) for name, tensor in state_dict.items()}
+    released = family.released_weights(state_dict.items())
+    weights = {name: _in_its_own_memory(tensor) for name, tensor in released}
     if keep_talker:
-        weights |= speech_weights(base)
+        weights |= speech_weights(base, family.speech)
     save_torch_state_dict(weights, out, max_shard_size="5GB", metadata={"format": "pt"})
     if base:
         source = base_files(processor_source(base), PROCESSOR_FILES)

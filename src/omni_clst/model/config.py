@@ -22,13 +22,12 @@ DecodingName = Annotated[
 MemoryShare = Annotated[
     float, Field(gt=0, le=1, description="of engine vllm: the share of a GPU's memory for weights, keys and values")
 ]
-LANGUAGE_MODEL_LINEAR = r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 
 class ModelConfig(Settings):
     """The model: which one, its prompt, and the length of its audio."""
 
-    model: ModelSource = Field(description="a folder in the Omni layout, or a Hub id")
+    model: ModelSource = Field(description="a folder in a base's layout, or a Hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto is bfloat16 where the device has it; float16 is for inference"
     )

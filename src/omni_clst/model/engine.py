@@ -149,4 +149,5 @@ class HFEngine:
 
 def placeholder_ids(model: OmniThinker) -> list[int]:
     """The audio, image and video placeholder tokens, which may not be generated: there is no clip to fill them."""
-    return [model.config.audio_token_id, model.config.image_token_id, model.config.video_token_id]
+    names = ("audio_token_id", "image_token_id", "video_token_id")
+    return [getattr(model.config, name) for name in names if hasattr(model.config, name)]

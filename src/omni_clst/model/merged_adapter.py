@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 def adapter_merged(model: torch.nn.Module) -> Iterator[None]:
     """Within, the active adapters are merged; takes memory for a second copy of the adapted weights."""
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    weights = [layer.get_base_layer().get_parameter("weight") for layer in layers]
+    weights = [_weight_of(layer) for layer in layers]
     originals = [weight.data for weight in weights]
     try:
         for layer in layers:
@@ -28,10 +28,15 @@ def adapter_merged(model: torch.nn.Module) -> Iterator[None]:
             layer.merged_adapters.clear()
 
 
+def _weight_of(layer: LoraLayer) -> torch.nn.Parameter:
+    """The adapted weight: of a linear layer, or the stacked matrices of experts."""
+    return layer.get_base_layer().get_parameter(getattr(layer, "parameter_name", "weight"))
+
+
 @torch.no_grad()
 def _merge(layer: LoraLayer) -> None:
     """Give the layer a merged weight in new memory; its forward then computes no adapter."""
-    weight = layer.get_base_layer().get_parameter("weight")
+    weight = _weight_of(layer)
     merged = weight.detach().clone()
     for adapter in layer.active_adapters:
         merged += layer.get_delta_weight(adapter).to(merged.dtype)

@@ -115,29 +115,31 @@ def base_files(source: str, patterns: tuple[str, ...]) -> Path:
     return Path(snapshot_download(source, allow_patterns=list(patterns)))
 
 
-def speech_weights(base: str) -> dict[str, torch.Tensor]:
-    """Talker and token2wav tensors of a base in the full layout; raises `InputError` if it has none."""
+def speech_weights(base: str, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Tensors of a base whose names begin with `prefixes` (talker and vocoder); raises `InputError` if it has none."""
     folder = base_files(base, ("*.safetensors",))
-    require_talker(str(folder))
+    require_talker(str(folder), prefixes)
     weights = {}
-    for path, names in _speech_names(folder).items():
+    for path, names in _speech_names(folder, prefixes).items():
         with safe_open(path, framework="pt") as file:
             weights |= {name: file.get_tensor(name) for name in names}
     return weights
 
 
-def _speech_names(folder: Path) -> dict[Path, list[str]]:
-    """The names of talker and token2wav tensors by file."""
+def _speech_names(folder: Path, prefixes: tuple[str, ...]) -> dict[Path, list[str]]:
+    """The names of tensors that begin with `prefixes`, by file."""
     names = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            names[path] = [name for name in file.keys() if name.startswith(("talker.", "token2wav."))]  # noqa: SIM118
+            names[path] = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
     return names
 
 
-def require_talker(base: str) -> None:
-    """Raise `InputError` for a base folder without talker weights; a Hub id is not checked."""
-    if os.path.isdir(base) and not any(_speech_names(Path(base)).values()):
+def require_talker(base: str, prefixes: tuple[str, ...]) -> None:
+    """Raise `InputError` for a base without a talker, or a folder without its weights; a Hub id is not checked."""
+    if not prefixes:
+        raise InputError(f"keep_talker: the base of {base} has no talker; set keep_talker false")
+    if os.path.isdir(base) and not any(_speech_names(Path(base), prefixes).values()):
         raise InputError(f"keep_talker: {base} has no talker weights; set keep_talker false")
 
 

@@ -1,5 +1,6 @@
 """The weights of a policy in training, one at a time, as a plain model would have them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -18,7 +19,7 @@ def policy_weights(model: torch.nn.Module, in_pieces: bool) -> Iterator[tuple[st
         owner, _, kind = name.rpartition(".")
         if ".lora_" in name:
             continue
-        layer = layers.get(owner.removesuffix(".base_layer")) if kind == "weight" else None
+        layer = _layer_of(owner, kind, layers)
         needed = [parameter, *_adapter_parameters(layer)]
         with torch.no_grad(), _gathered(needed, in_pieces):
             weight = parameter.detach()
@@ -26,6 +27,15 @@ def policy_weights(model: torch.nn.Module, in_pieces: bool) -> Iterator[tuple[st
                 for adapter in layer.active_adapters:
                     weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
             yield _plain_name(name), weight
+
+
+def _layer_of(owner: str, kind: str, layers: dict[str, LoraLayer]) -> LoraLayer | None:
+    """The layer that adapts a weight: around a linear layer, or one of those around experts, each for one parameter."""
+    while owner.endswith(".base_layer"):
+        owner = owner.removesuffix(".base_layer")
+        if getattr(layers[owner], "parameter_name", "weight") == kind:
+            return layers[owner]
+    return None
 
 
 def _adapter_parameters(layer: LoraLayer | None) -> list[torch.nn.Parameter]:
@@ -43,4 +53,4 @@ def _gathered(parameters: list[torch.nn.Parameter], in_pieces: bool) -> Abstract
 
 
 def _plain_name(name: str) -> str:
-    return name.removeprefix("module.").removeprefix("base_model.model.").replace(".base_layer.", ".")
+    return re.sub(r"(\.base_layer)+\.", ".", name.removeprefix("module.").removeprefix("base_model.model."))

@@ -16,7 +16,7 @@ from ..errors import InputError
 Model = TypeVar("Model", bound=torch.nn.Module)
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight: 4 bits, 8 for each block of 64, a float32 for 256 blocks
 REPACKS_ON_CPU = "support_avx512bf16_for_cpu"  # of bitsandbytes' 4-bit layer
-NOT_QUANTISED = ["lm_head", "audio_tower", "visual"]
+NOT_QUANTISED = ["lm_head", "audio_tower", "visual", "multi_modal_projector"]
 
 
 def require_bitsandbytes() -> None:

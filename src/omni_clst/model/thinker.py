@@ -1,18 +1,19 @@
-"""The released thinker with two training forwards: a supervised one and one that scores completions for GRPO.
+"""Two training forwards for the thinker of any base: a supervised one and one that scores completions for GRPO.
 
 Logits are computed only for labelled or sampled tokens: with a vocabulary of 152k those of a whole prompt take more memory
 than the rest of the step. Both are called through the model's `forward`, so that DDP, DeepSpeed and autocast apply.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerCausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
 from ..data.encoder import IGNORED_LABEL
@@ -32,30 +33,62 @@ class CompletionScores(ModelOutput):
     entropies: torch.Tensor | None = None
 
 
-class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
-    """`Qwen2_5OmniThinkerForConditionalGeneration` with a supervised forward (`labels`) and one that scores completions."""
+def training_forward(released: Callable) -> Callable:
+    """The `forward` of a thinker: the `released` one without `labels` and `completion_ids`, else the training forwards."""
+
+    @wraps(released)  # generate() reads the signature
+    def forward(self, input_ids=None, labels=None, num_items_in_batch=None, completion_ids=None, **inputs):
+        if completion_ids is not None:
+            given = {name: value for name, value in inputs.items() if value is not None}  # PEFT passes all arguments
+            return self.score_completions(input_ids, completion_ids=completion_ids, **given)
+        if labels is not None:
+            return self.supervised_loss(input_ids, labels, num_items_in_batch, **inputs)
+        return released(self, input_ids=input_ids, **inputs)
+
+    return forward
+
+
+class OmniThinker(PreTrainedModel):
+    """Mixin over a base's released class, which a module of `families/` names: its thinker with the training forwards.
+
+    The attributes are names within the model: of the language model without its head, of the modules that encode clips,
+    and of modules and weights that no sample uses, so that they would never get a gradient.
+    """
+
+    TEXT_MODEL = "model"
+    CLIP_ENCODER: tuple[str, ...] = ("audio_tower",)
+    UNUSED: tuple[str, ...] = ()
 
     def __init__(self, config):
         super().__init__(config)
         attention = config.text_config._attn_implementation
         config.text_config._attn_implementation = FOLDED.get(attention, attention)
 
-    @wraps(Qwen2_5OmniThinkerForConditionalGeneration.forward)  # generate() reads the signature
-    def forward(self, input_ids=None, labels=None, num_items_in_batch=None, completion_ids=None, **inputs):
-        """The released forward without `labels` and `completion_ids`; with the latter, `score_completions`.
+    @property
+    def text_model(self) -> torch.nn.Module:
+        """The language model without its head."""
+        return self.get_submodule(self.TEXT_MODEL)
 
-        With `labels` (batch, tokens), which are -100 at ignored positions, the mean cross-entropy over labelled
-        positions; `num_items_in_batch` is the divisor when the batch is one part of a larger one. `logits` of the
-        result has shape (labelled positions, vocabulary).
+    @property
+    def clip_encoder(self) -> list[torch.nn.Module]:
+        """The modules that turn mel features into encodings."""
+        return [self.get_submodule(name) for name in self.CLIP_ENCODER]
+
+    @property
+    def experts(self) -> dict[str, torch.nn.Parameter]:
+        """The matrices of a mixture of experts by name, each stacked (experts, out, in); none in a dense model."""
+        return {name: parameter for name, parameter in self.named_parameters() if ".mlp.experts." in name}
+
+    def supervised_loss(
+        self, input_ids, labels, num_items_in_batch, attention_mask, input_features=None, feature_attention_mask=None, **_
+    ) -> CausalLMOutputWithPast:
+        """The mean cross-entropy over the labelled positions of `labels` (batch, tokens), which are -100 elsewhere.
+
+        `num_items_in_batch` is the divisor when the batch is one part of a larger one. `logits` of the result has shape
+        (labelled positions, vocabulary).
         """
-        if completion_ids is not None:
-            given = {name: value for name, value in inputs.items() if value is not None}  # PEFT passes all arguments
-            return self.score_completions(input_ids, completion_ids=completion_ids, **given)
-        if labels is None:
-            return super().forward(input_ids=input_ids, **inputs)
-        attention_mask = inputs["attention_mask"]
-        embeddings = self.embed(input_ids, inputs.get("input_features"), inputs.get("feature_attention_mask"))
-        hidden = self.model(
+        embeddings = self.embed(input_ids, input_features, feature_attention_mask)
+        hidden = self.text_model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions_from_mask(attention_mask),
@@ -66,7 +99,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         logits = self.lm_head(hidden[:, :-1][is_labelled]).float()  # (labelled positions, vocabulary)
         total = cross_entropy(logits, targets[is_labelled], reduction="sum")
         loss = total / (is_labelled.sum() if num_items_in_batch is None else num_items_in_batch)
-        return Qwen2_5OmniThinkerCausalLMOutputWithPast(loss=loss, logits=logits)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
 
     def score_completions(
         self,
@@ -121,7 +154,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         """Log-probabilities and entropies (completions, tokens) after embedded prompts (groups, tokens, hidden)."""
         sampled = completion_ids[prefix.is_token]  # (tokens,)
         is_flex = self.config.text_config._attn_implementation == FOLDED_FLEX
-        hidden = self.model(
+        hidden = self.text_model(
             inputs_embeds=prefix.pack(prompts, self.get_input_embeddings()(sampled).to(prompts.dtype)),
             attention_mask=prefix.block_mask if is_flex else self._mask(prefix.allowed, prompts.dtype),
             position_ids=prefix.positions,
@@ -168,7 +201,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
 
     def prefill(self, embeddings: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, GrowingCache]:
         """Logits (prompts, vocabulary) after embedded prompts padded on the left, and the cache to decode from."""
-        output = self.model(
+        output = self.text_model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions_from_mask(attention_mask),
@@ -186,7 +219,7 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         over the keys in the cache, those of the new tokens included.
         """
         embeddings = self.get_input_embeddings()(token_ids)
-        output = self.model(
+        output = self.text_model(
             inputs_embeds=embeddings,
             attention_mask=self._mask(seen, embeddings.dtype),
             position_ids=positions,
@@ -211,9 +244,18 @@ class OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
     def encode_clips(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """Encodings of clips (audio tokens of all clips, hidden), one clip after the other."""
         with torch.set_grad_enabled(self.trains_audio_tower and torch.is_grad_enabled()):
-            return self.get_audio_features(input_features, feature_attention_mask).last_hidden_state
+            found = self.get_audio_features(input_features, feature_attention_mask)  # ty: ignore[not-callable]  # the base's
+            return found.last_hidden_state
 
     @property
     def trains_audio_tower(self) -> bool:
-        """True where the audio tower has trainable weights, so that encodings of clips cannot be reused."""
-        return any(parameter.requires_grad for parameter in self.audio_tower.parameters())
+        """True where what encodes clips has trainable weights, so that encodings cannot be reused."""
+        return any(parameter.requires_grad for module in self.clip_encoder for parameter in module.parameters())
+
+    def train_fully(self, train_towers: bool) -> None:
+        """Choose the weights of full fine-tuning: the language model, and with `train_towers` what encodes clips."""
+        for module in self.clip_encoder:
+            module.requires_grad_(train_towers)
+        for name, parameter in self.named_parameters():
+            if f"{name}.".startswith(tuple(f"{unused}." for unused in self.UNUSED)):
+                parameter.requires_grad_(False)

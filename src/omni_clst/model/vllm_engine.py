@@ -17,9 +17,10 @@ import torch
 
 from ..data.audio import SAMPLING_RATE
 from ..data.encoder import Example, OmniEncoder
-from ..data.mel import padded_length
 from ..errors import InputError
+from .checkpoints import load_model_config
 from .engine import Completion
+from .families.registry import family_of
 from .sampling import Sampling
 
 Key = TypeVar("Key")
@@ -82,7 +83,7 @@ def describe_engine(name: str, server: str | None = None, decoding: str = "plain
 
 
 class VLLMEngine:
-    """vLLM with a model of ours. `source` is a folder in the Omni layout or a Hub id.
+    """vLLM with a model of ours. `source` is a folder in the released layout or a Hub id.
 
     The encoder has to keep waveforms. A kill in the middle loses what is being generated and nothing else.
     """
@@ -92,6 +93,7 @@ class VLLMEngine:
         self.encoder = encoder
         self.sampling = sampling
         self.settings = settings
+        self.family = family_of(load_model_config(source))
         self._llm = _start(source, settings, device)
         self._engine = self._llm.llm_engine
         self._requests = 0
@@ -150,7 +152,7 @@ class VLLMEngine:
         vLLM has to run in this process alone (`tensor_parallel_size` 1).
         """
         self._engine.model_executor.driver_worker.model_runner.reload_weights(
-            weights_iterator=((f"thinker.{name}", tensor) for name, tensor in weights), is_checkpoint_format=True
+            weights_iterator=self.family.released_weights(weights), is_checkpoint_format=True
         )
         self.forget()
 
@@ -178,13 +180,12 @@ class VLLMEngine:
             return {"prompt_token_ids": list(example.input_ids)}
         before = [None, *example.input_ids]
         ids = [token for token, last in zip(example.input_ids, before, strict=False) if (token, last) != (audio_token,) * 2]
-        # the stock extractor would cut a clip at its chunk_length, and pad each to it
-        longest = max(map(len, example.waveforms))
-        padded = padded_length(self.encoder.processor.feature_extractor, longest)
+        waveforms = list(map(self.family.vllm_clip, example.waveforms))
+        longest = max(map(len, waveforms))
         return {
             "prompt_token_ids": ids,
-            "multi_modal_data": {"audio": [(waveform, SAMPLING_RATE) for waveform in example.waveforms]},
-            "mm_processor_kwargs": {"truncation": False, "max_length": padded},
+            "multi_modal_data": {"audio": [(waveform, SAMPLING_RATE) for waveform in waveforms]},
+            "mm_processor_kwargs": self.family.vllm_options(self.encoder.processor.feature_extractor, longest),
         }
 
     def _require_same_ids(self, example: Example, ids: list[int]) -> None:

@@ -5,6 +5,7 @@ clip is decoded once: a killed run continues when started again, and writes the 
 """
 
 import hashlib
+import math
 import os
 import weakref
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..data.audio import SAMPLING_RATE
 from ..data.benchmarks.registry import BENCHMARKS
 from ..data.samples import AudioQASample, make_sample_id, write_samples
 from ..files import read_jsonl, require_writable, write_jsonl
@@ -170,7 +172,8 @@ class Preparation:
         """Record the length of the sample's prompt in tokens, if a model was given."""
         if self.encoder is not None and clips:
             text = self.encoder.prompt_text(sample, *(1 for _ in clips))
-            tokens = sum(clip.audio_tokens - 1 for clip in clips)
+            tokens_of = self.encoder.clips.tokens_of_samples
+            tokens = sum(tokens_of(math.ceil(clip.seconds * SAMPLING_RATE - 0.01)) - 1 for clip in clips)  # 6 decimals
             self.prompt_tokens.append(len(self.encoder.token_ids(text)) + tokens)
 
 
@@ -196,13 +199,14 @@ def _make_encoder(config: PrepareConfig):
         return None
     from ..data.encoder import OmniEncoder
     from ..data.prompts import make_prompt
-    from ..model.checkpoints import find_checkpoint, load_processor
+    from ..model.checkpoints import find_checkpoint, load_family, load_processor
     from ..processes import quiet_libraries
 
     quiet_libraries()
-    processor = load_processor(find_checkpoint(config.model))
+    checkpoint = find_checkpoint(config.model)
+    processor, clips = load_processor(checkpoint), load_family(checkpoint).clips
     prompt = make_prompt(config.prompt, "You are a helpful assistant.")
-    return OmniEncoder(processor, prompt, config.max_audio_seconds)
+    return OmniEncoder(processor, prompt, min(config.max_audio_seconds, clips.max_seconds), clips=clips)
 
 
 def _with_id(sample: AudioQASample, taken: set[str], audio_root: str) -> AudioQASample:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -38,6 +37,7 @@ from ..model.checkpoints import (
     complete_checkpoints,
     delete_checkpoint,
     is_complete,
+    load_family,
     load_model_config,
     load_processor,
     load_thinker,
@@ -139,10 +139,9 @@ class CompleteCheckpoints:
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if hasattr(self.model, "peft_config"):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        state_dict = {}
-        for path in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
-            state_dict |= {name.removeprefix("thinker."): tensor for name, tensor in load_file(path).items()}
-        return (model or self.model).load_state_dict(state_dict)
+        model = model or self.model
+        saved = load_thinker(Checkpoint(resume_from_checkpoint), next(model.parameters()).dtype)
+        return model.load_state_dict(saved.state_dict())
 
 
 class MetricsLog(TrainerCallback):
@@ -253,12 +252,19 @@ class TrainingRun:
         if config.quantization == "nf4":
             require_bitsandbytes()
         # before ZeRO-3 is set up, which would shard the counted parameters
-        targets = config.lora_targets if config.tuning == "lora" else None
-        self.size = measure_model(checkpoint.full_model, targets, config.lora_rank)
+        rank = config.lora_rank if config.tuning == "lora" else 0
+        self.size = measure_model(checkpoint.full_model, config.lora_targets, rank)
         self.processor = load_processor(checkpoint)
         prompt = prompt_for_training(config, checkpoint)
         say_prompt(prompt, checkpoint)
-        self.encoder = OmniEncoder(self.processor, prompt, config.max_audio_seconds, keep_waveform=self.keeps_waveforms)
+        self.family = load_family(checkpoint)
+        self.encoder = OmniEncoder(
+            self.processor,
+            prompt,
+            config.max_audio_seconds,
+            keep_waveform=self.keeps_waveforms,
+            clips=self.family.clips,
+        )
 
     @property
     def content(self) -> dict[str, str]:
@@ -316,9 +322,7 @@ class TrainingRun:
         model = load_thinker(self.checkpoint, self.parameter_dtype, place, attention, config.quantization)
         model.config.get_text_config().use_cache = False
         if config.tuning == "full":
-            model.visual.requires_grad_(False)  # no sample has a picture: its weights would never get a gradient
-            model.audio_tower.requires_grad_(config.train_towers)
-            model.audio_tower.audio_bos_eos_token.requires_grad_(False)
+            model.train_fully(config.train_towers)
         return model
 
     def shared_arguments(self, known: Container[str]) -> dict:

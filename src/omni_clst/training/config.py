@@ -24,7 +24,7 @@ from ..fields import (
     rule,
 )
 from ..files import read_object
-from ..model.config import LANGUAGE_MODEL_LINEAR, ModelConfig
+from ..model.config import ModelConfig
 from .cards import CARDS
 from .trainer_settings import REPORTERS, problems_of_trainer, why_not
 
@@ -76,7 +76,9 @@ class TuningConfig(RunConfig):
     )
     lora_rank: int = Field(8, gt=0, description="higher has more capacity and costs memory in proportion")
     lora_alpha: float = Field(32.0, gt=0, description="the update is scaled by lora_alpha / lora_rank")
-    lora_targets: Regex = Field(LANGUAGE_MODEL_LINEAR, description="a regular expression over full layer names")
+    lora_targets: Regex | None = Field(
+        None, description="a regular expression over full layer names; none: the linear layers of the base's language model"
+    )
     train_towers: bool = Field(False, description="true (with tuning full) also trains the audio tower")
     learning_rate: LearningRate
     num_train_epochs: Epochs

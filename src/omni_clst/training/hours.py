@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from .cards import Card
 from .workload import (
-    AUDIO_TOKENS_PER_SECOND,
     Workload,
     gathers_for_generation,
     is_grpo,
@@ -28,7 +27,7 @@ VLLM_STEP_SECONDS = 0.005  # the same with vLLM
 VLLM_WAKE_SECONDS = 1.0  # per generation: waking, and taking the policy's weights
 COMPLETION_TOKENS = 100  # on average, thoughts and empty thoughts together
 LONGEST_TOKENS = 200  # of the longest completion in a batch, for which the others wait
-POSITIONS_PER_AUDIO_TOKEN = 2  # in the audio tower, which pools them
+POSITIONS_PER_SECOND = 50  # in the audio tower of Qwen2.5-Omni, which pools two to an audio token
 
 
 def assumptions(card: Card) -> list[str]:
@@ -133,7 +132,7 @@ def gathering_seconds(config, work: Workload, card: Card) -> float:
 def step_seconds(config, work: Workload, card: Card, sequences: float, context: float, weights_stay: bool = True) -> float:
     """Seconds to decode one token of each of `sequences` with `context` tokens in the cache."""
     size = work.size
-    weights = _products(work) * work.compute_width
+    weights = (_products(work) + work.size.idle) * work.compute_width  # a batch is routed to most experts
     cache = sequences * context * size.layers * size.cached * work.compute_width
     is_static = config.decoding != "plain" and weights_stay
     least = VLLM_STEP_SECONDS if work.engine == "vllm" else STATIC_STEP_SECONDS if is_static else HF_STEP_SECONDS
@@ -152,8 +151,8 @@ def answering_hours(config, work: Workload, card: Card) -> float:
 
 
 def _products(work: Workload) -> int:
-    """Weights of the language model that every token is multiplied with: all but the embedding."""
-    return work.size.language - work.size.vocabulary * work.size.hidden
+    """Weights of the language model that every token is multiplied with: all but the embedding and idle experts."""
+    return work.size.language - work.size.vocabulary * work.size.hidden - work.size.idle
 
 
 def _training_operations(config, work: Workload, tokens: float) -> float:
@@ -162,7 +161,7 @@ def _training_operations(config, work: Workload, tokens: float) -> float:
 
 
 def _audio_operations(work: Workload, clips: float) -> float:
-    positions = POSITIONS_PER_AUDIO_TOKEN * AUDIO_TOKENS_PER_SECOND * work.clip_seconds
+    positions = POSITIONS_PER_SECOND * work.clip_seconds
     return 2 * work.size.audio * positions * clips
 
 

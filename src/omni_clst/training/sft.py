@@ -22,15 +22,14 @@ from ..data.samples import AudioQASample
 from ..errors import InputError
 from ..model.checkpoints import (
     Checkpoint,
-    add_lora,
     load_model_config,
     load_thinker,
-    make_lora,
     read_prompt,
     save_omni,
     save_whole,
     write_prompt,
 )
+from ..model.lora import add_lora, make_lora
 from ..model.model_files import require_talker
 from ..processes import say, start_data_worker
 from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
@@ -133,7 +132,7 @@ class SFTRun(TrainingRun):
     def load_samples(self) -> None:
         config = self.config
         if config.keep_talker:
-            require_talker(self.checkpoint.full_model)
+            require_talker(self.checkpoint.full_model, self.family.speech)
 
         def load(path: str) -> tuple[PackedSamples, list[int]]:
             root, longest = config.audio_root, config.max_length

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from ..files import read_object
 from .model_size import ModelSize
 
-AUDIO_TOKENS_PER_SECOND = 25
 # What is expected of samples where there is no data: clips and questions as in AVQA and AudSem.
 CLIP_SECONDS = 10
 TEXT_TOKENS = 160  # of a prompt: the template of the shipped prompts, a question, its choices
@@ -30,8 +29,8 @@ class Workload:
 def expected_workload(config, size: ModelSize, samples: int, processes: int, engine: str) -> Workload:
     """The workload of a config without its data: clips of `CLIP_SECONDS` on average, the longest as long as allowed."""
     clip = min(CLIP_SECONDS, config.max_audio_seconds)
-    prompt = AUDIO_TOKENS_PER_SECOND * clip + TEXT_TOKENS
-    longest = int(AUDIO_TOKENS_PER_SECOND * config.max_audio_seconds) + TEXT_TOKENS
+    prompt = size.audio_rate * clip + TEXT_TOKENS
+    longest = int(size.audio_rate * config.max_audio_seconds) + TEXT_TOKENS
     if is_grpo(config):
         limit, target, longest_target = config.max_prompt_length, 0, 0
     else:

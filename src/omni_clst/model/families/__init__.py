@@ -1,0 +1,1 @@
+"""The bases that can be trained, one file each, and what the rest of the project asks of them."""
