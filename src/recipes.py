@@ -12,7 +12,7 @@ from omni_clst.demo.config import RecipesConfig
 from omni_clst.demo.pipeline import World
 from omni_clst.demo.recipes import recipes_of
 from omni_clst.errors import run_main
-from omni_clst.report.ablation import METRICS, NOTE, metrics_of, write_results
+from omni_clst.report.seeds import METRICS, NOTE, metrics_of, write_results
 from omni_clst.runs import describe_environment
 from omni_clst.settings import load_config
 
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> None:
             for (name, model), minutes in zip(models.items(), recipe.minutes(world).values(), strict=True):
                 runs.setdefault(name, {})[seed] = metrics_of(model) | {"minutes": minutes}
             command = " ".join(["bash script/recipes.sh", *argv[2:]])
-            more = {"name": "recipes", "metrics": (*METRICS, "minutes"), "note": f"{NOTE} {TIME}"}
-            print(write_results(Path(config.results), runs, command, environment, **more), flush=True)
+            more = {"metrics": (*METRICS, "minutes"), "note": f"{NOTE} {TIME}"}
+            print(write_results(Path(config.results), runs, command, environment, "recipes", **more), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 
 from omni_clst.answering.config import AnswerConfig, InferConfig
 from omni_clst.data.benchmarks.registry import BENCHMARKS
-from omni_clst.demo.config import AblationConfig, RecipesConfig, ThinkingConfig
+from omni_clst.demo.config import RecipesConfig, ThinkingConfig
 from omni_clst.errors import InputError
 from omni_clst.export.config import ExportConfig
 from omni_clst.grpo.config import CLSTConfig
@@ -224,7 +224,8 @@ CONFIGS = (
     PrepareConfig,
     SFTConfig,
     CLSTConfig,
-    AblationConfig,
+    RecipesConfig,
+    ThinkingConfig,
     ExportConfig,
 )
 
@@ -261,7 +262,6 @@ SHIPPED_FOR = {
     "build_sft": [(AnswerConfig, OTHER_STAGES, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
     "build_grpo": [(AnswerConfig, OTHER_STAGES, ["--also_for=sft"]), (ThoughtDropoutConfig, FOR_ANSWER, [])],
     "build_clst": [(AnswerConfig, OTHER_STAGES, ["--also_for=clst"]), (CurriculumConfig, FOR_ANSWER, [])],
-    "ablation": [(AblationConfig, None, [])],
     "recipes": [(RecipesConfig, None, [])],
     "when_thinking_pays": [(ThinkingConfig, None, [])],
 }

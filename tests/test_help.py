@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-import ablation
 import answer
 import ask
 import compare
@@ -20,8 +19,9 @@ import recipes
 import report
 import score
 import sft
+import when_thinking_pays
 from omni_clst.answering.config import AnswerConfig, AskConfig, InferConfig
-from omni_clst.demo.config import AblationConfig, DemoConfig, RecipesConfig
+from omni_clst.demo.config import DemoConfig, RecipesConfig, ThinkingConfig
 from omni_clst.export.config import ExportConfig
 from omni_clst.grpo.config import CLSTConfig
 from omni_clst.grpo.settings import CORRECTION
@@ -43,7 +43,7 @@ ENTRIES = [  # main, its words, whose keys are printed
     (prepare.main, ["avqa", "--help"], PrepareConfig),
     (sft.main, ["--config", "missing.yaml", "--help"], SFTConfig),
     (grpo.main, ["--help"], CLSTConfig),
-    (ablation.main, ["--help"], AblationConfig),
+    (when_thinking_pays.main, ["--help"], ThinkingConfig),
     (recipes.main, ["--help"], RecipesConfig),
     (demo.main, ["--help"], DemoConfig),
     (plan.main, ["--help"], PlanConfig),
@@ -124,7 +124,7 @@ def test_launcher_with_a_first_word_has_help_without_it():
         "infer",
         "curriculum",
         "prepare",
-        "ablation",
+        "when_thinking_pays",
         "recipes",
         "score",
         "compare",

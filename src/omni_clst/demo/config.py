@@ -1,20 +1,14 @@
-"""Settings of the embedded default, and of the ablation on its world.
-
-An arm is one way to prepare the thoughts for SFT; GRPO follows in several orders.
-"""
+"""Settings of the embedded default, and of the experiments on its world."""
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import FilePath, Lines, OneOf, Seed, Settings, rule
-from ..method.order import ORDERS
+from ..fields import FilePath, Lines, Seed, Settings, rule
 from .knobs import Knobs
 
 DEFAULTS = Knobs()
-Arm = Literal["keep_all", "random", "guided", "drop_all"]
 
 
 class DemoConfig(Settings):
@@ -60,24 +54,22 @@ class DemoConfig(Settings):
             yield "unseen_speakers: only recordings have speakers; name them with recordings"
 
 
-class AblationConfig(Settings):
-    """The arms, orders and seeds to compare."""
+class SeedsConfig(Settings):
+    """What every experiment over seeds has."""
 
     seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
-    arms: list[Arm] = Field(["keep_all", "random", "guided"], description="modes of thought dropout before SFT")
-    orders: list[Annotated[str, OneOf(ORDERS)]] = Field(["shuffled", "file"], description="of the curriculum in GRPO")
-    out: FilePath = Field("runs/ablation", description="the folder of all runs; a second start resumes")
-    results: FilePath = Field("asset", description="the folder for ablation.md, ablation.json and ablation.png")
+    results: FilePath = Field(
+        "asset", description="the folder of the tables, of their figures as JSON, and of the pictures"
+    )
 
     @rule
     def _seeds_are_whole_numbers(self) -> Lines:
         yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
 
 
-class RecipesConfig(Settings):
+class RecipesConfig(SeedsConfig):
     """The recipes and seeds to compare, and how much each trains."""
 
-    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
     recipes: list[str] = Field(["all"], description="names of folders in configs/recipes, or all")
     sft_steps: int = Field(220, gt=0, description="of stage 1, in recipes that have one")
     form_steps: int = Field(
@@ -87,14 +79,9 @@ class RecipesConfig(Settings):
     grpo_steps: int = Field(90, gt=0, description="of stage 2")
     prompts_per_step: int = Field(8, gt=0, description="of stage 2, each with the recipe's number of completions")
     out: FilePath = Field("runs/recipes", description="the folder of all runs; a second start resumes")
-    results: FilePath = Field("asset", description="the folder for recipes.md, recipes.json and recipes.png")
-
-    @rule
-    def _seeds_are_whole_numbers(self) -> Lines:
-        yield from (f"seeds {seed!r} is not a whole number" for seed in self.seeds if not seed.isdecimal())
 
 
-class ThinkingConfig(Settings):
+class ThinkingConfig(SeedsConfig):
     """The part of the grid to run, and where."""
 
     grid: FilePath = Field(
@@ -107,7 +94,5 @@ class ThinkingConfig(Settings):
     worlds: list[str] = Field(["all"], description="names of the grid's worlds, or all")
     arms: list[str] = Field(["all"], description="names of the grid's arms, or all")
     grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")
-    seeds: list[str] = Field(["0", "1", "2"], description="of the world, the base model and everything after")
     out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
-    results: FilePath = Field("asset", description="the folder for NAME.md, .json and .png")
     name: str = Field("when_thinking_pays", description="of the files in results")

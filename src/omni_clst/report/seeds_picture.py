@@ -1,4 +1,4 @@
-"""Plot an ablation: accuracy and think rate of every model by depth of the question."""
+"""Plot an experiment over seeds: accuracy and think rate of every model by depth of the question."""
 
 from pathlib import Path
 from statistics import mean
@@ -9,7 +9,7 @@ from .style import DEPTH_COLOURS, TWO_PANELS, in_our_style, save
 
 
 @in_our_style
-def plot_ablation(path: Path, runs: dict[str, dict[str, dict[str, float]]]) -> None:
+def plot_seeds(path: Path, runs: dict[str, dict[str, dict[str, float]]]) -> None:
     """Accuracy and think rate of every model by depth of the question, one dot per seed and a line at the mean."""
     figure = Figure(figsize=(TWO_PANELS[0], 0.45 * len(runs) + 1.6))
     panels = figure.subplots(1, 2, sharey=True)

@@ -38,12 +38,12 @@ def write_results(
     runs: dict[str, dict[str, dict[str, float]]],
     command: str,
     environment: dict,
-    name: str = "ablation",
+    name: str,
     metrics: tuple[str, ...] = METRICS,
     note: str = NOTE,
 ) -> str:
     """Write NAME.md, .json and .png from model -> seed -> metrics; returns the table."""
-    from .ablation_picture import plot_ablation
+    from .seeds_picture import plot_seeds
 
     table = _table(runs, metrics)
     seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
@@ -52,7 +52,7 @@ def write_results(
     write_text(folder / f"{name}.md", f"{title}\n\n{table}\n\n{note}\nMade by {origin}\n")
     kept = {key: environment[key] for key in ("python", "packages", "commit", "devices")}
     write_json(folder / f"{name}.json", {"command": command, "environment": kept, "runs": runs})
-    plot_ablation(folder / f"{name}.png", runs)
+    plot_seeds(folder / f"{name}.png", runs)
     return table
 
 
