@@ -377,5 +377,6 @@ def test_vllm_answers_like_transformers_and_takes_other_weights(name, tmp_path):
     result = fork_server.run([Path(__file__).with_name("vllm_family_checks.py"), *bases, output])
     assert result.returncode == 0, result.stderr[-3000:]
     checks = json.loads(output.read_text())
-    assert checks["base"] and checks["other"] and checks["odd"]
+    assert checks["base"] and checks["odd"]
+    assert checks["other"] is True or (not family_named(name).vllm_reload and "use --engine hf" in checks["other"])
     assert checks["distinct"] > 1

@@ -86,7 +86,7 @@ def _audio_config(processor, hidden: int) -> Qwen2AudioConfig:
 def _omni3_config(processor, hidden: int):
     token_id = processor.tokenizer.convert_tokens_to_ids
     text = _text(
-        processor.tokenizer, hidden, head_dim=32, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
+        processor.tokenizer, hidden, head_dim=32, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [8, 4, 4],
                          "mrope_interleaved": True},
     )  # fmt: skip

@@ -151,6 +151,10 @@ class VLLMEngine:
 
         vLLM has to run in this process alone (`tensor_parallel_size` 1).
         """
+        if not self.family.vllm_reload:
+            raise InputError(
+                f"engine vllm: other weights of {self.family.name} do not reach a running vLLM; use --engine hf"
+            )
         self._engine.model_executor.driver_worker.model_runner.reload_weights(
             weights_iterator=self.family.released_weights(weights), is_checkpoint_format=True
         )

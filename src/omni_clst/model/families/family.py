@@ -54,6 +54,7 @@ class Family:
     whole_needs: tuple[str, ...] = ()
     vllm_options: Callable[..., dict[str, Any]] = no_options
     vllm_clip: Callable[[np.ndarray], np.ndarray] = whole_clip
+    vllm_reload: bool = True  # whether a running vLLM takes other weights
     vllm_server: bool = False
 
     @property

@@ -116,6 +116,7 @@ FAMILY = Family(
     whole_config=whole_config,
     speech=("talker.", "code2wav."),
     vllm_clip=whole_frames,
+    vllm_reload=False,  # answers after a reload were not those of the new experts (vLLM 0.31.0, CPU)
     shapes={
         "Qwen3-Omni-30B-A3B": {
             "text_config": {
