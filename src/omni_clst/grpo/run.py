@@ -14,7 +14,7 @@ from ..data.packed_samples import PackedSamples
 from ..data.samples import EASY_TO_HARD, AudioQASample
 from ..errors import InputError
 from ..method.rewards import OF_A_THOUGHT, OF_NO_THOUGHT, files_of_rewards, make_rewards
-from ..model.checkpoints import Checkpoint, find_checkpoint, load_thinker
+from ..model.checkpoints import Checkpoint, find_checkpoint, load_family, load_thinker
 from ..model.lora import make_lora
 from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
@@ -76,7 +76,10 @@ class GRPORun(TrainingRun):
 
     def __init__(self, config: CLSTConfig, checkpoint: Checkpoint, device: torch.device):
         self.rewards = make_rewards(config.rewards, config.max_thought_words)
-        engine = "hf" if config.quantization == "nf4" else config.engine
+        family = load_family(checkpoint)
+        if config.engine == "vllm" and not family.vllm_reload:
+            raise InputError(f"engine vllm: new weights of {family.name} do not reach a running vLLM; set engine hf")
+        engine = config.engine if config.quantization == "none" and family.vllm_reload else "hf"
         self.engine_name = choose_engine("vllm" if config.vllm_server else engine, device)
         super().__init__(config, checkpoint, device)
 
