@@ -11,7 +11,7 @@ from omni_clst.demo.thinking_grid import read_grid
 from omni_clst.errors import InputError
 from omni_clst.files import write_json, write_jsonl
 from omni_clst.report.scores import Answer
-from omni_clst.report.thinking_map import accuracy, compare, think_rate
+from omni_clst.report.thinking_map import Difference, Scored, ThinkingMap, accuracy, compare, comparison_table, think_rate
 from omni_clst.settings import REPOSITORY
 
 GRIDS = sorted((REPOSITORY / "configs" / "demo" / "grids").glob("*.yaml"))
@@ -61,6 +61,30 @@ def test_budget_makes_longer_answers_wrong():
     assert accuracy(None, 13)(scored) == 50.0 and accuracy()(scored) == 100.0
     assert accuracy("deep")(scored) is None
     assert think_rate("deep")(answers("11", "10", depths="ds")) == 100.0
+
+
+def test_share_of_deep_questions_at_which_two_models_are_equal():
+    """10 points better on shallow ones and 30 worse on deep ones: equal where a quarter are deep."""
+    better = Difference(10.0, (5.0, 15.0), ())
+    worse = Difference(-30.0, (-35.0, -25.0), ())
+    found = {("plain", "a", "b", "shallow"): better, ("plain", "a", "b", "deep"): worse}
+    assert comparison_table(found).splitlines()[-1].endswith("| 25 % |")
+    found["plain", "a", "b", "deep"] = better  # better on both
+    assert comparison_table(found).splitlines()[-1].endswith("|  |")
+
+
+def test_cutting_off_changes_who_is_better():
+    """Both are right about everything; one needs 12 to 15 tokens, the other up to 19."""
+    models = ThinkingMap({})
+    models.models = {"plain": {name: Scored({}) for name in ("short", "long")}}
+    for name, tokens in (("short", 12), ("long", 16)):
+        models.models["plain"][name].by_condition["real", "free"] = {"0": answers("1111", tokens=tokens)}
+    found = models.within_budgets([("short", "long")])
+    assert {budget: found["plain", "short", "long", budget].mean for budget in (14, 18, 22)} == {
+        14: 75.0,
+        18: 25.0,
+        22: 0.0,
+    }
 
 
 # --- the grid
@@ -153,7 +177,7 @@ def test_command_runs_the_grid_and_writes_what_it_found(tmp_path, stages, capsys
     assert len([1 for entry, _ in stages if entry == "infer"]) == 4 * (1 + 2 * 3 * 3)  # the base once, others three times
     text = (tmp_path / "results" / "when_thinking_pays.md").read_text()
     assert "| plain | guided + shuffled | 2 | 75.0 ± 0.0 |" in text
-    assert "| plain | guided | always | +0.0 [" in text
+    assert "| plain | guided | always | +0.0 [" in text and "| 14 tokens | 18 tokens |" in text
     figures = json.loads((tmp_path / "results" / "when_thinking_pays.json").read_text())
     assert figures["models"]["untrue"]["guided"]["1"]["think rate, deep"] == 100.0
     for picture in ("when_thinking_pays.png", "when_thinking_pays_plain.png"):

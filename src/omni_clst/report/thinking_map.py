@@ -5,7 +5,7 @@ question; its interval counts the questions of a clip together, and adds what th
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev, variance
@@ -98,6 +98,11 @@ def compare(
     return Difference(100 * whole.mean, difference_interval(whole, excess), tuple(round(100 * value, 2) for value in means))
 
 
+def _cut_off(answer: Answer, budget: int) -> Answer:
+    """The answer, wrong where it is longer than `budget` tokens."""
+    return answer if answer.tokens <= budget else replace(answer, verdicts=dict.fromkeys(answer.verdicts, False))
+
+
 def _is_of_depth(depth: str, answer: Answer) -> bool:
     return depth in ("all", answer.depth)
 
@@ -148,6 +153,20 @@ class ThinkingMap:
                     difference = compare(models[before].answers, models[after].answers, keep)
                     if difference:
                         found[world, after, before, depth] = difference
+        return found
+
+    def within_budgets(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str, str, int], Difference]:
+        """(world, after, before, budget) -> difference where completions are cut off after so many tokens."""
+        found = {}
+        for world, models in self.models.items():
+            for after, before in pairs:
+                for budget in BUDGETS if after in models and before in models else ():
+                    cut = [
+                        {seed: [_cut_off(answer, budget) for answer in answers] for seed, answers in by_seed.items()}
+                        for by_seed in (models[before].answers, models[after].answers)
+                    ]
+                    if difference := compare(*cut):
+                        found[world, after, before, budget] = difference
         return found
 
     def worth_of_thinking(self, name: str) -> dict[tuple[str, str], tuple[Difference, float]]:
@@ -214,13 +233,30 @@ class ThinkingMap:
 
 
 def comparison_table(differences: dict[tuple[str, str, str, str], Difference]) -> str:
-    """A row for each world and pair of models, a column for each depth."""
-    keys = dict.fromkeys((world, after, before) for world, after, before, _ in differences)
+    """A row for each world and pair of models: a column for each depth, and the share of deep questions at which both
+    models are equally right, by their differences on shallow and on deep ones."""
+    rows = []
+    for world, after, before in dict.fromkeys(key[:3] for key in differences):
+        by_depth = {depth: differences.get((world, after, before, depth)) for depth in ("all", *DEPTHS)}
+        rows.append([world, after, before, *(str(found or "") for found in by_depth.values()), _break_even(by_depth)])
+    return make_table(["world", "model", "less that of", "all", *DEPTHS, "equal at a deep share of"], rows, markdown=True)
+
+
+def _break_even(by_depth: dict[str, Difference | None]) -> str:
+    shallow, deep = by_depth["shallow"], by_depth["deep"]
+    if not shallow or not deep or shallow.mean * deep.mean >= 0:
+        return ""
+    return f"{100 * shallow.mean / (shallow.mean - deep.mean):.0f} %"
+
+
+def budget_table(differences: dict[tuple[str, str, str, int], Difference]) -> str:
+    """A row for each world and pair of models, a column for each budget of tokens."""
     rows = [
-        [world, after, before, *(str(differences.get((world, after, before, depth), "")) for depth in ("all", *DEPTHS))]
-        for world, after, before in keys
+        [world, after, before, *(str(differences.get((world, after, before, budget), "")) for budget in BUDGETS)]
+        for world, after, before in dict.fromkeys(key[:3] for key in differences)
     ]
-    return make_table(["world", "model", "less that of", "all", *DEPTHS], rows, markdown=True)
+    header = ["world", "model", "less that of", *(f"{budget} tokens" for budget in BUDGETS)]
+    return make_table(header, rows, markdown=True)
 
 
 def worth_table(worth: dict[tuple[str, str], tuple[Difference, float]]) -> str:

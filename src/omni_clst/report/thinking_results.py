@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..files import write_json, write_text
-from .thinking_map import Folders, ThinkingMap, comparison_table, worth_table
+from .thinking_map import Folders, ThinkingMap, budget_table, comparison_table, worth_table
 from .thinking_picture import plot_course, plot_map
 
 NOTES = """In all tables: percent, mean ± standard deviation over the seeds; greedy answers, strict score. Differences are
@@ -23,6 +23,7 @@ def write_results(
     worth = {model: thinking_map.worth_of_thinking(model) for model in dict.fromkeys(judged)}
     sections = {
         "Differences": comparison_table(differences),
+        "Differences where completions are cut off": budget_table(thinking_map.within_budgets(pairs)),
         "Models": thinking_map.model_table(),
         "Accuracy within a budget of tokens": thinking_map.budget_table(),
         **{f"What a thought is worth to: {model}": worth_table(rows) for model, rows in worth.items() if rows},
