@@ -285,6 +285,7 @@ def install(hook: str) -> None:
         return
     from omni_clst.answering import folder
     from omni_clst.training import base as training
+    from omni_clst.training import metrics_log
 
     if name == "spell":
         reward_spelling()
@@ -317,14 +318,16 @@ def install(hook: str) -> None:
     elif name == "replay":
         replay_completions(Path(value))
     elif name == "dump_buffers":
+        begin = metrics_log.MetricsLog.on_train_begin
 
         def on_train_begin(self, args, state, control, model=None, **kwargs):
             import torch
 
             if state.is_world_process_zero:
                 torch.save(dict(model.named_buffers()), value)
+            begin(self, args, state, control, model=model, **kwargs)
 
-        training.MetricsLog.on_train_begin = on_train_begin
+        metrics_log.MetricsLog.on_train_begin = on_train_begin
     elif name == "out_of_memory":
         run_out_of_memory(int(value))
     elif name == "kill_before_marker":
@@ -340,7 +343,7 @@ def install(hook: str) -> None:
             if state.global_step == int(value) and (name == "kill_after_step" or is_last):
                 die()
 
-        training.MetricsLog.on_step_end = on_step_end
+        metrics_log.MetricsLog.on_step_end = on_step_end
     elif name == "end_other_after_step":
         step, _, process = value.partition(":")
 
@@ -350,7 +353,7 @@ def install(hook: str) -> None:
                 while Path(f"/proc/{process}").exists():
                     time.sleep(0.05)
 
-        training.MetricsLog.on_step_end = on_step_end
+        metrics_log.MetricsLog.on_step_end = on_step_end
     elif name == "notify":
         signal_name, moment, count, whom = value.split(":")
         notify(signal_name, moment, int(count), whom)
@@ -360,7 +363,7 @@ def install(hook: str) -> None:
             if state.global_step == int(value) and args.process_index == args.world_size - 1:
                 os.kill(os.getpid(), signal.SIGSTOP) if name == "stop_last_rank" else time.sleep(3600)
 
-        training.MetricsLog.on_step_begin = on_step_begin
+        metrics_log.MetricsLog.on_step_begin = on_step_begin
     elif name == "count_calls":
         count_calls(value)
     elif name == "signal_at_call":
@@ -400,7 +403,7 @@ def install(hook: str) -> None:
             trained = {key: p.detach().clone() for key, p in model.named_parameters() if p.requires_grad}
             torch.save(trained, Path(value) / f"rank{os.environ.get('RANK', '0')}.pt")
 
-        training.MetricsLog.on_train_end = on_train_end
+        metrics_log.MetricsLog.on_train_end = on_train_end
     else:
         raise ValueError(hook)
 

@@ -272,7 +272,7 @@ CASES = [
     Case("file in the run directory's place", "sft", put("runs", "x"), {},
          "{w}/runs/x: cannot write there (Not a directory)"),
     Case("file in the output's place", "infer", put("out", "x"), {},
-         "{w}/out/mmau-mini/parts: cannot write there (Not a directory)"),
+         "{w}/out/mmau-mini: cannot write there (Not a directory)"),
     Case("file in the scores' place", "score", put("scores", "x"), {}, "{w}/scores: cannot write there (File exists)"),
     Case("run directory with a broken config.yaml", "sft", put("runs/x/config.yaml", "a: [1"), {},
          "{w}/runs/x/config.yaml:1: not YAML (expected ',' or ']', but got '<stream end>')"),

@@ -21,7 +21,9 @@ def world(tmp_path_factory):
 
 
 def training(world, run_name: str, **changes) -> list[str]:
-    return arguments(world, run_name, rewards="format: 1.0", audio_root=world, max_steps=2, **changes)
+    return arguments(
+        world, run_name, rewards="format: 1.0", audio_root=world, max_steps=2, steps_per_generation=1, **changes
+    )
 
 
 def launch(world, *words: str) -> subprocess.CompletedProcess:

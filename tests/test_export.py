@@ -176,9 +176,14 @@ def lines_of_card(folder: Path, library: str) -> str:
 
 
 def in_fresh_process(folder: Path, code: str) -> str:
-    """What `python -c` prints beside the folder, where the card's name is a path."""
+    """What `python -c` prints beside the folder, where the card's name is a path.
+
+    Home is elsewhere: vLLM compiles there, and its compiler takes no space in a path.
+    """
+    home = folder.parents[1] / "home"
+    home.mkdir(exist_ok=True)
     environment = {"PATH": "/usr/bin:/bin", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-                   "OMP_NUM_THREADS": "1", "HOME": str(folder.parent), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # fmt: skip
+                   "OMP_NUM_THREADS": "1", "HOME": str(home), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # fmt: skip
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -203,7 +203,7 @@ def test_mistake_in_a_file_is_one_line_before_anything_is_loaded(world, rewards,
 def test_name_that_is_neither_a_reward_nor_a_file_is_named(world):
     with pytest.raises(InputError) as caught:
         grpo.main(arguments(world, "bad", rewards="acuracy: 1.0"))
-    assert str(caught.value).endswith("length, selective_thought, or FILE.py:FUNCTION")
+    assert str(caught.value).endswith("brevity, selective_thought, or FILE.py:FUNCTION")
 
 
 @pytest.mark.parametrize(

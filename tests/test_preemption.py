@@ -163,7 +163,7 @@ def test_preempted_training_is_followed_by_inference_only_after_it_went_on(world
     write_mmau(world / "data", 4)
     (world / "noticed.py").write_text(REWARD, encoding="utf-8")
     rewards = f"{world}/noticed.py:noticed_once: 1.0"
-    argv = test_grpo.arguments(world, "script", rewards=rewards, audio_root=world, max_steps=3)
+    argv = test_grpo.arguments(world, "script", rewards=rewards, audio_root=world, max_steps=3, steps_per_generation=1)
     command = ["bash", REPOSITORY / "script" / "CLST.sh", *argv, *inference(world)]
     environment = os.environ | {"NPROC_PER_NODE": "1", "NOTICE_FILE": str(world / "noticed")}
 

@@ -219,7 +219,7 @@ def test_what_saves_memory_or_time_does_not_change_the_losses(world, undisturbed
 
 def test_full_fine_tuning_is_saved_in_the_omni_layout_and_resumes(world, monkeypatch):
     from omni_clst.model.checkpoints import find_checkpoint, load_thinker
-    from omni_clst.training.base import MetricsLog
+    from omni_clst.training.metrics_log import MetricsLog
 
     def fail(self, args, state, control, **kwargs):
         if state.global_step == 3:

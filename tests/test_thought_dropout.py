@@ -1,6 +1,7 @@
 """Guided thought dropout: thoughts of samples answered right are dropped, and no clip is on both sides of the split."""
 
 import json
+import shutil
 
 import pytest
 from tiny_world import make_base, write_train_file
@@ -238,5 +239,6 @@ def test_dropout_keeps_only_what_is_solvable_without_audio(answered, capsys):
 def test_limit_on_silence_needs_answers_to_silence(answered):
     with pytest.raises(InputError, match="^max_silence_pass_rate 0.5 needs silence_answers_dir$"):
         make_sft_data(answered, "--max_silence_pass_rate", "0.5")
-    with pytest.raises(InputError, match=r"real/answers\.jsonl:1: audio 'real' is not 'silence'$"):
-        make_sft_data(answered, "--silence_answers_dir", str(answered / "real"))
+    shutil.copytree(answered / "real", answered / "mistaken", dirs_exist_ok=True)
+    with pytest.raises(InputError, match=r"mistaken/answers\.jsonl:1: audio 'real' is not 'silence'$"):
+        make_sft_data(answered, "--silence_answers_dir", str(answered / "mistaken"))

@@ -33,6 +33,8 @@ SIGNATURES = {  # of trl 1.16.0 and transformers 5.17.0
     "_save": "(self, output_dir=None, state_dict=None)",
     "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
     "_get_grad_norm": "(self, model, grad_norm=None)",
+    "_determine_best_metric": "(self, metrics, trial)",
+    "train": "(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None)",
 }
 READ = ("_step", "_metrics", "_tokenizer", "_current_train_step_time", "eos_token_ids", "beta", "ref_model",
         "num_generations", "num_iterations")  # fmt: skip

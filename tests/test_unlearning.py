@@ -119,7 +119,7 @@ def test_chosen_checkpoint_is_the_best_of_those_that_were_saved(world, monkeypat
     accuracies = iter([0.0, 0.1, 0.2, 0.9, 0.4])
     monkeypatch.setattr(
         "omni_clst.grpo.trainer.level_metrics",
-        lambda rows: {"accuracy": next(accuracies)} if "tokens" not in rows[0] else {},
+        lambda rows: {} if "advantage" in rows[0] else {"accuracy": next(accuracies)},
     )
     grpo.main(arguments(world, "peaks", **EVALUATED | {"valid_file": world / "train.jsonl"}))
     run_dir = world / "runs" / "peaks"

@@ -19,7 +19,8 @@ from ..model.lora import make_lora
 from ..model.static_decoding import choose_decoding
 from ..model.vllm_engine import choose_engine
 from ..processes import say
-from ..training.base import MetricsLog, TrainingRun, one_device_per_process, step_of
+from ..training.base import TrainingRun, one_device_per_process, step_of
+from ..training.metrics_log import MetricsLog
 from ..training.plan import levels_in_words
 from ..training.preempted import PreemptionCheckpoints
 from ..training.trainer_settings import require_schedule

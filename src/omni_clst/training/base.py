@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers import TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..data.audio import forget_headers, probe_audio
 from ..data.encoder import OmniEncoder
 from ..data.prompts import Prompt
 from ..data.samples import AudioQASample
-from ..data.time_left import TimeLeft
 from ..errors import InputError
 from ..files import (
-    append_jsonl,
     explaining_failed_writes,
-    read_jsonl,
-    remove_incomplete_line,
     sha256_of_file,
     write_json,
-    write_jsonl,
 )
 from ..model.checkpoints import (
     CHOSEN_FILE,
@@ -48,15 +43,13 @@ from ..model.checkpoints import (
 from ..model.prompt_choice import prompt_for_training, say_prompt
 from ..model.quantization import require_bitsandbytes
 from ..model.thinker import OmniThinker
-from ..processes import join_processes, process_count, say
+from ..processes import join_processes, process_count
 from .config import TuningConfig
 from .cost import RunCost
 from .model_size import measure_model
 from .trackers import open_trackers, trackio_project
 from .watch import Watch
 from .workload import Workload
-
-SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate")
 
 
 class CompleteCheckpoints:
@@ -142,33 +135,6 @@ class CompleteCheckpoints:
         model = model or self.model
         saved = load_thinker(Checkpoint(resume_from_checkpoint), next(model.parameters()).dtype)
         return model.load_state_dict(saved.state_dict())
-
-
-class MetricsLog(TrainerCallback):
-    """Write the trainer's logs to `metrics.jsonl`, one line per step, and print the metrics named in `shown`."""
-
-    def __init__(self, run_dir: Path, resumed_step: int, shown: tuple[str, ...] = SHOWN):
-        self.path = Path(run_dir) / "metrics.jsonl"
-        self.resumed_step = resumed_step
-        self.shown = shown
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Drop the lines of steps after the checkpoint that the run resumes from: these steps are repeated."""
-        self.left = TimeLeft(state.max_steps, self.resumed_step)
-        if state.is_world_process_zero and self.path.exists():
-            remove_incomplete_line(self.path)
-            kept = [row for _, row in read_jsonl(self.path) if row["step"] <= self.resumed_step]
-            write_jsonl(self.path, kept)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or not logs:
-            return
-        append_jsonl(self.path, [{"step": state.global_step, **logs}])
-        shown = {name: logs[name] for name in self.shown if logs.get(name) is not None}
-        if shown:
-            words = [f"{name} {float(value):.4g}" for name, value in shown.items()]
-            left = self.left.in_words(state.global_step)
-            say(f"  step {state.global_step}/{state.max_steps}: {', '.join([*words, left] if left else words)}")
 
 
 class FiniteGradients:

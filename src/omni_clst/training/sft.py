@@ -32,9 +32,10 @@ from ..model.checkpoints import (
 from ..model.lora import add_lora, make_lora
 from ..model.model_files import require_talker
 from ..processes import say, start_data_worker
-from .base import CompleteCheckpoints, FiniteGradients, MetricsLog, TrainingRun, one_device_per_process
+from .base import CompleteCheckpoints, FiniteGradients, TrainingRun, one_device_per_process
 from .config import SFTConfig
 from .cost import RunCost, Work
+from .metrics_log import MetricsLog
 from .preempted import PreemptionCheckpoints
 from .trainer_settings import require_schedule, trainer_keys
 from .workload import zero_stage
