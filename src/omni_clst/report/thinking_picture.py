@@ -21,15 +21,17 @@ def plot_map(path: Path, thinking_map: ThinkingMap, differences: Differences, wo
     worlds = list(thinking_map.models)
     figure = Figure(figsize=(15.0, max(4.0, 0.17 * len(pairs) * len(worlds) + 1.5)))
     gains, cost, calibration = figure.subplots(1, 3)
+    shown: set[str] = set()
     for place, world in enumerate(worlds):
         for number, (after, before) in enumerate(pairs):
             difference = differences.get((world, after, before, "all"))
             if difference:
                 y = place + 0.8 * (number + 0.5) / len(pairs) - 0.4
                 colour = MODEL_COLOURS[1 + number % (len(MODEL_COLOURS) - 1)]
-                label = f"{after} less {before}" if place == 0 else None
+                label = f"{after} less {before}"
                 gains.plot(difference.interval, [y, y], color=colour, linewidth=2)
-                gains.plot([difference.mean], [y], "o", color=colour, markersize=4, label=label)
+                gains.plot([difference.mean], [y], "o", color=colour, markersize=4, label=None if label in shown else label)
+                shown.add(label)
     gains.axvline(0, color=INK, linewidth=0.8)
     gains.set_yticks(range(len(worlds)), [world.replace("_", " ") for world in worlds])
     gains.invert_yaxis()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..files import write_json, write_text
 from .thinking_map import Folders, ThinkingMap, budget_table, comparison_table, worth_table
-from .thinking_picture import plot_course, plot_map
+from .thinking_picture import Worth, plot_course, plot_map
 
 NOTES = """In all tables: percent, mean ± standard deviation over the seeds; greedy answers, strict score. Differences are
 in points with their 95 % interval over questions and seeds, bold where it excludes 0. *Gain of a thought*: accuracy with a
@@ -47,13 +47,18 @@ def write_results(
         },
     }
     write_json(folder / f"{name}.json", figures)
-    first = next((rows for rows in reversed(worth.values()) if rows), {})
-    plot_map(folder / f"{name}.png", thinking_map, differences, first)
+    plot_map(folder / f"{name}.png", thinking_map, differences, max(worth.values(), key=_selectivity, default={}))
     for world, models in folders.items():
         trained = {model: by_seed for model, by_seed in models.items() if _has_course(by_seed)}
         if trained:
             plot_course(folder / f"{name}_{world}.png", trained)
     return text
+
+
+def _selectivity(worth: Worth) -> float:
+    """How much the think rate differs between kinds of questions."""
+    rates = [rate for _, rate in worth.values()]
+    return max(rates) - min(rates) if rates else -1.0
 
 
 def _has_course(folders: dict[str, Path]) -> bool:
