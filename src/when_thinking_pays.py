@@ -8,9 +8,13 @@ Reads configs/demo/when_thinking_pays.yaml, its grid, and the stages' YAMLs besi
 
 from pathlib import Path
 
-from omni_clst.demo.config import ThinkingConfig
-from omni_clst.demo.thinking_grid import Cell, read_grid
-from omni_clst.errors import run_main
+from omni_clst.answering.config import InferConfig
+from omni_clst.demo.config import DemoConfig, ThinkingConfig
+from omni_clst.demo.thinking_grid import Cell, Grid, read_grid, split_way
+from omni_clst.errors import InputError, run_main
+from omni_clst.grpo.config import CLSTConfig
+from omni_clst.grpo.settings import grpo_keys
+from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
 from omni_clst.runs import describe_environment
 from omni_clst.settings import load_config
 
@@ -18,6 +22,7 @@ from omni_clst.settings import load_config
 def main(argv: list[str]) -> None:
     config = load_config(ThinkingConfig, argv, about=__doc__)
     grid = read_grid(config.grid)
+    require_known_settings(config.grid, grid)
     if config.recordings:
         grid = grid.with_recordings(config.recordings, config.unseen_speakers)
     worlds, arms, ways = (grid.select(axis, getattr(config, axis)) for axis in ("worlds", "arms", "grpo"))
@@ -31,6 +36,24 @@ def main(argv: list[str]) -> None:
                 folders.setdefault(world, {}).setdefault(model.name, {})[seed] = model.folder
     command = " ".join(["bash script/when_thinking_pays.sh", *argv[2:]])
     print(write_results(Path(config.results), config.name, folders, grid.comparisons, command, environment), flush=True)
+
+
+def require_known_settings(file: str, grid: Grid) -> None:
+    """Raise `InputError` for a setting that its stage does not have, which would be found after hours."""
+    ways = {name: split_way(settings) for name, settings in grid.grpo.items()}
+    demo, grpo = set(DemoConfig.model_fields), set(CLSTConfig.model_fields) | set(grpo_keys())
+    stages = [
+        ("worlds", grid.worlds, demo),
+        ("recorded", grid.recorded, demo),
+        ("arms", grid.arms, set(ThoughtDropoutConfig.model_fields)),
+        ("grpo", {name: of_grpo for name, (of_grpo, _) in ways.items()}, grpo),
+        ("grpo", {name: of_curriculum for name, (_, of_curriculum) in ways.items()}, set(CurriculumConfig.model_fields)),
+        ("conditions", {str(settings): settings for settings in grid.conditions}, set(InferConfig.model_fields)),
+    ]
+    for axis, members, known in stages:
+        for name, settings in members.items():
+            if unknown := [key for key in settings if key not in known]:
+                raise InputError(f"{file}: {axis}: {name}: unknown setting {unknown[0]!r}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The map of when thinking pays: its grid is read strictly, its figures are those of the answers, its intervals honest."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,19 +92,25 @@ def test_cutting_off_changes_who_is_better():
 
 
 @pytest.mark.parametrize("file", GRIDS, ids=[file.stem for file in GRIDS])
-def test_shipped_grids_are_read_and_their_settings_are_known(file, monkeypatch):
-    """Every setting of every axis is one of its stage, which says so before anything runs."""
-    from omni_clst.demo.config import DemoConfig
-    from omni_clst.grpo.config import CLSTConfig
-    from omni_clst.method.config import CurriculumConfig, ThoughtDropoutConfig
+def test_shipped_grids_are_read_and_their_settings_are_known(file):
+    when_thinking_pays.require_known_settings(str(file), read_grid(str(file)))
 
-    grid = read_grid(str(file))
-    stages = [(grid.worlds, DemoConfig), (grid.recorded, DemoConfig), (grid.arms, ThoughtDropoutConfig)]
-    ways = {name: {k: v for k, v in way.items() if k != "curriculum"} for name, way in grid.grpo.items()}
-    stages += [(ways, CLSTConfig), ({n: way.get("curriculum", {}) for n, way in grid.grpo.items()}, CurriculumConfig)]
-    for axis, config in stages:
-        for name, settings in axis.items():
-            assert set(settings) <= set(config.model_fields), name
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("false_events: 0.2", "false_event: 0.2", "worlds: untrue: unknown setting 'false_event'"),
+        ("mode: guided", "modus: guided", "arms: guided: unknown setting 'modus'"),
+        ("order: file", "ordr: file", "grpo: no_easy: unknown setting 'ordr'"),
+        ("mix: {easy", "mixture: {easy", "grpo: no_easy: unknown setting 'mixture'"),
+        ("{thought: full}", "{though: full}", "conditions: {'though': 'full'}: unknown setting 'though'"),
+    ],
+)
+def test_setting_that_a_stage_does_not_have_is_named_before_anything_runs(tmp_path, stages, old, new, place):
+    (tmp_path / "grid.yaml").write_text(GRID.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(f"grid.yaml: {place}")):
+        when_thinking_pays.main([f"--grid={tmp_path}/grid.yaml", f"--out={tmp_path}"])
+    assert stages == []
 
 
 @pytest.mark.parametrize(

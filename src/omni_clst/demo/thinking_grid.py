@@ -106,7 +106,7 @@ class Cell:
             sft = world.supervised(arm, dropout)
             yield self._scored(world, Model(self.world, self.seed, arm, None, sft))
             for way, settings_of_way in self.grpo.items():
-                grpo, curriculum = _split(settings_of_way)
+                grpo, curriculum = split_way(settings_of_way)
                 files = world.curriculum(arm, sft, curriculum, f"CLST_{way}" if curriculum else "CLST")
                 trained = world.reinforced(arm, f"grpo_{way}", sft, files, grpo)
                 yield self._scored(world, Model(self.world, self.seed, arm, way, trained))
@@ -125,7 +125,7 @@ class Cell:
                 shutil.copytree(made, base, ignore=shutil.ignore_patterns("infer"))
 
 
-def _split(settings: Overrides) -> tuple[dict, dict]:
+def split_way(settings: Overrides) -> tuple[dict, dict]:
     """The settings of a way of GRPO, and those of its curriculum (`curriculum:`), if it has one of its own."""
     curriculum = settings.get("curriculum", {})
     assert isinstance(curriculum, dict)
