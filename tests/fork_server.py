@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.connection import Client, Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
@@ -43,15 +44,33 @@ def start(folder: str) -> subprocess.Popen:
 
 
 def run(words: list, processes: int = 1, forked: bool = True, timeout: float = 600) -> subprocess.CompletedProcess:
-    """Run `python WORD...` in this directory and environment, under torchrun if in several processes."""
+    """Run `python WORD...` in this directory and environment, under torchrun if in several processes.
+
+    Returns once every process has gone that it started and that has its output, as with a pipe in `subprocess.run`.
+    """
     relay = ["--no_python", sys.executable, "-S", __file__] if forked else []
     words = [*map(str, [*TORCHRUN, processes, *relay] if processes > 1 else []), *map(str, words)]
     if not forked:
         return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=timeout)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         status = request(words, out.fileno(), err.fileno(), timeout)
+        ends = time.monotonic() + timeout
+        while others_with(out.fileno()):
+            if time.monotonic() > ends:
+                raise subprocess.TimeoutExpired(words, timeout)
+            time.sleep(0.02)
         out.seek(0), err.seek(0)
         return subprocess.CompletedProcess(words, status, out.read(), err.read())
+
+
+def others_with(descriptor: int) -> list[str]:
+    """The other processes whose standard output is this file."""
+    file, others = os.fstat(descriptor), []
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):  # it has ended, or is a thread of the kernel
+            if int(process) != os.getpid() and os.path.samestat(os.stat(f"/proc/{process}/fd/1"), file):
+                others.append(process)
+    return others
 
 
 def request(words: list[str], out: int, err: int, timeout: float | None) -> int:

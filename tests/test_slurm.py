@@ -1,4 +1,4 @@
-"""`script/slurm.sh` with stand-ins for srun and scontrol: nodes, the signal's way, and the queue."""
+"""`script/slurm.sh` with stand-ins for srun and scontrol: nodes, the signal's way, and the queue; a run on two "nodes"."""
 
 import os
 import signal
@@ -6,8 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
+import test_grpo
 from test_launch import ROOT, write_script
+from tiny_world import make_base, write_train_file, write_zero_settings
+
+DRIVER = ROOT / "tests" / "driver.py"
 
 SRUN = """
 while [[ $1 == --* ]]; do shift; done
@@ -25,7 +30,7 @@ done
 exit "$highest"
 """
 SCONTROL = """
-if [[ $1 == show ]]; then printf 'first\\nsecond\\n'; else echo "scontrol $*"; fi
+if [[ $1 == show ]]; then printf '%s\\nsecond\\n' "${FIRST_NODE:-first}"; else echo "scontrol $*"; fi
 """
 LAUNCHER = """
 trap 'exit 75' USR1
@@ -38,9 +43,10 @@ while true; do sleep 0.02; done
 """
 
 
-def submit(folder: Path, nodes: int, *words: str) -> subprocess.CompletedProcess:
-    (folder / "script").mkdir()
-    (folder / "bin").mkdir()
+def submit(folder: Path, nodes: int, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    """Submit a launcher of `folder`, or of the folder that SLURM_SUBMIT_DIR names, with stand-ins for Slurm's commands."""
+    for name in ("script", "bin"):
+        (folder / name).mkdir(exist_ok=True)
     for name, text in (("bin/srun", SRUN), ("bin/scontrol", SCONTROL), ("script/run.sh", LAUNCHER)):
         write_script(folder / name, text)
     slurm = {
@@ -48,10 +54,10 @@ def submit(folder: Path, nodes: int, *words: str) -> subprocess.CompletedProcess
         "SLURM_JOB_NUM_NODES": nodes,
         "SLURM_JOB_ID": 123456,
         "SLURM_JOB_NODELIST": "n[1-2]",
-    }
+    } | variables
     environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}"} | {name: str(value) for name, value in slurm.items()}
     command = ["bash", ROOT / "script" / "slurm.sh", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.mark.parametrize("name", ["USR1", "TERM"])
@@ -75,6 +81,65 @@ def test_mistake_in_the_submission_is_one_line(tmp_path, words, error):
     assert done.returncode == 2
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+REWARD = """
+import os, signal, time
+from pathlib import Path
+from omni_clst.preemption import NOTICE
+
+def noticed_once(sample, completion):
+    file = Path(os.environ["NOTICE_FILE"])
+    if sample.id == "row4" and not file.exists():
+        file.touch()
+        os.kill(int(os.environ["BATCH"]), signal.SIGUSR1)
+        while not NOTICE.is_given:
+            time.sleep(0.01)
+    return sum(completion.text.encode()) % 5 / 4
+"""
+
+
+@pytest.mark.slow
+def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_path, monkeypatch):
+    """Two launches of CLST.sh, each with a process, under the shipped ZeRO-3; the signal comes in the second rollout of three."""
+    make_base(tmp_path / "base")
+    write_train_file(tmp_path, 24)
+    (tmp_path / "noticed.py").write_text(REWARD, encoding="utf-8")
+    rewards = f"{tmp_path}/noticed.py:noticed_once: 1.0"
+    config = ["--config", str(ROOT / "configs" / "clst_15k.yaml")]
+    settings = {"audio_root": tmp_path, "rewards": rewards, "steps_per_generation": 2, "max_steps": 6}
+    (tmp_path / "earlier").touch()
+    monkeypatch.setenv("NOTICE_FILE", str(tmp_path / "earlier"))
+    argv = [*config, *test_grpo.arguments(tmp_path, "whole", **settings, deepspeed="none")]
+    whole = fork_server.run([DRIVER, "grpo", "none", *argv])
+    assert whole.returncode == 0, whole.stderr[-3000:]
+
+    def start() -> subprocess.CompletedProcess:
+        share = {"deepspeed": write_zero_settings(tmp_path, 3), "per_device_train_batch_size": 2}
+        argv = [*test_grpo.arguments(tmp_path, "nodes", **settings, **share), "--", "--data_root", str(tmp_path)]
+        variables = {
+            "SLURM_SUBMIT_DIR": str(ROOT),
+            "SLURM_JOB_ID": str(os.getpid()),  # gives the port
+            "FIRST_NODE": "127.0.0.1",
+            "NPROC_PER_NODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHON": sys.executable,
+            "NOTICE_FILE": str(tmp_path / "noticed"),
+            "HOME": os.environ.get("HOME", "/"),
+        }
+        return submit(tmp_path, 2, "CLST.sh", *argv, **variables)
+
+    done = start()
+    assert done.returncode == 75, done.stderr[-9000:]
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("preempted", "scontrol"))]
+    saved = "preempted at step 4: checkpoint-4 is complete, start again to go on"  # once a node
+    assert lines == [saved, saved, "preempted: back into the queue", f"scontrol requeue {os.getpid()}"]
+    done = start()
+    assert done.returncode == 0, done.stderr[-9000:]
+    whole, nodes = (tmp_path / "runs" / name for name in ("whole", "nodes"))
+    assert test_grpo.completions(nodes) == test_grpo.completions(whole)
+    assert test_grpo.losses(nodes) == pytest.approx(test_grpo.losses(whole), abs=1e-5)
 
 
 STUBBORN = """
