@@ -18,6 +18,7 @@ from omni_clst.data.encoder import OmniEncoder
 from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.model import static_decoding
+from omni_clst.model.cuda_graph import Step
 from omni_clst.model.engine import HFEngine
 from omni_clst.model.lora import add_lora, make_lora
 from omni_clst.model.merged_adapter import adapter_merged
@@ -33,12 +34,12 @@ NO_KERNEL = {  # views, allocations, and operations that only call others
 }  # fmt: skip
 
 
-def marked(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def marked(computation: Step, device: torch.device) -> Callable[[], None]:
     """The step under a name that the profile shows; on a GPU it would be a graph."""
 
     def run() -> None:
         with record_function(IN_GRAPH):
-            step()
+            computation.step()
 
     return run
 

@@ -5,7 +5,9 @@ from test_grpo import arguments
 from tiny_world import make_base, write_train_file
 
 import grpo
+from omni_clst.errors import InputError
 from omni_clst.grpo.alarms import TIED_GENERATIONS, WINDOW, CompletionAlarms
+from omni_clst.grpo.rollout_health import require_agreement
 
 
 def rows(count: int, problem: str | None = None, advantage: float = 1.0, correct: int = 0) -> list[dict]:
@@ -49,6 +51,21 @@ def test_run_of_a_random_model_says_what_is_wrong_with_its_completions(tmp_path,
     assert (
         "all completions of a group had the same reward: the loss is 0 and nothing is learnt; none is right" in warnings[1]
     )
+
+
+@pytest.mark.parametrize(("generator", "remedy"), [("static", "decoding plain"), ("vllm", "engine hf")])
+def test_generator_that_disagrees_with_the_policy_ends_the_run_with_the_remedy(generator, remedy):
+    figures = {"sampling/logp_difference_mean": float("nan")}
+    with pytest.raises(InputError, match=rf"step 7: .* differ by nan on average, .* go on with {remedy}"):
+        require_agreement(figures, 0.2, 7, generator)
+
+
+def test_limit_of_the_agreement_holds_for_every_engine(tmp_path):
+    """In float32 rounding is all that differs, so that a limit of nothing is exceeded at the first step."""
+    make_base(tmp_path / "base")
+    write_train_file(tmp_path, 8)
+    with pytest.raises(InputError, match=r"step 1: .* of plain decoding and of the policy differ by .*e-"):
+        grpo.main(arguments(tmp_path, "drift", rewards="format: 1.0", max_logp_drift=1e-12))
 
 
 def test_samples_of_one_level_are_said_before_the_training(tmp_path, capsys):

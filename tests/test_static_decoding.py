@@ -111,7 +111,7 @@ def test_decoding_ends_when_all_completions_have(world, monkeypatch):
     """All end at the first token: it is chosen from the prefill, and no step is computed."""
     model, sampling = world[0]["full"], Sampling(NEW_TOKENS)
     steps = []
-    monkeypatch.setattr(static_decoding, "graphed", lambda step, device: lambda: (steps.append(1), step()))
+    monkeypatch.setattr(static_decoding, "graphed", lambda lanes, device: lambda: (steps.append(1), lanes.step()))
     firsts = [one.token_ids[0] for one in generate(world, model, sampling, "plain", end_ids=[])]
     assert {one.tokens for one in generate(world, model, sampling, "static", end_ids=firsts)} == {1}
     assert not steps
@@ -121,7 +121,8 @@ def test_decoding_ends_when_all_completions_have(world, monkeypatch):
 def tapes(monkeypatch):
     """Stand-ins for CUDA graphs, and static decoding that uses them on the CPU."""
     monkeypatch.setattr(GraphedStep, "can_capture", True)
-    monkeypatch.setattr(static_decoding, "graphed", lambda step, device: GraphedStep(step))
+    monkeypatch.setattr(GraphedStep, "is_checked", False)
+    monkeypatch.setattr(static_decoding, "graphed", lambda lanes, device: GraphedStep(lanes))
     return stand_in_for_graphs(monkeypatch)
 
 
@@ -153,6 +154,17 @@ def test_step_that_cannot_be_captured_runs_as_it_is_and_says_why_once(world, tap
         "warning: no CUDA graph of a decoding step (CUDA error: operation not permitted): decoding goes on kernel by "
         "kernel, slower"
     ]
+
+
+def test_graph_whose_result_is_another_one_is_not_used(world, tapes, monkeypatch, capsys):
+    """Here one that computes nothing: its tokens are those of the step before."""
+    model, sampling = world[0]["full"], Sampling(12, 1.2)
+    expected = generate(world, model, sampling, "plain")
+    monkeypatch.setattr(Tape, "replay", lambda tape: None)
+    for _ in range(2):
+        require_equal(generate(world, model, sampling, "static"), expected)
+    assert len(tapes) == 1
+    assert "its result is another one in 100% of the completions): decoding goes on kernel" in capsys.readouterr().out
 
 
 def test_capture_refuses_a_step_that_waits_for_the_device():
@@ -233,6 +245,7 @@ def test_merged_adapter_computes_none_of_its_products(world):
 @pytest.mark.parametrize("name", ["full", "lora", "merged"])
 def test_graph_repeats_the_plain_loop_on_a_gpu(world, name, sampling, monkeypatch, capsys):
     monkeypatch.setattr(GraphedStep, "can_capture", True)
+    monkeypatch.setattr(GraphedStep, "is_checked", False)
     model = copy.deepcopy(world[0]["full" if name == "full" else "lora"]).to(choose_device("cuda"))
     with adapter_merged(model) if name == "merged" else torch.no_grad():
         ends = ends_of(world, model, sampling)

@@ -88,8 +88,7 @@ class CLSTConfig(TuningConfig):
     max_logp_drift: MayChange[float] = Field(
         0.2,
         gt=0,
-        description="of engine vllm: the run ends where the mean difference between its log-probabilities and the policy's "
-        "is larger",
+        description="the run ends where the log-probabilities of what generates and the policy's differ by more on average",
     )
     completions_per_forward: MayChange[int | None] = Field(
         None, gt=0, description="where memory is short: completions whose activations are kept together; none: all"

@@ -6,6 +6,12 @@ import torch
 
 from ..errors import InputError
 
+GENERATORS = {  # what generates, and what to go on with where it disagrees
+    "vllm": ("vLLM", "engine hf"),
+    "static": ("static decoding", "decoding plain"),
+    "plain": ("plain decoding", "merge_adapter false"),
+}
+
 
 def agreement_sums(drawn: torch.Tensor, scored: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Sums (7,) over the tokens in `mask`, to be added up over processes; `agreement` makes figures of them.
@@ -30,13 +36,14 @@ def agreement(sums: torch.Tensor) -> dict[str, float]:
     }
 
 
-def require_agreement(figures: dict[str, float], limit: float, step: int) -> None:
-    """Raise `InputError` where the mean difference is over the limit, or no number."""
+def require_agreement(figures: dict[str, float], limit: float, step: int, generator: str) -> None:
+    """Raise `InputError` where the mean difference is over the limit, or no number; `generator` is one of `GENERATORS`."""
     difference = figures["sampling/logp_difference_mean"]
     if not difference <= limit:
+        name, other = GENERATORS[generator]
         raise InputError(
-            f"step {step}: log-probabilities of vLLM and of the policy differ by {difference:.3g} on average, over "
-            f"max_logp_drift {limit:g}; the checkpoints before it are whole: go on with engine hf, or with dtype float32 "
+            f"step {step}: log-probabilities of {name} and of the policy differ by {difference:.3g} on average, over "
+            f"max_logp_drift {limit:g}; the checkpoints before it are whole: go on with {other}, or with dtype float32 "
             "to see whether the precision is the cause"
         )
 

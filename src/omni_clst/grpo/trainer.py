@@ -215,10 +215,10 @@ class AudioGRPOTrainer(TRLBridge):
             sampled[row, : completion.tokens] = torch.tensor(completion.log_probs)
         difference = ((log_probs - sampled).abs() * mask).max()
         self.add_metrics({"sampling/logp_difference": self.accelerator.gather(difference).max().item()})
-        if self.vllm is not None:
-            figures = agreement(self.accelerator.reduce(agreement_sums(sampled, log_probs, mask)))
-            self.add_metrics(figures)
-            require_agreement(figures, self.config.max_logp_drift, self.state.global_step + 1)
+        figures = agreement(self.accelerator.reduce(agreement_sums(sampled, log_probs, mask)))
+        self.add_metrics(figures)
+        generator = self.decoding if self.vllm is None else "vllm"
+        require_agreement(figures, self.config.max_logp_drift, self.state.global_step + 1, generator)
 
     # Evaluation: greedy answers to the held-out samples, scored as the benchmarks are.
 

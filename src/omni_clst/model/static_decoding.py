@@ -57,6 +57,8 @@ class StaticLanes:
         self.number = torch.zeros(1, dtype=torch.long, device=device)  # of the next token
         self.tokens = torch.zeros(max_new_tokens, prompts * copies, dtype=torch.long, device=device)
         self.log_probs = torch.zeros(self.tokens.shape, device=device)
+        self.state = [self.columns, self.positions, self.seen, self.ids, self.unfinished]
+        self.state += [self.number, self.tokens, self.log_probs, self.uniform]  # the cache is written anew from these
         self.draw()
         self.choose(prefilled.logits.repeat_interleave(copies, dim=0))
 
@@ -83,7 +85,7 @@ class StaticLanes:
 
     def run(self) -> int:
         """Decode until all lanes have ended; returns how many tokens each has."""
-        step = graphed(self.step, self.ids.device)
+        step = graphed(self, self.ids.device)
         for number in range(1, self.max_new_tokens):
             if number % STEPS_BETWEEN_LOOKS == 1 and not self.unfinished.any():
                 return number
