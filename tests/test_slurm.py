@@ -101,7 +101,7 @@ def noticed_once(sample, completion):
 
 @pytest.mark.slow
 def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_path, monkeypatch):
-    """Two launches of CLST.sh, a process each, under the shipped ZeRO-3; the signal comes in the second of three rollouts."""
+    """Two launches of CLST.sh, a process each, under the shipped ZeRO-3; the signal comes in rollout 2 of 3."""
     make_base(tmp_path / "base")
     write_train_file(tmp_path, 24)
     (tmp_path / "noticed.py").write_text(REWARD, encoding="utf-8")
