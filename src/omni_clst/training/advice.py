@@ -77,6 +77,9 @@ def candidates(config, work: Workload) -> Iterator[dict[str, object]]:
         yield {"deepspeed": ZERO3}
     if config.tuning == "full":
         yield {"tuning": "lora", "learning_rate": LORA_RATE * config.learning_rate}
+    elif config.quantization == "none" and not is_sharded(config, work):
+        without = {"deepspeed": None} if config.deepspeed else {}
+        yield {"quantization": "nf4"} | without | ({"engine": "hf"} if work.engine == "vllm" else {})
     yield {"max_audio_seconds": config.max_audio_seconds / 2}
     if is_grpo(config):
         yield {"max_completion_length": config.max_completion_length // 2}
