@@ -1,7 +1,8 @@
 """Find out when thinking pays: train the models of a grid on the embedded world, and draw the map.
 
 Reads configs/demo/when_thinking_pays.yaml, its grid, and the stages' YAMLs beside it; writes tables and pictures to
-`results`. One model after the other; a second start resumes.
+`results`. One model after the other; a second start resumes. `--only_finished true` trains nothing: the tables and pictures
+of what is there.
 
     python src/when_thinking_pays.py --config configs/demo/when_thinking_pays.yaml
 """
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> None:
     require_known_settings(config.grid, grid)
     if config.recordings:
         grid = grid.with_recordings(config.recordings, config.unseen_speakers)
+    elif config.only_finished:
+        grid = grid.with_recorded_worlds()
     worlds, arms, ways = (grid.select(axis, getattr(config, axis)) for axis in ("worlds", "arms", "grpo"))
     from omni_clst.report.thinking_results import write_results
 
@@ -32,10 +35,14 @@ def main(argv: list[str]) -> None:
     folders: dict[str, dict[str, dict[str, Path]]] = {}
     for seed in config.seeds:
         for world in worlds:
-            for model in Cell(grid, Path(config.out), world, seed, arms, ways).run():
+            cell = Cell(grid, Path(config.out), world, seed, arms, ways)
+            for model in cell.finished() if config.only_finished else cell.run():
                 folders.setdefault(world, {}).setdefault(model.name, {})[seed] = model.folder
+    if not folders:
+        raise InputError(f"out {config.out}: no model of this grid is finished there")
     command = " ".join(["bash script/when_thinking_pays.sh", *argv[2:]])
-    print(write_results(Path(config.results), config.name, folders, grid.comparisons, command, environment), flush=True)
+    results, styles = Path(config.results), grid.line_styles()
+    print(write_results(results, config.name, folders, grid.comparisons, styles, command, environment), flush=True)
 
 
 def require_known_settings(file: str, grid: Grid) -> None:

@@ -140,7 +140,7 @@ def write_answers(folder: Path, right: str, thoughts: str, settings: dict) -> No
                    for a in given]  # fmt: skip
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_json(folder / "settings.json", settings)
-    write_json(folder / "scores.json", {"benchmark": "mmar"})
+    write_json(folder / "scores.json", {"benchmark": "mmar", "origin": {"commit": "0123abcd"}})
 
 
 @pytest.fixture
@@ -190,6 +190,26 @@ def test_command_runs_the_grid_and_writes_what_it_found(tmp_path, stages, capsys
     for picture in ("when_thinking_pays.png", "when_thinking_pays_plain.png"):
         assert (tmp_path / "results" / picture).stat().st_size > 10_000
     assert text in capsys.readouterr().out
+
+
+def test_tables_of_what_is_finished_train_nothing(tmp_path, stages):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    words = {"grid": tmp_path / "grid.yaml", "out": tmp_path / "runs", "results": tmp_path / "results"}
+    argv = [f"--{key}={value}" for key, value in words.items()]
+    with pytest.raises(InputError, match="no model of this grid is finished there"):
+        when_thinking_pays.main([*argv, "--only_finished=true"])
+    when_thinking_pays.main([*argv, "--seeds=1", "--worlds=spoken", "--arms=always", f"--recordings={tmp_path}"])
+    when_thinking_pays.main([*argv, "--seeds=1", "--worlds=untrue", "--arms=guided", "--grpo="])
+    stages.clear()
+    when_thinking_pays.main([*argv, "--only_finished=true"])
+    assert not stages
+    text = (tmp_path / "results" / "when_thinking_pays.md").read_text()
+    assert "--only_finished=true` from models of commit 0123abcd, " in text
+    models = text.partition("## Models")[2].partition("##")[0].splitlines()[4:-1]
+    assert [line.strip("| ").split(" | ")[:3] for line in models] == [
+        ["untrue", "base", "1"], ["untrue", "guided", "1"],
+        *(["spoken", name, "1"] for name in ("base", "always", "always + shuffled", "always + no_easy")),
+    ]  # fmt: skip
 
 
 def test_base_is_made_once_for_worlds_that_differ_in_the_thoughts_alone(tmp_path, stages, monkeypatch):

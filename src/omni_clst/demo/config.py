@@ -96,3 +96,4 @@ class ThinkingConfig(SeedsConfig):
     grpo: list[str] = Field(["all"], description="names of the grid's ways of GRPO, or all; an empty list: SFT alone")
     out: FilePath = Field("runs/when_thinking_pays", description="the folder of all runs; a second start resumes")
     name: str = Field("when_thinking_pays", description="of the files in results")
+    only_finished: bool = Field(False, description="true trains nothing: the tables and pictures of what is finished")

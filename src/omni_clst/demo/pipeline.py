@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..files import read_json, write_json
+from ..files import read_json, read_yaml, write_json
 from ..settings import REPOSITORY
 
 Overrides = Mapping[str, object]  # keys of a stage's settings; `config` names another YAML
@@ -102,6 +102,13 @@ class World:
 def yaml_of(stage: str) -> dict[str, object]:
     """The setting that names a stage's YAML."""
     return {"config": REPOSITORY / "configs" / "demo" / f"{stage}.yaml"}
+
+
+def is_scored(model: Path) -> bool:
+    """Whether a model has its scores on the world's benchmarks, which are scored one after the other."""
+    benchmarks = read_yaml(str(yaml_of("infer")["config"]))["benchmarks"]
+    assert isinstance(benchmarks, list)
+    return (model / "infer" / benchmarks[-1] / "scores.json").exists()
 
 
 def run(entry: str, settings: Overrides, subcommand: str | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import read_yaml
-from .pipeline import Overrides, World
+from .pipeline import Overrides, World, is_scored
 
 AXES = ("worlds", "recorded", "arms", "grpo")
 
@@ -27,6 +27,16 @@ class Grid:
         """The recorded worlds as the worlds, with these recordings."""
         place = {"recordings": recordings, "unseen_speakers": unseen_speakers}
         return replace(self, worlds={name: {**settings, **place} for name, settings in self.recorded.items()})
+
+    def with_recorded_worlds(self) -> "Grid":
+        """The recorded worlds beside the worlds, without recordings: to read what was trained on them."""
+        return replace(self, worlds=self.worlds | self.recorded)
+
+    def line_styles(self) -> dict[str, str]:
+        """The models of the picture: the base, every arm, and with the first way of GRPO, which is dashed."""
+        first = next(iter(self.grpo), None)
+        reinforced = {model_name(arm, first): "--" for arm in self.arms if first}
+        return {"base": "-"} | dict.fromkeys(self.arms, "-") | reinforced
 
     def select(self, axis: str, names: list[str]) -> dict[str, Overrides]:
         """The named settings of an axis; `all` takes it whole, an empty list nothing of it."""
@@ -97,19 +107,34 @@ class Cell:
         """Where everything of the cell is."""
         return self.out / self.world / f"seed{self.seed}"
 
+    def models(self) -> list[Model]:
+        """Every model of the cell with its place, trained or not."""
+        base = Model(self.world, self.seed, "base", None, self.folder / "base")
+        ways: list[str | None] = [None, *self.grpo]
+        return [base, *(self._model(arm, way) for arm in self.arms for way in ways)]
+
+    def finished(self) -> list[Model]:
+        """The models that are trained and scored."""
+        return [model for model in self.models() if is_scored(model.folder)]
+
     def run(self) -> Iterator[Model]:
         """Train and score every model, one after the other; what is finished does nothing."""
         self._take_base()
         world = World(self.folder, self.seed, self.grid.worlds[self.world])
-        yield Model(self.world, self.seed, "base", None, world.base())
+        world.base()
+        yield self.models()[0]
         for arm, dropout in self.arms.items():
             sft = world.supervised(arm, dropout)
-            yield self._scored(world, Model(self.world, self.seed, arm, None, sft))
+            yield self._scored(world, self._model(arm, None))
             for way, settings_of_way in self.grpo.items():
                 grpo, curriculum = split_way(settings_of_way)
                 files = world.curriculum(arm, sft, curriculum, f"CLST_{way}" if curriculum else "CLST")
-                trained = world.reinforced(arm, f"grpo_{way}", sft, files, grpo)
-                yield self._scored(world, Model(self.world, self.seed, arm, way, trained))
+                world.reinforced(arm, f"grpo_{way}", sft, files, grpo)
+                yield self._scored(world, self._model(arm, way))
+
+    def _model(self, arm: str, way: str | None) -> Model:
+        place = self.folder / arm / (f"grpo_{way}" if way else "sft/merged")
+        return Model(self.world, self.seed, arm, way, place)
 
     def _scored(self, world: World, model: Model) -> Model:
         for condition in self.grid.conditions:

@@ -1,66 +1,61 @@
-"""Plot the map of when thinking pays, and how the think rate moves during GRPO."""
+"""Plot when thinking pays, and how the think rate moves during GRPO."""
 
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..files import read_jsonl
 from .style import INK, MODEL_COLOURS, SMALL, in_our_style, model_colour, save
-from .thinking_map import Difference, ThinkingMap, accuracy, tokens
+from .thinking_map import Difference, ThinkingMap, accuracy
 
-Differences = dict[tuple[str, str, str, str], Difference]
 Worth = dict[tuple[str, str], tuple[Difference, float]]
+SHOWN_BUDGETS = range(2, 33)  # tokens
+COLUMNS = 4
 
 
 @in_our_style
-def plot_map(path: Path, thinking_map: ThinkingMap, differences: Differences, worth: Worth) -> None:
-    """Gains of the compared models by world, accuracy against tokens, and think rate against what a thought is worth."""
-    pairs = list(dict.fromkeys((after, before) for _, after, before, _ in differences))
+def plot_map(path: Path, thinking_map: ThinkingMap, styles: dict[str, str], worth: Worth) -> None:
+    """A panel for each world: accuracy against the tokens that an answer may have; and one of think rate against what a
+    thought is worth. `styles` are the lines of the models that are shown."""
     worlds = list(thinking_map.models)
-    figure = Figure(figsize=(15.0, max(4.0, 0.17 * len(pairs) * len(worlds) + 1.5)))
-    gains, cost, calibration = figure.subplots(1, 3)
-    shown: set[str] = set()
-    for place, world in enumerate(worlds):
-        for number, (after, before) in enumerate(pairs):
-            difference = differences.get((world, after, before, "all"))
-            if difference:
-                y = place + 0.8 * (number + 0.5) / len(pairs) - 0.4
-                colour = MODEL_COLOURS[1 + number % (len(MODEL_COLOURS) - 1)]
-                label = f"{after} less {before}"
-                gains.plot(difference.interval, [y, y], color=colour, linewidth=2)
-                gains.plot([difference.mean], [y], "o", color=colour, markersize=4, label=None if label in shown else label)
-                shown.add(label)
-    gains.axvline(0, color=INK, linewidth=0.8)
-    gains.set_yticks(range(len(worlds)), [world.replace("_", " ") for world in worlds])
-    gains.invert_yaxis()
-    gains.set(title="difference in accuracy, points (95 % interval)")
-    gains.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.06))
-    names = list(dict.fromkeys(name for models in thinking_map.models.values() for name in models))
-    for world, models in thinking_map.models.items():
-        for name, scored in models.items():
-            marker = "so^Dv*Px"[worlds.index(world) % 8]
-            place = mean(scored.over_seeds(tokens)), mean(scored.over_seeds(accuracy()))
-            cost.plot(*place, marker, color=model_colour(names, name), markersize=6, alpha=0.8)
-    for number, world in enumerate(worlds):
-        cost.plot([], [], "so^Dv*Px"[number % 8], color=INK, label=world.replace("_", " "))
-    for name in names:
-        cost.plot([], [], "s", color=model_colour(names, name), label=name)
-    cost.set(title="accuracy % against tokens a question")
-    cost.grid()
-    cost.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
-    for (world, kind), (gain, rate) in worth.items():
-        colour = model_colour(worlds, world)
-        calibration.plot(gain.mean, rate, "o", color=colour, alpha=0.8)
-        calibration.annotate(kind, (gain.mean, rate), fontsize=SMALL, xytext=(3, 2), textcoords="offset points")
-    for world in worlds:
-        calibration.plot([], [], "o", color=model_colour(worlds, world), label=world.replace("_", " "))
-    calibration.axvline(0, color=INK, linewidth=0.8)
-    calibration.set(title="think rate % against the gain of a thought, points", ylim=(-3, 103))
-    calibration.grid()
-    calibration.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
+    names = [name for name in styles if any(name in models for models in thinking_map.models.values())]
+    count = len(worlds) + bool(worth)
+    columns, rows = min(count, COLUMNS), -(-count // COLUMNS)
+    figure = Figure(figsize=(3.9 * columns, 3.4 * rows + 0.7))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel, (world, models) in zip(panels, thinking_map.models.items(), strict=False):
+        for name in names:
+            if name in models:
+                accuracies = [mean(models[name].over_seeds(accuracy(None, budget))) for budget in SHOWN_BUDGETS]
+                panel.plot(SHOWN_BUDGETS, accuracies, styles[name], color=model_colour(names, name), linewidth=2)
+        panel.set(title=world.replace("_", " "), xlabel="tokens an answer may have", ylim=(20, 100))
+        panel.grid()
+    panels[0].set_ylabel("accuracy %")
+    handles = [
+        Line2D([], [], color=model_colour(names, name), linestyle=styles[name], linewidth=2, label=name) for name in names
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 5))
+    if worth:
+        _plot_worth(panels[len(worlds)], worlds, worth)
+    for panel in panels[count:]:
+        panel.set_visible(False)
     save(figure, path)
+
+
+def _plot_worth(panel: Axes, worlds: list[str], worth: Worth) -> None:
+    for (world, kind), (gain, rate) in worth.items():
+        panel.plot(gain.mean, rate, "o", color=model_colour(worlds, world), alpha=0.8)
+        panel.annotate(kind, (gain.mean, rate), fontsize=SMALL, xytext=(3, 2), textcoords="offset points")
+    for world in dict.fromkeys(world for world, _ in worth):
+        panel.plot([], [], "o", color=model_colour(worlds, world), label=world.replace("_", " "))
+    panel.axvline(0, color=INK, linewidth=0.8)
+    panel.set(title="think rate %", xlabel="gain of a thought, points", ylim=(-3, 103))
+    panel.grid()
+    panel.legend(fontsize=SMALL)
 
 
 @in_our_style

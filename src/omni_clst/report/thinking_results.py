@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from ..files import write_json, write_text
+from ..files import read_json, write_json, write_text
 from .thinking_map import Folders, ThinkingMap, budget_table, comparison_table, worth_table
 from .thinking_picture import Worth, plot_course, plot_map
 
@@ -14,9 +14,16 @@ answers those of *perception*."""
 
 
 def write_results(
-    folder: Path, name: str, folders: Folders, pairs: list[tuple[str, str]], command: str, environment: dict
+    folder: Path,
+    name: str,
+    folders: Folders,
+    pairs: list[tuple[str, str]],
+    styles: dict[str, str],
+    command: str,
+    environment: dict,
 ) -> str:
-    """Write NAME.md, .json, .png, and NAME_course.png where models were trained by GRPO; returns the Markdown."""
+    """Write NAME.md, .json, .png (the models of `styles`), and NAME_WORLD.png where models were trained by GRPO; returns
+    the Markdown."""
     thinking_map = ThinkingMap(folders)
     differences = thinking_map.comparisons(pairs)
     judged = [after for after, _ in pairs]
@@ -30,7 +37,8 @@ def write_results(
         "By benchmark": thinking_map.benchmark_table(),
         "With another sound": thinking_map.audio_table(),
     }
-    origin = f"Made by `{command}` at commit {environment['commit']}, {environment['devices'][0]}."
+    commits = ", ".join(sorted(_commits_of(folders)))
+    origin = f"Made by `{command}` from models of commit {commits}, {environment['devices'][0]}."
     text = "\n\n".join(f"## {title}\n\n{table}" for title, table in sections.items() if table)
     text = f"# {name.replace('_', ' ').capitalize()}\n\n{origin}\n\n{NOTES}\n\n{text}\n"
     write_text(folder / f"{name}.md", text)
@@ -47,12 +55,19 @@ def write_results(
         },
     }
     write_json(folder / f"{name}.json", figures)
-    plot_map(folder / f"{name}.png", thinking_map, differences, max(worth.values(), key=_selectivity, default={}))
+    plot_map(folder / f"{name}.png", thinking_map, styles, max(worth.values(), key=_selectivity, default={}))
     for world, models in folders.items():
         trained = {model: by_seed for model, by_seed in models.items() if _has_course(by_seed)}
         if trained:
             plot_course(folder / f"{name}_{world}.png", trained)
     return text
+
+
+def _commits_of(folders: Folders) -> set[str]:
+    """Of the code that scored the models."""
+    models = [folder for models in folders.values() for by_seed in models.values() for folder in by_seed.values()]
+    scores = [read_json(file) for folder in models for file in folder.glob("infer/*/scores.json")]
+    return {str(score["origin"]["commit"]) for score in scores}  # None outside of a git checkout
 
 
 def _selectivity(worth: Worth) -> float:
