@@ -86,6 +86,10 @@ def test_cutting_off_changes_who_is_better():
         18: 25.0,
         22: 0.0,
     }
+    assert models.tokens_table().splitlines()[2:] == [
+        "| plain | short | 14 | 14 | 15 | 15 | 15 |",  # three of four answers fit in 14 tokens
+        "| plain | long | 18 | 18 | 19 | 19 | 19 |",
+    ]
 
 
 # --- the grid

@@ -17,6 +17,8 @@ from .scores import Answer, collect, is_standard, of_depth, percent, pool
 Folders = dict[str, dict[str, dict[str, Path]]]  # world -> model -> seed -> the model's folder
 DEPTHS = ("shallow", "deep", "perception")
 BUDGETS = (14, 18, 22, 26, 32)  # tokens, the tags included: an answer with an empty thought has 12
+TARGETS = (70, 75, 80, 85, 90)  # percent right
+MOST_TOKENS = 64  # of an answer, as configs/demo/infer.yaml has it
 FEWEST = 20  # questions of a kind
 
 
@@ -141,6 +143,15 @@ class ThinkingMap:
         ]
         return make_table(header, rows, markdown=True)
 
+    def tokens_table(self) -> str:
+        """The smallest budget of tokens with which a model reaches an accuracy, over its seeds; "" where it never does."""
+        header = ["world", "model", *(f"{target} %" for target in TARGETS)]
+        rows = []
+        for world, name, scored in self._all():
+            reached = [mean(scored.over_seeds(accuracy(None, budget))) for budget in range(MOST_TOKENS + 1)]
+            rows.append([world, name, *(_first_at_least(target, reached) for target in TARGETS)])
+        return make_table(header, rows, markdown=True)
+
     def comparisons(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str, str, str], Difference]:
         """(world, after, before, depth or all) -> difference, for every world that has both models."""
         found = {}
@@ -263,6 +274,10 @@ def worth_table(worth: dict[tuple[str, str], tuple[Difference, float]]) -> str:
     """A row for each world and kind of question."""
     rows = [[world, kind, str(gain), f"{rate:.0f}"] for (world, kind), (gain, rate) in worth.items()]
     return make_table(["world", "kind of question", "gain of a thought", "think rate"], rows, markdown=True)
+
+
+def _first_at_least(target: float, values: list[float]) -> str:
+    return next((str(place) for place, value in enumerate(values) if value >= target), "")
 
 
 def _mean_and_deviation(values: list[float]) -> str:

@@ -33,6 +33,7 @@ def write_results(
         "Differences where completions are cut off": budget_table(thinking_map.within_budgets(pairs)),
         "Models": thinking_map.model_table(),
         "Accuracy within a budget of tokens": thinking_map.budget_table(),
+        "Tokens for an accuracy": thinking_map.tokens_table(),
         **{f"What a thought is worth to: {model}": worth_table(rows) for model, rows in worth.items() if rows},
         "By benchmark": thinking_map.benchmark_table(),
         "With another sound": thinking_map.audio_table(),
