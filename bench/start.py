@@ -1,10 +1,12 @@
 """Measure the start of a training over many rows: time, memory, and how many audio headers are read.
 
     python bench/start.py --rows 20000 200000 --clips 20000
+    python bench/start.py --rows 200000 --clips 100000 --slow_ms 10      # as on a slow network disk
 
 Writes a training file of so many rows over tiny wav files, then starts SFT twice up to the loaded weights, in fresh
 processes (`--processes` at once, as the ranks of a launch). Prints for each start its seconds, the headers that all of them
 read together, the memory of one process at its peak and what its samples keep of it, and the size of the headers' file.
+With `--slow_ms` every opening of a clip and every look at its size takes so much longer.
 """
 
 import argparse
@@ -53,20 +55,21 @@ def resident_mib() -> float:
     return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
-def start(folder: Path) -> None:
+def start(folder: Path, slow_ms: float) -> None:
     """Start a training up to its weights, and print the figures as JSON."""
     import torch
     from test_sft import arguments
 
-    from omni_clst.data import audio
+    from omni_clst.data import audio, header_cache
     from omni_clst.model.checkpoints import find_checkpoint
     from omni_clst.settings import load_config
     from omni_clst.training.config import SFTConfig
     from omni_clst.training.sft import SFTRun
     from omni_clst.training.trainer_settings import trainer_keys
 
-    opened, open_clip = [], audio.open_clip
-    audio.open_clip = lambda path: (opened.append(1), open_clip(path))[1]
+    opened, open_clip, look = [], audio.open_clip, header_cache._stamp
+    audio.open_clip = lambda path: (opened.append(1), time.sleep(slow_ms / 1000), open_clip(path))[-1]
+    header_cache._stamp = lambda clip: (time.sleep(slow_ms / 1000), look(clip))[-1]
     config = load_config(SFTConfig, arguments(folder, "run"), trainer_keys)
     run = SFTRun(config, find_checkpoint(config.model), torch.device("cpu"))
     before, began = resident_mib(), time.monotonic()
@@ -78,8 +81,8 @@ def start(folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "headers": len(opened), "peak": peak, "kept": resident_mib() - before}))
 
 
-def start_all(folder: Path, processes: int) -> list[dict]:
-    words = [sys.executable, __file__, "--start", str(folder)]
+def start_all(folder: Path, processes: int, slow_ms: float) -> list[dict]:
+    words = [sys.executable, __file__, "--start", str(folder), "--slow_ms", str(slow_ms)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -93,10 +96,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[20_000, 200_000])
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--slow_ms", type=float, default=0.0)
     parser.add_argument("--start", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.start:
-        start(Path(options.start))
+        start(Path(options.start), options.slow_ms)
         return
     from tiny_world import make_base
 
@@ -108,7 +112,7 @@ def main(arguments: list[str]) -> None:
             make_base(folder / "base")
             write_rows(folder, rows, options.clips)
             for number in ("first", "second"):
-                figures = start_all(folder, options.processes)
+                figures = start_all(folder, options.processes, options.slow_ms)
                 slowest, read = max(one["seconds"] for one in figures), sum(one["headers"] for one in figures)
                 peak, kept = max(one["peak"] for one in figures), max(one["kept"] for one in figures)
                 size = sum(path.stat().st_size for path in folder.glob(".*.headers")) / 2**20

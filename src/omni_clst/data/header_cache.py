@@ -23,6 +23,7 @@ from .audio import AudioInfo, ClipError, read_header, trust_headers
 
 FEWEST_CLIPS = 1_000  # fewer are read in a second or two
 _AT_ONCE = 2_000  # clips between two writings
+_THREADS = 32  # also on few cores: on a slow disk they wait
 _VERSION = 1  # of what a line says; others are not used
 
 Stamp = tuple[int, int]  # a file's size, and its time of change in ns
@@ -126,7 +127,7 @@ def _header(clip: str) -> AudioInfo | None:
 def _in_threads(call: Callable[[str], Result], clips: list[str], label: str) -> Iterator[tuple[str, Result]]:
     """Every clip with its result, in their order; in threads, since a slow disk answers several at once."""
     with (
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(clips), desc=label, unit="", disable=process_rank() != 0, delay=5) as bar,
     ):
         for first in range(0, len(clips), _AT_ONCE):
