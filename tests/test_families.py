@@ -8,7 +8,7 @@ import fork_server
 import numpy as np
 import pytest
 import torch
-from driver import reward_spelling
+from hooks.computing import reward_spelling
 from plain_grpo import make_inputs, score
 from safetensors.torch import load_file
 from tiny_families import TINY, family_named, make_tiny

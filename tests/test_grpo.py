@@ -10,7 +10,8 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
-from driver import hash_clips, reward_spelling
+from hooks.computing import reward_spelling
+from hooks.logs import hash_clips
 from safetensors.torch import load_file
 from tiny_world import make_base, write_mmau, write_train_file, write_zero_settings
 
