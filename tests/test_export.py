@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpo_runs
 import pytest
-import test_grpo
-import test_sft
+import sft_runs
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
@@ -35,12 +35,12 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported world")  # a space in every path
     make_speaking_base(folder / "base")
     write_train_file(folder, 12)
-    sft.main(test_sft.arguments(folder, "sft", **STEPS, eval_steps=2, valid_file=folder / "train.jsonl"))
-    sft.main(test_sft.arguments(folder, "sft full", **STEPS, eval_steps=2, tuning="full"))
-    test_grpo.reward_spelling()
+    sft.main(sft_runs.arguments(folder, "sft", **STEPS, eval_steps=2, valid_file=folder / "train.jsonl"))
+    sft.main(sft_runs.arguments(folder, "sft full", **STEPS, eval_steps=2, tuning="full"))
+    grpo_runs.reward_spelling()
     merged = folder / "runs" / "sft" / "merged"
     for tuning in ("lora", "full"):
-        grpo.main(test_grpo.arguments(folder, f"grpo {tuning}", **STEPS, tuning=tuning, model=merged))
+        grpo.main(grpo_runs.arguments(folder, f"grpo {tuning}", **STEPS, tuning=tuning, model=merged))
     return folder
 
 
@@ -258,7 +258,7 @@ def test_card_has_settings_that_the_weights_depend_on_and_the_curve(world, card_
     settings = next(line for line in card.splitlines() if line.startswith("Settings that are not the defaults"))
     assert "`learning_rate: 0.01`" in settings and "`max_steps: 2`" in settings
     assert "`device" not in settings and "lora_rank" not in settings
-    log = {row["step"]: row for row in test_grpo.rows_of(world / "runs" / "sft" / "metrics.jsonl") if "loss" in row}
+    log = {row["step"]: row for row in grpo_runs.rows_of(world / "runs" / "sft" / "metrics.jsonl") if "loss" in row}
     curve = rows_of_table(card, "step")
     assert [row[:2] for row in curve] == [[str(step), f"{row['loss']:.3g}"] for step, row in log.items()]
     assert curve[-1][2] != ""  # the evaluation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import test_curriculum
-from test_grpo import arguments, metric, rows_of
+from grpo_runs import arguments, metric, rows_of
 from tiny_world import make_base, write_train_file
 
 import grpo

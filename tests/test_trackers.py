@@ -8,11 +8,11 @@ import types
 from pathlib import Path
 
 import fork_server
+import grpo_runs
 import numpy as np
 import pytest
+import sft_runs
 import soundfile
-import test_grpo
-import test_sft
 from tiny_world import make_base, write_train_file
 
 import grpo
@@ -42,7 +42,7 @@ def world(tmp_path_factory):
 def arguments(world: Path, run_name: str, **changes) -> list[str]:
     """Three steps of two prompts, shuffled so that levels mix; a table with the first and the third."""
     settings = {"rewards": REWARDS, "max_steps": 3, "save_steps": 3, "order": "shuffled", "completion_table_steps": 2}
-    return test_grpo.arguments(world, run_name, **settings | changes)
+    return grpo_runs.arguments(world, run_name, **settings | changes)
 
 
 # The table
@@ -222,7 +222,7 @@ def test_run_sends_its_curves_and_tables_in_order(world, tmp_path, monkeypatch):
     assert all(table["columns"] == COLUMNS and len(table["data"]) == 8 for _, table in tables)
     curves = [content for content in logs if "train/loss" in content]
     assert [content["train/global_step"] for content in curves] == [1, 2, 3]
-    completions = test_grpo.rows_of(world / "runs" / "recorded" / "completions.jsonl")
+    completions = grpo_runs.rows_of(world / "runs" / "recorded" / "completions.jsonl")
     for content in curves:
         check_curves(content, [row for row in completions if row["step"] == content["train/global_step"]])
     [first, *_] = tables[0][1]["data"]
@@ -244,11 +244,11 @@ def check_curves(content: dict, rows: list[dict]) -> None:
 def test_tensorboard_has_curves_tables_and_clips(world):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    test_grpo.reward_spelling()
+    grpo_runs.reward_spelling()
     grpo.main(arguments(world, "board", report_to="tensorboard"))
     [folder] = (world / "runs" / "board" / "runs").iterdir()
     events = EventAccumulator(str(folder), size_guidance={"audio": 0, "tensors": 0}).Reload()
-    rows = test_grpo.rows_of(world / "runs" / "board" / "completions.jsonl")
+    rows = grpo_runs.rows_of(world / "runs" / "board" / "completions.jsonl")
     scalars = {name: {event.step: event.value for event in events.Scalars(name)} for name in events.Tags()["scalars"]}
     for step in (1, 2, 3):
         at_step = {name: values[step] for name, values in scalars.items() if step in values}
@@ -272,7 +272,7 @@ def run_with(package: str, stage: str, world: Path, monkeypatch, **variables: st
     require(package)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    make = {"grpo": arguments, "sft": test_sft.arguments}[stage]
+    make = {"grpo": arguments, "sft": sft_runs.arguments}[stage]
     argv = make(world, f"{package} {stage}", report_to=package)
     result = fork_server.run([DRIVER, stage, "spell" if stage == "grpo" else "none", *argv], forked=False)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -384,10 +384,10 @@ def test_answering_says_the_time_left(clock, capsys):
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_training_says_the_time_left_and_the_cost_at_its_end(world, capsys, stage):
     if stage == "grpo":
-        test_grpo.reward_spelling()
+        grpo_runs.reward_spelling()
         grpo.main(arguments(world, "lines"))
     else:
-        sft.main(test_sft.arguments(world, "lines of sft"))
+        sft.main(sft_runs.arguments(world, "lines of sft"))
     lines = capsys.readouterr().out.splitlines()
     steps = [line for line in lines if line.startswith("  step ")]
     assert len(steps) >= 3
@@ -401,10 +401,10 @@ def test_training_says_the_time_left_and_the_cost_at_its_end(world, capsys, stag
 
 def test_cost_of_grpo_counts_what_was_generated(world, capsys):
     """Every prompt once with its clip, and all its completions."""
-    test_grpo.reward_spelling()
+    grpo_runs.reward_spelling()
     grpo.main(arguments(world, "cost"))
     run_dir = world / "runs" / "cost"
-    rows = test_grpo.rows_of(run_dir / "completions.jsonl")
+    rows = grpo_runs.rows_of(run_dir / "completions.jsonl")
     prompts = {row["position"]: row for row in rows}.values()
     cost = json.loads((run_dir / "cost.json").read_text())
     assert cost["device_hours"] > 0
@@ -441,7 +441,7 @@ def test_cost_is_that_of_all_processes(world):
 def test_cost_of_sft_goes_on_over_starts_and_counts_repeated_steps(world):
     """Killed after step 3 of 6 with a checkpoint at 2: steps 1 to 3, and then 3 to 6; a batch has four rows."""
     name = "killed sft"
-    argv = test_sft.arguments(world, name)
+    argv = sft_runs.arguments(world, name)
     assert fork_server.run([DRIVER, "sft", "kill_after_step:3", *argv]).returncode < 0
     before = json.loads((world / "runs" / name / "cost.json").read_text())
     assert fork_server.run([DRIVER, "sft", "none", *argv]).returncode == 0
