@@ -21,7 +21,7 @@ from omni_clst.data.prompts import make_prompt
 from omni_clst.data.samples import AudioQASample
 from omni_clst.errors import InputError
 from omni_clst.model.checkpoints import find_checkpoint, load_processor, load_thinker
-from omni_clst.model.engine import HFEngine
+from omni_clst.model.engine import Completion, HFEngine
 from omni_clst.model.sampling import Sampling
 from omni_clst.scoring.run import folder_name
 
@@ -218,23 +218,19 @@ def test_greedy_answers_equal_those_of_transformers_own_generate(world):
         assert output[0, stock["input_ids"].shape[1] :].tolist() == list(completion.token_ids)
 
 
-class TestPredictionRow:
+@pytest.mark.parametrize(
+    ("prompt", "text", "output", "failed"),
+    [
+        ("selective", "<think>t</think><answer>dog</answer>", "dog", False),
+        ("selective", "dog", "", True),
+        ("direct", " dog\n", "dog", False),
+        ("direct", "<answer>dog</answer>", "dog", False),
+    ],
+)
+def test_output_without_tags_counts_only_where_none_were_asked_for(prompt, text, output, failed):
     sample = AudioQASample("a", "x", "q", ("dog", "cat"), "dog")
-
-    @pytest.mark.parametrize(
-        ("prompt", "text", "output", "failed"),
-        [
-            ("selective", "<think>t</think><answer>dog</answer>", "dog", False),
-            ("selective", "dog", "", True),
-            ("direct", " dog\n", "dog", False),
-            ("direct", "<answer>dog</answer>", "dog", False),
-        ],
-    )
-    def test_output_without_tags_counts_only_where_none_were_asked_for(self, prompt, text, output, failed):
-        from omni_clst.model.engine import Completion
-
-        row = prediction_row(self.sample, Completion(text, 3, True), make_prompt(prompt, ""))
-        assert (row["model_output"], row["parse_failed"]) == (output, failed)
+    row = prediction_row(sample, Completion(text, 3, True), make_prompt(prompt, ""))
+    assert (row["model_output"], row["parse_failed"]) == (output, failed)
 
 
 def test_real_clips_with_all_their_hazards_are_decoded_and_answered(world, real_data):
