@@ -39,7 +39,9 @@ def test_every_layout_of_audsem_gives_the_same_samples(tmp_path):
 
 def test_audio_inside_a_tar_becomes_flac_at_16_khz(tmp_path):
     run("audsem", write_audsem_tar(tmp_path / "a.tar", [audsem_row(number) for number in range(3)]), tmp_path / "out")
-    for sample in samples(tmp_path / "out"):
+    found = samples(tmp_path / "out")
+    assert len(found) == 3
+    for sample in found:
         info = soundfile.info(sample.audio_path)
         assert (info.format, info.samplerate, info.channels, info.frames) == ("FLAC", 16_000, 1, 24_000)
         assert Path(sample.audio_path).is_relative_to(tmp_path / "out" / "audio")
