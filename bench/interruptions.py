@@ -23,8 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "src")]
 
 import fork_server  # noqa: E402
-import test_grpo  # noqa: E402
-import test_sft  # noqa: E402
+import grpo_runs  # noqa: E402
+import sft_runs  # noqa: E402
 from tiny_world import make_base, write_train_file  # noqa: E402
 
 from omni_clst.preemption import PREEMPTED_STATUS  # noqa: E402
@@ -40,7 +40,7 @@ class Stage:
 
     def __init__(self, name: str, processes: int, world: Path):
         self.name, self.processes, self.world = name, processes, world
-        self.tests = {"sft": test_sft, "grpo": test_grpo}[name]
+        self.tests = {"sft": sft_runs, "grpo": grpo_runs}[name]
         self.title = f"{name} x {processes}"
         self.start(self.title, f"count_calls:{world / self.title}", expected={0})
         self.calls = [int(Path(f"{world / self.title}.{rank}").read_text()) for rank in range(processes)]
@@ -66,7 +66,7 @@ class Stage:
         return {
             "weights": (run_dir / weights).read_bytes(),
             "losses": self.tests.losses(run_dir),
-            "completions": test_grpo.completions(run_dir) if self.name == "grpo" else [],
+            "completions": grpo_runs.completions(run_dir) if self.name == "grpo" else [],
         }
 
     def interrupt(self, name: str, rng: random.Random) -> str:

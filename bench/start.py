@@ -58,7 +58,7 @@ def resident_mib() -> float:
 def start(folder: Path, slow_ms: float) -> None:
     """Start a training up to its weights, and print the figures as JSON."""
     import torch
-    from test_sft import arguments
+    from sft_runs import arguments
 
     from omni_clst.data import audio, header_cache
     from omni_clst.model.checkpoints import find_checkpoint

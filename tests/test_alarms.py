@@ -1,7 +1,7 @@
 """A GRPO run that learns nothing says so, with the number and the remedy."""
 
 import pytest
-from test_grpo import arguments
+from grpo_runs import arguments
 from tiny_world import make_base, write_train_file
 
 import grpo

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_grpo import arguments as grpo_arguments
-from test_infer import arguments as infer_arguments
-from test_sft import arguments as sft_arguments
+from grpo_runs import arguments as grpo_arguments
+from inference_runs import arguments as infer_arguments
+from sft_runs import arguments as sft_arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
 import answer

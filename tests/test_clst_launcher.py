@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from test_grpo import arguments
+from grpo_runs import arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
 from omni_clst.runs import FINISHED_RUN_VARIABLE, notify_launcher

@@ -5,9 +5,9 @@ import resource
 from pathlib import Path
 
 import fork_server
+import grpo_runs
 import pytest
-import test_grpo
-import test_sft
+import sft_runs
 from tiny_world import make_base, write_train_file
 
 from omni_clst.errors import EXPECTED_STATUS, InputError
@@ -84,7 +84,7 @@ def test_checkpoint_that_is_deleted_halfway_is_incomplete(tmp_path, monkeypatch)
 @pytest.mark.parametrize("entry", ["sft", "grpo"])
 def test_disk_that_is_full_while_saving_leaves_the_old_checkpoint_and_the_run_goes_on(world, entry):
     """The second save fails at five moments, one start after the other; then there is room."""
-    arguments = {"sft": test_sft.arguments, "grpo": test_grpo.arguments}[entry]
+    arguments = {"sft": sft_runs.arguments, "grpo": grpo_runs.arguments}[entry]
     argv = arguments(world, entry, max_steps=4)
     run_dir = world / "runs" / entry
     for number, moment in enumerate(MOMENTS):
@@ -101,5 +101,5 @@ def test_disk_that_is_full_while_saving_leaves_the_old_checkpoint_and_the_run_go
     for words in (argv, whole):
         result = fork_server.run([DRIVER, entry, "spell", *words])
         assert result.returncode == 0, result.stderr[-3000:]
-    of_run = {"sft": test_sft.losses, "grpo": test_grpo.completions}[entry]
+    of_run = {"sft": sft_runs.losses, "grpo": grpo_runs.completions}[entry]
     assert of_run(run_dir) == of_run(world / "runs" / f"{entry} whole")

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import fork_server
+import grpo_runs
 import pytest
-import test_grpo
-import test_sft
+import sft_runs
 from tiny_world import make_base, write_train_file
 
 from omni_clst.errors import EXPECTED_STATUS, LOST_STATUS, PLACE_SUFFIX
@@ -24,7 +24,7 @@ from omni_clst.training.watch import how_lost
 DRIVER = Path(__file__).with_name("driver.py")
 LAUNCH = ["--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", "2"]
 RELAY = ["--no_python", sys.executable, "-S", fork_server.__file__]
-ARGUMENTS = {"sft": test_sft.arguments, "grpo": test_grpo.arguments}
+ARGUMENTS = {"sft": sft_runs.arguments, "grpo": grpo_runs.arguments}
 PLACE = r"step \d+, [\w/.]+:\d+ \(\w+\)"
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def test_process_that_does_not_come_is_named_by_those_that_wait(world, entry):
 
 def test_stopped_process_is_ended_and_named(world):
     """Started without the tests' server: the launcher looks at its own processes, which forks of the server are not."""
-    argv = test_grpo.arguments(world, "grpo-stopped", per_device_train_batch_size=2)
+    argv = grpo_runs.arguments(world, "grpo-stopped", per_device_train_batch_size=2)
     words = [*LAUNCH, str(DRIVER), "grpo", "spell+stop_last_rank:2", *argv]
     code = f"import sys, launch\nlaunch.STOPPED_SECONDS = 2.0\nsys.exit(launch.main({words}))"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(REPOSITORY / "src")}

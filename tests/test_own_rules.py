@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import curriculum_runs
 import pytest
-import test_curriculum
-from test_grpo import arguments, metric, rows_of
+from graded_samples import make_sample
+from grpo_runs import arguments, metric, rows_of
 from tiny_world import make_base, write_train_file
 
 import grpo
@@ -97,7 +98,7 @@ def rewards(tmp_path) -> Path:
     return write(tmp_path / "my_rewards.py", REWARDS)
 
 
-answered = test_curriculum.world  # 30 samples: 12 easy, 10 medium, 8 hard
+answered = curriculum_runs.world  # 30 samples: 12 easy, 10 medium, 8 hard
 
 
 @pytest.fixture
@@ -237,16 +238,16 @@ def test_every_process_of_a_launch_has_the_reward(world, rewards):
 
 def test_own_level_rule_grades_and_the_table_names_it_with_its_hash(answered, rules, monkeypatch):
     monkeypatch.chdir(rules.parent)
-    test_curriculum.run(answered, size=30, mix="easy: 1, hard: 1", level_rule="my_rules.py:by_number")
+    curriculum_runs.run(answered, size=30, mix="easy: 1, hard: 1", level_rule="my_rules.py:by_number")
     rows = [json.loads(line) for line in (answered / "out" / "CLST.jsonl").read_text().splitlines()]
     assert {row["id"]: row["level"] for row in rows} == {f"q{n:02d}": "hard" if n < 15 else "easy" for n in range(30)}
     assert f"level rule: {rules}:by_number (SHA-256 {sha256_of_file(rules)})" in table_of(answered).splitlines()
 
 
 def test_table_of_the_published_rule_names_no_file(answered):
-    test_curriculum.run(answered)
+    curriculum_runs.run(answered)
     assert "level rule" not in table_of(answered)
-    assert make_level_rule(None)(test_curriculum.make_sample(0), 0.0, 0.6, 0.5) == "medium"
+    assert make_level_rule(None)(make_sample(0), 0.0, 0.6, 0.5) == "medium"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_table_of_the_published_rule_names_no_file(answered):
 )  # fmt: skip
 def test_mistake_in_a_level_rule_is_one_line_and_nothing_is_written(answered, rules, rule, message):
     with pytest.raises(InputError) as caught:
-        test_curriculum.run(answered, level_rule=rule.format(f=rules))
+        curriculum_runs.run(answered, level_rule=rule.format(f=rules))
     assert str(caught.value) == message.format(f=rules, line=line_of(rules, "extra"))
     assert not list(answered.rglob("CLST*"))
 
@@ -287,4 +288,4 @@ def test_examples_of_the_document_work_as_printed(tmp_path):
     rule = make_level_rule(f"{write(tmp_path / 'my_rules.py', rule_file)}:by_length")
     right = parse_completion("<think>\n\n</think><answer>A dog</answer>", 9, True)
     assert (reward(sample, right), reward(sample, parse_completion("", 0, False))) == (1.0, 0.0)
-    assert (rule(sample, 1.0, 1.0, 0.5), rule(test_curriculum.make_sample(0), 1.0, 1.0, 0.5)) == ("medium", "easy")
+    assert (rule(sample, 1.0, 1.0, 0.5), rule(make_sample(0), 1.0, 1.0, 0.5)) == ("medium", "easy")

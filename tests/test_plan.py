@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_grpo import arguments, run_driver
+from grpo_runs import arguments, run_driver
 from tiny_world import make_base, write_train_file
 
 import grpo

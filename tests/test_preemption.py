@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import fork_server
+import grpo_runs
 import pytest
-import test_grpo
-import test_sft
+import sft_runs
+from grpo_runs import completions
 from test_clst_launcher import inference
-from test_grpo import completions, spelling_earns, undisturbed  # noqa: F401
 from tiny_world import make_base, write_mmau, write_train_file
 
 from omni_clst.model.checkpoints import CHOSEN_FILE, MARKER
@@ -20,6 +20,7 @@ from omni_clst.settings import REPOSITORY
 
 DRIVER = Path(__file__).with_name("driver.py")
 pytestmark = pytest.mark.slow
+spelling_earns, undisturbed = grpo_runs.spelling_earns, grpo_runs.undisturbed  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed_sft(world):
-    require_success(drive("sft", "none", test_sft.arguments(world, "sft")))
+    require_success(drive("sft", "none", sft_runs.arguments(world, "sft")))
     return world / "runs" / "sft"
 
 
@@ -77,26 +78,26 @@ def require_success(result: subprocess.CompletedProcess) -> None:
 )
 def test_noticed_sft_saves_its_step_and_goes_on_like_an_undisturbed_one(world, undisturbed_sft, notice, step, workers):
     name = f"sft {notice.replace(':', ' ')}"
-    argv = test_sft.arguments(world, name, dataloader_num_workers=workers)
+    argv = sft_runs.arguments(world, name, dataloader_num_workers=workers)
     run_dir = world / "runs" / name
     require_preempted(drive("sft", f"notify:{notice}", argv), run_dir, step)
-    assert list(test_sft.losses(run_dir)) == list(range(1, step + 1))
+    assert list(sft_runs.losses(run_dir)) == list(range(1, step + 1))
     require_success(drive("sft", "none", argv))
-    assert test_sft.losses(run_dir) == pytest.approx(test_sft.losses(undisturbed_sft), abs=1e-6)
+    assert sft_runs.losses(run_dir) == pytest.approx(sft_runs.losses(undisturbed_sft), abs=1e-6)
     merged = [folder / "merged" / "model.safetensors" for folder in (run_dir, undisturbed_sft)]
     assert merged[0].read_bytes() == merged[1].read_bytes()
 
 
 def test_notice_of_one_process_ends_all_behind_one_checkpoint(world, undisturbed_sft):
-    argv = test_sft.arguments(world, "one of two", gradient_accumulation_steps=1)
+    argv = sft_runs.arguments(world, "one of two", gradient_accumulation_steps=1)
     run_dir = world / "runs" / "one of two"
     require_preempted(drive_by_launcher("sft", "notify:SIGUSR1:update:3:last_rank", argv), run_dir, 3)
     require_success(drive("sft", "none", argv, processes=2))
-    assert test_sft.losses(run_dir) == pytest.approx(test_sft.losses(undisturbed_sft), abs=1e-5)
+    assert sft_runs.losses(run_dir) == pytest.approx(sft_runs.losses(undisturbed_sft), abs=1e-5)
 
 
 def test_second_notice_ends_the_run_at_once(world):
-    argv = test_sft.arguments(world, "twice")
+    argv = sft_runs.arguments(world, "twice")
     result = drive("sft", "every_signal_counts+notify:SIGUSR1:update:5:self+notify:SIGTERM:saving:2:self", argv)
     assert result.returncode == -signal.SIGTERM
     assert "preempted at" not in result.stdout
@@ -113,33 +114,33 @@ def test_second_notice_ends_the_run_at_once(world):
 )
 def test_noticed_grpo_saves_its_step_and_goes_on_in_the_order(world, undisturbed, notice, step):  # noqa: F811
     name = f"grpo {notice.replace(':', ' ')}"
-    argv = test_grpo.arguments(world, name)
+    argv = grpo_runs.arguments(world, name)
     run_dir = world / "runs" / name
     require_preempted(drive("grpo", f"spell+notify:{notice}", argv), run_dir, step)
     require_success(drive("grpo", "spell", argv))
     assert completions(run_dir) == completions(undisturbed)
-    assert test_grpo.losses(run_dir) == pytest.approx(test_grpo.losses(undisturbed), abs=1e-5)
+    assert grpo_runs.losses(run_dir) == pytest.approx(grpo_runs.losses(undisturbed), abs=1e-5)
 
 
 def test_noticed_grpo_goes_on_to_the_end_of_its_generation(world):
     """Four steps a generation: a checkpoint inside one would need its completions."""
     settings = {"num_iterations": 2, "steps_per_generation": 2, "max_steps": 8, "save_steps": 100}
-    require_success(drive("grpo", "spell", test_grpo.arguments(world, "inner", **settings)))
-    argv = test_grpo.arguments(world, "inner noticed", **settings)
+    require_success(drive("grpo", "spell", grpo_runs.arguments(world, "inner", **settings)))
+    argv = grpo_runs.arguments(world, "inner noticed", **settings)
     whole, noticed = world / "runs" / "inner", world / "runs" / "inner noticed"
     require_preempted(drive("grpo", "spell+notify:SIGTERM:update:2:self", argv), noticed, 4)
     require_success(drive("grpo", "spell", argv))
     assert completions(noticed) == completions(whole)
-    assert test_grpo.losses(noticed) == pytest.approx(test_grpo.losses(whole), abs=1e-5)
+    assert grpo_runs.losses(noticed) == pytest.approx(grpo_runs.losses(whole), abs=1e-5)
 
 
 def test_launcher_passes_a_notice_on_and_waits_for_the_checkpoint(world, undisturbed):  # noqa: F811
-    argv = test_grpo.arguments(world, "launched", per_device_train_batch_size=2)
+    argv = grpo_runs.arguments(world, "launched", per_device_train_batch_size=2)
     run_dir = world / "runs" / "launched"
     require_preempted(drive_by_launcher("grpo", "spell+notify:SIGTERM:rollout:3:launcher", argv), run_dir, 3)
     require_success(drive("grpo", "spell", argv, processes=2))
     assert completions(run_dir) == completions(undisturbed)
-    assert test_grpo.losses(run_dir) == pytest.approx(test_grpo.losses(undisturbed), abs=1e-5)
+    assert grpo_runs.losses(run_dir) == pytest.approx(grpo_runs.losses(undisturbed), abs=1e-5)
 
 
 REWARD = """
@@ -163,7 +164,7 @@ def test_preempted_training_is_followed_by_inference_only_after_it_went_on(world
     write_mmau(world / "data", 4)
     (world / "noticed.py").write_text(REWARD, encoding="utf-8")
     rewards = f"{world}/noticed.py:noticed_once: 1.0"
-    argv = test_grpo.arguments(world, "script", rewards=rewards, audio_root=world, max_steps=3, steps_per_generation=1)
+    argv = grpo_runs.arguments(world, "script", rewards=rewards, audio_root=world, max_steps=3, steps_per_generation=1)
     command = ["bash", REPOSITORY / "script" / "CLST.sh", *argv, *inference(world)]
     environment = os.environ | {"NPROC_PER_NODE": "1", "NOTICE_FILE": str(world / "noticed")}
 

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from test_grpo import arguments
+from grpo_runs import arguments
 from tiny_world import make_base, write_train_file
 
 import grpo

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from test_grpo import arguments as grpo_arguments
-from test_grpo import completions
-from test_sft import arguments as sft_arguments
-from test_sft import losses
+from grpo_runs import arguments as grpo_arguments
+from grpo_runs import completions
+from sft_runs import arguments as sft_arguments
+from sft_runs import losses
 from tiny_world import make_base, write_clips
 
 import grpo

@@ -4,9 +4,9 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import grpo_runs
 import pytest
-import test_grpo
-import test_sft
+import sft_runs
 import torch
 from safetensors.torch import load_file
 from tiny_world import make_base, write_train_file
@@ -54,7 +54,7 @@ def test_what_4_bit_weights_do_not_support_is_refused(config_class, settings, me
 def test_missing_package_is_one_line_before_anything_is_loaded(world, monkeypatch):
     monkeypatch.setattr("omni_clst.model.quantization.find_spec", lambda name: None)
     with pytest.raises(InputError, match="^quantization nf4 needs a package that is not installed: pip install -r "):
-        sft.main(test_sft.arguments(world, "missing", **NF4))
+        sft.main(sft_runs.arguments(world, "missing", **NF4))
     assert not (world / "runs" / "missing").exists()
 
 
@@ -88,16 +88,16 @@ def test_language_model_is_4_bit_and_the_rest_is_as_it_was(world):
 
 @needs_package
 def test_sft_and_grpo_train_an_adapter_that_merges_into_the_bases_own_weights(world):
-    sft.main(test_sft.arguments(world, "sft", **NF4))
+    sft.main(sft_runs.arguments(world, "sft", **NF4))
     run_dir = world / "runs" / "sft"
-    losses = test_sft.losses(run_dir)
-    assert losses[test_sft.STEPS] < losses[1]
+    losses = sft_runs.losses(run_dir)
+    assert losses[sft_runs.STEPS] < losses[1]
     assert_merged(find_checkpoint(str(run_dir / "checkpoint-6")).source, run_dir / "merged", world / "base")
 
     rewards = {"rewards": "spelling: 1.0", "temperature": 1.0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(__import__("omni_clst.method.rewards", fromlist=["REWARDS"]).REWARDS, "spelling", spelling)
-        grpo.main(test_grpo.arguments(world, "grpo", model=run_dir / "merged", **NF4, **rewards))
+        grpo.main(grpo_runs.arguments(world, "grpo", model=run_dir / "merged", **NF4, **rewards))
     trained = world / "runs" / "grpo"
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert max(row.get("sampling/logp_difference", 0.0) for row in rows) < 1e-3

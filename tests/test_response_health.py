@@ -1,7 +1,7 @@
 """A run whose completions are of no use says so, with the number and the remedy."""
 
 import pytest
-from test_infer import arguments
+from inference_runs import arguments
 from tiny_world import make_base, write_mmau
 
 import infer

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_infer import arguments
+from inference_runs import arguments
 from tiny_world import make_base, write_mmau, write_train_file
 
 import infer

@@ -8,8 +8,8 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
+from grpo_runs import completions, losses, metric
 from safetensors.torch import load_file
-from test_grpo import completions, losses, metric
 from tiny_world import make_base, write_train_file, write_zero_settings
 
 from omni_clst.model.checkpoints import find_checkpoint, load_thinker

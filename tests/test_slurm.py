@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import fork_server
+import grpo_runs
 import pytest
-import test_grpo
 from test_launch import ROOT, write_script
 from tiny_world import make_base, write_train_file, write_zero_settings
 
@@ -110,13 +110,13 @@ def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_pa
     settings = {"audio_root": tmp_path, "rewards": rewards, "steps_per_generation": 2, "max_steps": 6}
     (tmp_path / "earlier").touch()
     monkeypatch.setenv("NOTICE_FILE", str(tmp_path / "earlier"))
-    argv = [*config, *test_grpo.arguments(tmp_path, "whole", **settings, deepspeed="none")]
+    argv = [*config, *grpo_runs.arguments(tmp_path, "whole", **settings, deepspeed="none")]
     whole = fork_server.run([DRIVER, "grpo", "none", *argv])
     assert whole.returncode == 0, whole.stderr[-3000:]
 
     def start() -> subprocess.CompletedProcess:
         share = {"deepspeed": write_zero_settings(tmp_path, 3), "per_device_train_batch_size": 2}
-        argv = [*test_grpo.arguments(tmp_path, "nodes", **settings, **share), "--", "--data_root", str(tmp_path)]
+        argv = [*grpo_runs.arguments(tmp_path, "nodes", **settings, **share), "--", "--data_root", str(tmp_path)]
         variables = {
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_ID": str(os.getpid()),  # gives the port
@@ -138,8 +138,8 @@ def test_two_nodes_are_preempted_and_go_on_in_the_order_of_the_curriculum(tmp_pa
     done = start()
     assert done.returncode == 0, done.stderr[-9000:]
     whole, nodes = (tmp_path / "runs" / name for name in ("whole", "nodes"))
-    assert test_grpo.completions(nodes) == test_grpo.completions(whole)
-    assert test_grpo.losses(nodes) == pytest.approx(test_grpo.losses(whole), abs=1e-5)
+    assert grpo_runs.completions(nodes) == grpo_runs.completions(whole)
+    assert grpo_runs.losses(nodes) == pytest.approx(grpo_runs.losses(whole), abs=1e-5)
 
 
 STUBBORN = """

@@ -5,10 +5,10 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
+from grpo_runs import arguments as grpo_arguments
+from inference_runs import arguments as infer_arguments
+from sft_runs import arguments as sft_arguments
 from stand_in_device import DEVICE, MACHINE, StandInDevice, is_there
-from test_grpo import arguments as grpo_arguments
-from test_infer import arguments as infer_arguments
-from test_sft import arguments as sft_arguments
 from tiny_world import make_base, write_mmau, write_train_file, write_zero_settings
 
 DRIVER = Path(__file__).with_name("driver.py")

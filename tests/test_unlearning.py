@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from test_grpo import arguments, completions, metric, rows_of
+from grpo_runs import arguments, completions, metric, rows_of
 from tiny_world import make_base, write_train_file
 
 import grpo

@@ -10,10 +10,10 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
-from test_grpo import arguments as grpo_arguments
-from test_grpo import completions, losses, metric, rows_of
-from test_infer import arguments as infer_arguments
-from test_infer import rows
+from grpo_runs import arguments as grpo_arguments
+from grpo_runs import completions, losses, metric, rows_of
+from inference_runs import arguments as infer_arguments
+from inference_runs import rows
 from tiny_world import make_base, write_mmau, write_train_file, write_zero_settings
 
 import infer

@@ -20,7 +20,7 @@ import fork_server
 import psutil
 import pytest
 import torch
-from test_grpo import completions, losses, metric, rows_of
+from grpo_runs import completions, losses, metric, rows_of
 from test_vllm import needs_vllm, run_driver, runs, vllm_arguments
 from tiny_world import free_port, make_base, write_train_file
 
