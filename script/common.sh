@@ -95,9 +95,9 @@ launch() {
     local entry="$REPO/src/$1" nodes=${NNODES:-1} processes threads rendezvous
     shift
     processes=$(processes_per_node "$@")
-    if [[ $processes =~ ^[0-9]+$ ]]; then
+    if [[ -z ${OMP_NUM_THREADS:-} && $processes =~ ^[0-9]+$ ]]; then
         threads=$(($(nproc) / processes))
-        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+        local -x OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) # local: a launcher's next command may be several processes
     fi
     # DeepSpeed, which the trainers' libraries import, looks for an accelerator and warns that there is none.
     if asks_for_cpu "$@"; then export DS_ACCELERATOR=cpu; fi

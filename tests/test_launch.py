@@ -89,6 +89,14 @@ def test_launch_keeps_directory_arguments_and_leaves_the_cores_to_the_one_proces
     assert done.stdout == f"{elsewhere} ['--name', 'a b', ''] {len(os.sched_getaffinity(0))} alone\nwent on\n"
 
 
+def test_cores_of_a_launch_of_one_process_are_not_those_of_each_in_the_next(repository, tmp_path):
+    """CLST.sh checks the inference in one process, then trains in as many as there are GPUs."""
+    command = "NPROC_PER_NODE=1 launch entry.py; echo ${OMP_NUM_THREADS:-not set}"
+    assert sourced(repository, command, tmp_path).stdout.endswith("alone\nnot set\n")
+    done = sourced(repository, command, tmp_path, OMP_NUM_THREADS="3")
+    assert done.stdout == f"{tmp_path} [] 3 alone\n3\n"
+
+
 def test_failed_entry_ends_the_launcher_with_its_status(repository, tmp_path):
     done = sourced(repository, "launch entry.py fail; echo went on", tmp_path, NPROC_PER_NODE="1")
     assert done.returncode == 3
