@@ -52,19 +52,28 @@ def test_auto_without_a_gpu_is_the_cpu():
     assert choose_device() == torch.device("cpu")
 
 
+def gpus(monkeypatch, count: int) -> list[torch.device]:
+    """So many usable GPUs; returns the list to which each current one will be added."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    return current
+
+
 @pytest.mark.parametrize("setting", ["auto", "cuda"])
 def test_each_process_takes_the_gpu_of_its_local_rank(monkeypatch, setting):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    """Also for what is made without a tensor: a stream or a CUDA graph of another GPU would capture nothing."""
+    current = gpus(monkeypatch, 4)
     assert choose_device(setting) == torch.device("cuda", 0)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert choose_device(setting) == torch.device("cuda", 3)
+    assert current == [torch.device("cuda", 0), torch.device("cuda", 3)]
 
 
 def test_gpu_never_attends_with_cudnn(monkeypatch):
     """Its gradients are NaN for some masks and lengths, and it plans anew for every length."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    gpus(monkeypatch, 1)
     before = torch.backends.cuda.cudnn_sdp_enabled()
     try:
         torch.backends.cuda.enable_cudnn_sdp(True)
@@ -75,8 +84,7 @@ def test_gpu_never_attends_with_cudnn(monkeypatch):
 
 
 def test_more_processes_than_gpus_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    gpus(monkeypatch, 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InputError, match="^LOCAL_RANK is 2, but 2 GPUs are visible: set NPROC_PER_NODE to 2 or fewer$"):
         choose_device()

@@ -17,7 +17,7 @@ _DEVICE_NODE = Path("/dev/nvidia0")
 
 
 def choose_device(setting: str = "auto") -> "torch.device":
-    """The device for this process: `cpu`, or the GPU of its `LOCAL_RANK` (0 where unset).
+    """The device for this process: `cpu`, or the GPU of its `LOCAL_RANK` (0 where unset), from here on torch's current one.
 
     `auto` is a GPU if there is one, else the CPU; `cuda` requires a GPU. Raises `InputError` with the remedy for a GPU that
     torch cannot use (a driver older than the torch build, a CPU-only build), for `cuda` without a GPU, and for more
@@ -36,7 +36,10 @@ def choose_device(setting: str = "auto") -> "torch.device":
         # cuDNN's attention, which torch prefers on Hopper and Blackwell, returns NaN gradients under an explicit mask
         # (pytorch issue 196678) and makes a new plan for every length, that is for every token of a rollout
         torch.backends.cuda.enable_cudnn_sdp(False)
-        return torch.device("cuda", _local_rank(torch.cuda.device_count()))
+        device = torch.device("cuda", _local_rank(torch.cuda.device_count()))
+        # streams and CUDA graphs are made on the current GPU, wherever the tensors are
+        torch.cuda.set_device(device)
+        return device
     if gpu_is_present():
         raise InputError(
             f"this machine has a GPU that torch {torch.__version__} cannot use ({_reason()}): update the driver, "
