@@ -7,14 +7,16 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from .preemption import NOTICE, Preempted
+from .preemption import NOTICE, PREEMPTED_STATUS, Preempted
 
+ENDING_SECONDS = 10.0  # of a preempted process, for the others to end too
 EXPECTED_STATUS = 2  # exit status after an `InputError`
 LOST_STATUS = 74  # EX_IOERR of sysexits.h: another process of the run was lost, which says why itself
 PLACE_SUFFIX = ".place"  # of the file, beside that of a process's error, in which it writes where it is
@@ -70,9 +72,10 @@ def run_main(main: Callable[[list[str]], None], resumes: bool = False) -> None:
             if REPORTS_TO_LAUNCHER not in os.environ:
                 raise
             _report(traceback.format_exc().rstrip("\n"))
-            raise SystemExit(1) from None
-        _report("error: " + "; ".join([line, *getattr(error, "__notes__", [])]))
-        status = EXPECTED_STATUS
+            status = 1
+        else:
+            _report("error: " + "; ".join([line, *getattr(error, "__notes__", [])]))
+            status = EXPECTED_STATUS
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         _end_distributed_process(status)
@@ -106,9 +109,16 @@ def _end_distributed_process(status: int) -> None:
     Gloo's threads (`pt_gloo_runloop`) outlive `destroy_process_group` where DeepSpeed still references the group. A thread
     that frees its last tensor during the teardown waits for the interpreter's lock, is terminated there inside a destructor
     that must not throw, and the process of a finished run aborts.
+
+    NCCL ends a group in all its processes together. After an error the others are in the middle of something, so the group
+    is left as it is: a process that waited for them would hold back its error until ddp_timeout.
     """
-    atexit._run_exitfuncs()  # vLLM's ends groups of its own, which takes the whole one
     distributed = sys.modules["torch"].distributed
+    if status == PREEMPTED_STATUS:
+        threading.Timer(ENDING_SECONDS, os._exit, [status]).start()
+    elif status:
+        distributed.destroy_process_group = lambda *_: None  # vLLM's exit function calls it too
+    atexit._run_exitfuncs()  # vLLM's ends groups of its own, which takes the whole one
     if distributed.is_initialized():
         distributed.destroy_process_group()
     sys.stdout.flush()
