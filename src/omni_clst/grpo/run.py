@@ -33,7 +33,7 @@ from .trackers import CompletionTables
 from .trainer import REFERENCE_FOLDER, AudioGRPOTrainer
 from .trl_bridge import Policy
 from .unlearning import UnlearningWatch
-from .vllm_rollout import reach_server
+from .vllm_rollout import reach_server, require_share
 
 SHOWN = (
     "loss", "reward", "accuracy", "think_rate", *(f"think_rate/{level}" for level in EASY_TO_HARD), "kl", "eval_accuracy",
@@ -150,6 +150,9 @@ class GRPORun(TrainingRun):
             raise InputError(f"training settings: {error}") from None
         one_device_per_process(arguments)
         require_schedule(arguments)
+        if self.engine_name == "vllm" and not config.vllm_server and self.device.type == "cuda":
+            card = torch.cuda.get_device_properties(self.device).total_memory
+            require_share(config, self.size, self.compute_dtype.itemsize, card)
         if self.engine_name == "vllm" and config.audio_cache_gib and config.deepspeed:
             raise InputError(
                 "audio_cache_gib with engine vllm and deepspeed keeps nothing: clips are encoded in the forward"

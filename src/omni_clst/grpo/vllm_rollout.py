@@ -1,5 +1,6 @@
 """vLLM for rollouts: it generates with the policy's weights as they are now, beside the policy or on a server."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -16,6 +17,8 @@ from ..model.vllm_engine import TRIED_VERSION, VLLMEngine, VLLMSettings
 from ..model.vllm_serving import start_command
 from ..model.vllm_worker import thinker_sizes
 from ..processes import process_rank, wait_for_all
+from ..training.memory import GIB
+from ..training.model_size import ModelSize
 from .config import CLSTConfig
 from .served_weights import FolderWeights, NCCLWeights, Weights
 from .vllm_server import ServerEngine, VLLMServer
@@ -145,6 +148,23 @@ def reach_server(config: CLSTConfig, base_model: str, dtype: torch.dtype) -> tup
         )
     needed = {"vllm": TRIED_VERSION, "logprobs_mode": "processed_logprobs", "dtype": _name(dtype)}
     return server, server.require_policy(needed | thinker_sizes(family.thinker_of(model)), longest)
+
+
+def require_share(config: CLSTConfig, size: ModelSize, width: int, card_bytes: int) -> None:
+    """Raise `InputError` where vLLM's share of a GPU has no room for its weights and the cache of one sequence.
+
+    It needs more: for activations, and for as many sequences as are to be generated at once.
+    """
+    weights = (size.language + size.audio) * width
+    needed = weights + longest_sequence(config) * size.layers * size.cached * width
+    if needed < config.gpu_memory_utilization * card_bytes:
+        return
+    share = math.ceil(20 * needed / card_bytes) / 20 + 0.05  # in steps of 0.05, one of them for the rest
+    remedy = f"set it to {share:.2f} or more, or engine hf" if share < 1 else "set engine hf"
+    raise InputError(
+        f"gpu_memory_utilization {config.gpu_memory_utilization:g} of {card_bytes / GIB:.0f} GiB is less than vLLM's "
+        f"weights ({weights / GIB:.1f} GiB) with the cache of one sequence: {remedy}"
+    )
 
 
 def longest_sequence(config: CLSTConfig) -> int:
