@@ -23,9 +23,9 @@ def main(argv: list[str]) -> None:
     from omni_clst.model.vllm_engine import require_vllm
     from omni_clst.model.vllm_serving import serving_command, serving_environment
 
-    require_vllm()
-    model = find_checkpoint(argv[0]).full_model
     on_gpu = torch.cuda.is_available()
+    require_vllm(on_gpu)
+    model = find_checkpoint(argv[0]).full_model
     command = serving_command(model, on_gpu, argv[1:])
     os.execvpe(command[0], command, serving_environment(os.environ, on_gpu))
 

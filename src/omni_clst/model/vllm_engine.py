@@ -18,6 +18,7 @@ import torch
 from ..data.audio import SAMPLING_RATE
 from ..data.encoder import Example, OmniEncoder
 from ..errors import InputError
+from ..processes import say
 from .checkpoints import load_model_config
 from .engine import Completion
 from .families.registry import family_of
@@ -26,6 +27,7 @@ from .sampling import Sampling
 Key = TypeVar("Key")
 TRIED_VERSION = "0.31.0"
 INSTALL = "bash script/setup_vllm.sh installs it"
+CPU_BUILD = "vLLM's CPU build is installed, which leaves the GPU unused; bash script/setup_vllm.sh replaces it here"
 REQUESTS_PER_STEP = 8  # about the prompts that fit into one step of vLLM; their clips may have to be waited for
 MOST_NEGATIVE_BIAS = -100.0  # vLLM allows no lower one; a suppressed token keeps a probability below 1e-40
 
@@ -56,21 +58,35 @@ def installed_version() -> str | None:
     return None
 
 
-def require_vllm() -> None:
-    """Raise `InputError` where vLLM is missing, or of a version that was not tried."""
+def is_cpu_build() -> bool:
+    """Whether the installed vLLM computes on the CPU alone; of two that are installed, vLLM looks at `vllm`."""
+    try:
+        return "cpu" in importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        return True
+
+
+def require_vllm(on_gpu: bool) -> None:
+    """Raise `InputError` where vLLM is missing, of a version that was not tried, or would leave a GPU unused."""
     version = installed_version()
     if version is None:
         raise InputError(f"engine vllm: vLLM is not installed; {INSTALL}, or use --engine hf")
     if version != TRIED_VERSION:
         raise InputError(f"engine vllm: vLLM {version} was not tried, {TRIED_VERSION} was; {INSTALL}, or use --engine hf")
+    if on_gpu and is_cpu_build():
+        raise InputError(f"engine vllm: {CPU_BUILD}, or use --engine hf")
 
 
 def choose_engine(setting: str, device: torch.device) -> str:
     """`hf` or `vllm`; `auto` takes vLLM where it is installed in the version that was tried and a GPU is used."""
+    on_gpu = device.type == "cuda"
     if setting == "auto":
-        return "vllm" if device.type == "cuda" and installed_version() == TRIED_VERSION else "hf"
+        is_there = on_gpu and installed_version() == TRIED_VERSION
+        if is_there and is_cpu_build():
+            say(f"warning: engine hf: {CPU_BUILD}")
+        return "vllm" if is_there and not is_cpu_build() else "hf"
     if setting == "vllm":
-        require_vllm()
+        require_vllm(on_gpu)
     return setting
 
 
@@ -89,7 +105,7 @@ class VLLMEngine:
     """
 
     def __init__(self, source: str, encoder: OmniEncoder, sampling: Sampling, settings: VLLMSettings, device: torch.device):
-        require_vllm()
+        require_vllm(device.type == "cuda")
         self.encoder = encoder
         self.sampling = sampling
         self.settings = settings
@@ -240,6 +256,7 @@ def completion_of(encoder: OmniEncoder, token_ids: Iterable[int], log_probs: Ite
 def _start(source: str, settings: VLLMSettings, device: torch.device):
     """vLLM's `LLM`, in this process and quiet."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     on_cpu = device.type == "cpu"
     if on_cpu:
