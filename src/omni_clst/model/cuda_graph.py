@@ -6,6 +6,7 @@ tensors that stay, without waiting for the device and without copies from the CP
 with the function itself before it is used.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,6 +34,12 @@ def graphed(computation: Step, device: torch.device) -> Callable[[], None]:
     return GraphedStep(computation) if device.type == "cuda" else computation.step
 
 
+@functools.cache
+def _stream_aside() -> "torch.cuda.Stream":
+    """One for all graphs of the process: cuBLAS keeps a workspace for every stream that it was called on."""
+    return torch.cuda.Stream()
+
+
 class GraphedStep:
     """Call a step through a CUDA graph; where it cannot be captured it runs as it is, and a line says why."""
 
@@ -43,7 +50,6 @@ class GraphedStep:
         self.computation = computation
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.aside = torch.cuda.Stream()
 
     def __call__(self) -> None:
         if self.calls == WARM_UP and GraphedStep.can_capture:
@@ -72,11 +78,11 @@ class GraphedStep:
             self.graph = self._without(f"its result is another one in {1 - same:.0%} of the completions")
 
     def _run_aside(self) -> None:
-        current = torch.cuda.current_stream()
-        self.aside.wait_stream(current)
-        with torch.cuda.stream(self.aside):
+        current, aside = torch.cuda.current_stream(), _stream_aside()
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside):
             self.computation.step()
-        current.wait_stream(self.aside)
+        current.wait_stream(aside)
 
     def _captured(self) -> "torch.cuda.CUDAGraph | None":
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
