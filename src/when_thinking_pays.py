@@ -41,8 +41,8 @@ def main(argv: list[str]) -> None:
     if not folders:
         raise InputError(f"out {config.out}: no model of this grid is finished there")
     command = " ".join(["bash script/when_thinking_pays.sh", *argv[2:]])
-    results, styles = Path(config.results), grid.line_styles()
-    print(write_results(results, config.name, folders, grid.comparisons, styles, command, environment), flush=True)
+    results, lines = Path(config.results), grid.lines()
+    print(write_results(results, config.name, folders, grid.comparisons, lines, command, environment), flush=True)
 
 
 def require_known_settings(file: str, grid: Grid) -> None:

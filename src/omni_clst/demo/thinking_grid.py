@@ -32,11 +32,12 @@ class Grid:
         """The recorded worlds beside the worlds, without recordings: to read what was trained on them."""
         return replace(self, worlds=self.worlds | self.recorded)
 
-    def line_styles(self) -> dict[str, str]:
-        """The models of the picture: the base, every arm, and with the first way of GRPO, which is dashed."""
+    def lines(self) -> dict[str, tuple[str, str]]:
+        """The models of the picture, each with its arm and the style of its line: the base, every arm, and every arm with
+        the first way of GRPO, which is dashed."""
         first = next(iter(self.grpo), None)
-        reinforced = {model_name(arm, first): "--" for arm in self.arms if first}
-        return {"base": "-"} | dict.fromkeys(self.arms, "-") | reinforced
+        reinforced = {model_name(arm, first): (arm, "--") for arm in self.arms if first}
+        return {arm: (arm, "-") for arm in ("base", *self.arms)} | reinforced
 
     def select(self, axis: str, names: list[str]) -> dict[str, Overrides]:
         """The named settings of an axis; `all` takes it whole, an empty list nothing of it."""

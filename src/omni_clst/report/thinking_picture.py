@@ -14,46 +14,48 @@ from .thinking_map import Difference, ThinkingMap, accuracy
 
 Worth = dict[tuple[str, str], tuple[Difference, float]]
 SHOWN_BUDGETS = range(2, 33)  # tokens
-COLUMNS = 4
+COLUMNS = 5
 
 
 @in_our_style
-def plot_map(path: Path, thinking_map: ThinkingMap, styles: dict[str, str], worth: Worth) -> None:
+def plot_map(path: Path, thinking_map: ThinkingMap, lines: dict[str, tuple[str, str]], of_worth: str, worth: Worth) -> None:
     """A panel for each world: accuracy against the tokens that an answer may have; and one of think rate against what a
-    thought is worth. `styles` are the lines of the models that are shown."""
+    thought is worth to the model `of_worth`. `lines` are the models that are shown, with arm and style."""
     worlds = list(thinking_map.models)
-    names = [name for name in styles if any(name in models for models in thinking_map.models.values())]
+    names = [name for name in lines if any(name in models for models in thinking_map.models.values())]
+    arms = list(dict.fromkeys(arm for arm, _ in lines.values()))
+    looks = {
+        name: {"color": model_colour(arms, lines[name][0]), "linestyle": lines[name][1], "linewidth": 2} for name in names
+    }
     count = len(worlds) + bool(worth)
     columns, rows = min(count, COLUMNS), -(-count // COLUMNS)
-    figure = Figure(figsize=(3.9 * columns, 3.4 * rows + 0.7))
+    figure = Figure(figsize=(3.6 * columns, 3.4 * rows + 0.7))
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, (world, models) in zip(panels, thinking_map.models.items(), strict=False):
         for name in names:
             if name in models:
                 accuracies = [mean(models[name].over_seeds(accuracy(None, budget))) for budget in SHOWN_BUDGETS]
-                panel.plot(SHOWN_BUDGETS, accuracies, styles[name], color=model_colour(names, name), linewidth=2)
+                panel.plot(SHOWN_BUDGETS, accuracies, **looks[name])
         panel.set(title=world.replace("_", " "), xlabel="tokens an answer may have", ylim=(20, 100))
         panel.grid()
     panels[0].set_ylabel("accuracy %")
-    handles = [
-        Line2D([], [], color=model_colour(names, name), linestyle=styles[name], linewidth=2, label=name) for name in names
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 5))
+    handles = [Line2D([], [], label=name, **looks[name]) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(names))
     if worth:
-        _plot_worth(panels[len(worlds)], worlds, worth)
+        _plot_worth(panels[len(worlds)], worlds, of_worth, worth)
     for panel in panels[count:]:
         panel.set_visible(False)
     save(figure, path)
 
 
-def _plot_worth(panel: Axes, worlds: list[str], worth: Worth) -> None:
+def _plot_worth(panel: Axes, worlds: list[str], model: str, worth: Worth) -> None:
     for (world, kind), (gain, rate) in worth.items():
         panel.plot(gain.mean, rate, "o", color=model_colour(worlds, world), alpha=0.8)
         panel.annotate(kind, (gain.mean, rate), fontsize=SMALL, xytext=(3, 2), textcoords="offset points")
     for world in dict.fromkeys(world for world, _ in worth):
         panel.plot([], [], "o", color=model_colour(worlds, world), label=world.replace("_", " "))
     panel.axvline(0, color=INK, linewidth=0.8)
-    panel.set(title="think rate %", xlabel="gain of a thought, points", ylim=(-3, 103))
+    panel.set(title=f"think rate %, {model}", xlabel="gain of a thought, points", ylim=(-3, 103))
     panel.grid()
     panel.legend(fontsize=SMALL)
 

@@ -18,11 +18,11 @@ def write_results(
     name: str,
     folders: Folders,
     pairs: list[tuple[str, str]],
-    styles: dict[str, str],
+    lines: dict[str, tuple[str, str]],
     command: str,
     environment: dict,
 ) -> str:
-    """Write NAME.md, .json, .png (the models of `styles`), and NAME_WORLD.png where models were trained by GRPO; returns
+    """Write NAME.md, .json, .png (the models of `lines`), and NAME_WORLD.png where models were trained by GRPO; returns
     the Markdown."""
     thinking_map = ThinkingMap(folders)
     differences = thinking_map.comparisons(pairs)
@@ -56,7 +56,8 @@ def write_results(
         },
     }
     write_json(folder / f"{name}.json", figures)
-    plot_map(folder / f"{name}.png", thinking_map, styles, max(worth.values(), key=_selectivity, default={}))
+    chooses_most = max(worth.items(), key=lambda item: _selectivity(item[1]), default=("", {}))
+    plot_map(folder / f"{name}.png", thinking_map, lines, *chooses_most)
     for world, models in folders.items():
         trained = {model: by_seed for model, by_seed in models.items() if _has_course(by_seed)}
         if trained:
