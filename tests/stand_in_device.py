@@ -92,6 +92,7 @@ def start() -> StandInDevice:
     from transformers import TrainingArguments
 
     from omni_clst import devices
+    from omni_clst.grpo import trainer
     from omni_clst.training import base as training
 
     mode = StandInDevice()
@@ -106,6 +107,7 @@ def start() -> StandInDevice:
     CPU_Accelerator.device_name = lambda self, device_index=None: str(DEVICE)
     CPU_Accelerator.current_device_name = lambda self: str(DEVICE)
     devices.choose_device = lambda setting="auto": DEVICE
+    trainer.require_agreement = lambda *_: None  # a copy shares its memory here, so that ZeRO-3 computes NaN
     torch.nn.modules.module.register_module_forward_pre_hook(lambda *_: _deeper(mode, 1))
     torch.nn.modules.module.register_module_forward_hook(lambda *_: _deeper(mode, -1), always_call=True)
     # a backward computes forwards again outside of the mode, where a tensor says that it is on the machine
