@@ -6,10 +6,10 @@ import torch
 
 from ..errors import InputError
 
-GENERATORS = {  # what generates, and what to go on with where it disagrees
-    "vllm": ("vLLM", "engine hf"),
-    "static": ("static decoding", "decoding plain"),
-    "plain": ("plain decoding", "merge_adapter false"),
+GENERATORS = {  # what generates, and what to go on with where it disagrees, besides another precision
+    "vllm": ("vLLM", "engine hf, or with "),
+    "static": ("static decoding", "decoding plain, or with "),
+    "plain": ("plain decoding", ""),
 }
 
 
@@ -43,7 +43,7 @@ def require_agreement(figures: dict[str, float], limit: float, step: int, genera
         name, other = GENERATORS[generator]
         raise InputError(
             f"step {step}: log-probabilities of {name} and of the policy differ by {difference:.3g} on average, over "
-            f"max_logp_drift {limit:g}; the checkpoints before it are whole: go on with {other}, or with dtype float32 "
+            f"max_logp_drift {limit:g}; the checkpoints before it are whole: go on with {other}dtype float32 "
             "to see whether the precision is the cause"
         )
 
